@@ -1,0 +1,1 @@
+"""Arrays and labels to trained, compared and exported classification heads."""

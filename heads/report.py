@@ -1,0 +1,192 @@
+"""A run's `metrics.json` as one self-contained HTML page, and every plot of it as PNG and SVG.
+
+The page asks for nothing: its style, drawings and thumbnails are inside it, and its Content-Security-Policy
+forbids the rest. It has no script. Labels, paths and messages are escaped wherever they stand.
+"""
+
+from __future__ import annotations
+
+import base64
+import math
+import os
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from heads import plots, svg
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Thumbnails = Callable[[str], bytes | None]
+SPLITS = ("train", "val", "test")
+UNCLEAR = "no clear difference"
+
+
+def render(run: dict[str, Any], thumbnails: Thumbnails) -> str:
+    """The page, from the document that `metrics.json` holds.
+
+    thumbnails: from a path as in `most_wrong` to the bytes of a small JPEG, or None when the picture is gone.
+    """
+    return _page(run, thumbnails, {name: (plots.to_svg(drawn, name), alt) for name, alt, drawn in figures(run)})
+
+
+def write(run: dict[str, Any], folder: Path, thumbnails: Thumbnails) -> Path:
+    """Writes `report.html` into `folder`, and each of its plots as `pictures/NAME.png` and `.svg`; the page's path.
+
+    Each file appears whole or not at all, the page last.
+    """
+    drawings = {}
+    (folder / "pictures").mkdir(parents=True, exist_ok=True)
+    for name, alt, drawn in figures(run):
+        drawings[name] = (plots.to_svg(drawn, name), alt)
+        _write(folder / "pictures" / f"{name}.svg", drawings[name][0].encode())
+        _write(folder / "pictures" / f"{name}.png", plots.to_png(drawn))
+    page = folder / "report.html"
+    _write(page, _page(run, thumbnails, drawings).encode())
+    return page
+
+
+def figures(run: dict[str, Any]) -> Iterator[tuple[str, str, Figure]]:
+    """(name, what it shows in words, figure) of every plot: `classes`, `intervals`, and four or fewer of each head."""
+    yield _histogram(run["data"])
+    if len(run["heads"]) > 1:
+        yield _intervals(run["heads"])
+    for slug, head in zip(slugs([head["name"] for head in run["heads"]]), run["heads"], strict=True):
+        yield from _head_figures(slug, head, run["data"]["classes"])
+
+
+def slugs(names: list[str]) -> list[str]:
+    """Names fit for files and anchors, each once: `Dense (lr=0.1)` gives `dense-lr-0.1`."""
+    taken: dict[str, int] = {}
+    for name in names:
+        slug = stem = re.sub(r"[^a-z0-9.]+", "-", name.lower()).strip("-.")[:60] or "head"
+        while slug in taken:
+            taken[stem] += 1
+            slug = f"{stem}-{taken[stem]}"
+        taken[slug] = 1
+    return list(taken)
+
+
+def limits(rows: list[dict[str, Any]]) -> tuple[float, float]:
+    """The part of the weighted F1 axis worth drawing, in steps of 0.05.
+
+    Heads more than 0.2 behind the best (the dummy, as a rule) lie off it, else the others could not be told apart.
+    """
+    best = max(row["weighted_f1"]["mean"] for row in rows)
+    near = [row["weighted_f1"] for row in rows if row["weighted_f1"]["mean"] >= best - 0.2]
+    lowest = math.floor(20 * min(f1["low"] for f1 in near) - 1e-9) / 20
+    highest = math.ceil(20 * max(f1["high"] for f1 in near) + 1e-9) / 20
+    return max(lowest, 0.0), min(highest, 1.0)
+
+
+def confused(counts: list[list[int]], classes: list[str], most: int = 10) -> list[tuple[str, str, int, int]]:
+    """The most frequent mistakes of a (C, C) confusion matrix: (true, predicted, how many, of how many), most first."""
+    matrix = np.array(counts)
+    wrong = matrix - np.diag(np.diag(matrix))
+    order = np.argsort(-wrong, axis=None, kind="stable")[:most]
+    pairs = [divmod(int(k), len(classes)) for k in order]
+    return [(classes[i], classes[j], int(wrong[i, j]), int(matrix[i].sum())) for i, j in pairs if wrong[i, j]]
+
+
+def verdict(versus: dict[str, float | None]) -> str:
+    """What a paired comparison with the chosen head says at the 5% level: `worse`, `better` or `UNCLEAR`."""
+    p, difference = versus["p"], versus["difference"]
+    if p is None or difference is None or not p < 0.05:
+        return UNCLEAR
+    return "worse" if difference < 0 else "better"
+
+
+def number(value: float | None, places: int = 3, sign: bool = False) -> str:
+    """`0.912`; with `sign` `+0.012` or `−0.012`; `–` for None and what is not finite."""
+    if value is None or not math.isfinite(value):
+        return "–"
+    return f"{value:{'+' if sign else ''}.{places}f}".replace("-", "−")
+
+
+def _page(run: dict[str, Any], thumbnails: Thumbnails, drawings: dict[str, tuple[str, str]]) -> str:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from markupsafe import Markup
+
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined
+    )
+    environment.trim_blocks = environment.lstrip_blocks = True
+    environment.filters |= {"number": number, "setting": _setting, "seconds": _seconds}
+    heads = run["heads"]
+    verdicts = [verdict(head["versus_chosen"]) if head["versus_chosen"] else "chosen" for head in heads]
+    return environment.get_template("report.html.j2").render(
+        run,
+        palette=plots.PALETTE,
+        slugs=slugs([head["name"] for head in heads]),
+        best=heads[0],
+        totals={split: sum(run["data"]["splits"][split].values()) for split in SPLITS},
+        limits=limits(heads),
+        verdicts=verdicts,
+        unclear=[head["name"] for head, words in zip(heads, verdicts, strict=True) if words == UNCLEAR],
+        confused=confused,
+        drawings={name: Markup(svg.inline(text, plots.VARIABLES, alt)) for name, (text, alt) in drawings.items()},
+        thumbnails=[_data_address(thumbnails(row["path"])) for row in run["most_wrong"]],
+    )
+
+
+def _histogram(data: dict[str, Any]) -> tuple[str, str, Figure]:
+    classes = data["classes"]
+    counts = np.array([[data["splits"][split].get(label, 0) for label in classes] for split in SPLITS])
+    drawn, ax = plots.figure(5.6, min(0.75 + (0.34 if len(classes) <= 12 else 0.19) * len(classes), 14))
+    plots.class_histogram(ax, counts, classes, SPLITS)
+    sizes = counts.sum(axis=0)
+    return (
+        "classes",
+        f"Pictures in each of {len(classes)} classes, from {sizes.min()} to {sizes.max()}, by split",
+        drawn,
+    )
+
+
+def _intervals(rows: list[dict[str, Any]]) -> tuple[str, str, Figure]:
+    drawn, ax = plots.figure(6.4, 0.8 + 0.3 * len(rows))
+    points = [(row["name"], *(row["weighted_f1"][key] for key in ("mean", "low", "high"))) for row in rows]
+    plots.intervals(ax, points, *limits(rows))
+    return "intervals", "Weighted F1 of every head with its 95% interval", drawn
+
+
+def _head_figures(slug: str, head: dict[str, Any], classes: list[str]) -> Iterator[tuple[str, str, Figure]]:
+    shown, name = head["shown"], head["name"]
+    for quantity in ("loss", "accuracy") if shown["history"] else ():
+        drawn, ax = plots.figure(5.3, 3.0)
+        train, val = shown["history"][quantity], shown["history"].get(f"val_{quantity}", [])
+        plots.history_curve(ax, train, val, shown["best_epoch"], quantity.capitalize())
+        yield f"{slug}-{quantity}", f"{quantity.capitalize()} of {name} over {len(train)} epochs", drawn
+    side = min(max(min(3.3 + 0.38 * len(classes), 5.2), 1.8 + 0.26 * len(classes)), 10.4)
+    for part, words in (("train", "Training"), ("test", "Test")):
+        counts = np.array(shown["confusion"][part])
+        title = f"{words}: {counts.trace()} of {counts.sum()} right"
+        drawn, ax = plots.figure(side, 0.93 * side)
+        plots.confusion_matrix(ax, counts, classes, title)
+        yield f"{slug}-confusion-{part}", f"Confusion matrix of {name}. {title}", drawn
+
+
+def _setting(value: object) -> str:
+    """A parameter's value as a person writes it: (128,) is 128."""
+    return " × ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
+def _seconds(value: float | None) -> str:
+    if value is None or not math.isfinite(value):
+        return "–"
+    if value >= 60:
+        return f"{int(value // 60)} min {value % 60:.0f} s"
+    return f"{value:.1f} s" if value >= 0.1 else f"{1000 * value:.0f} ms"
+
+
+def _data_address(jpeg: bytes | None) -> str | None:
+    return jpeg and "data:image/jpeg;base64," + base64.b64encode(jpeg).decode()  # type: ignore[return-value]
+
+
+def _write(path: Path, content: bytes) -> None:
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    unfinished.write_bytes(content)
+    unfinished.replace(path)
