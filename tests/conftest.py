@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -78,3 +81,63 @@ def folder(tmp_path: Path) -> Path:
         for number in range(6):
             Image.fromarray(picture(100 * index + number)).save(root / label / f"{number}.jpg", quality=92)
     return root
+
+
+@pytest.fixture
+def colours(tmp_path: Path) -> Path:
+    """A backbone file made by hand, for pictures of 96 x 96: its embedding is the mean colour, red, green and blue from
+    0 to 1, its bottleneck the mean of red and green."""
+    import onnx
+    from onnx import TensorProto, helper
+
+    from embed.recipe import Recipe
+
+    nodes = [
+        helper.make_node("Cast", ["image"], ["pixels"], to=TensorProto.FLOAT),
+        helper.make_node("Div", ["pixels", "most"], ["light"]),
+        helper.make_node("ReduceMean", ["light"], ["embedding"], axes=[1, 2], keepdims=0),
+        helper.make_node("Slice", ["embedding", "zero", "two", "one"], ["bottleneck"]),
+    ]
+    numbers = [helper.make_tensor("most", TensorProto.FLOAT, [], [255.0])]
+    numbers += [
+        helper.make_tensor(name, TensorProto.INT64, [1], [value])
+        for name, value in (("zero", 0), ("one", 1), ("two", 2))
+    ]
+    image = helper.make_tensor_value_info("image", TensorProto.UINT8, ["batch", 96, 96, 3])
+    outputs = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", width])
+        for name, width in (("embedding", 3), ("bottleneck", 2))
+    ]
+    graph = helper.make_graph(nodes, "colours", [image], outputs, numbers)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    said = {"graph": Recipe(size=96).graph(), "weights": "c" * 64, "weights_name": "imagenet", "parity": 0.0}
+    said |= {"dimension": [3], "bottleneck": 2}
+    helper.set_model_props(model, {"winnow_backbone": json.dumps(said)})
+    onnx.save(model, tmp_path / "colours.onnx")
+    return tmp_path / "colours.onnx"
+
+
+@pytest.fixture(scope="session")
+def exported(session_cache: Path) -> Callable[..., Any]:
+    """A function that exports the backbone of a recipe, once a session; eight drawn pictures are compared with Keras.
+
+    What asks for it is slow: TensorFlow is imported.
+    """
+    from embed.backbone import obtain
+    from embed.images import fit
+
+    def export(recipe: Any, keras_home: Path | None = None) -> Any:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("WINNOW_CACHE", str(session_cache))
+            patch.setenv("KERAS_HOME", str(keras_home or session_cache / "no-keras-home"))
+            return obtain(recipe, lambda: np.stack([fit(picture(n), recipe.size) for n in range(8)]))
+
+    return export
+
+
+def pytest_configure() -> None:
+    """Property tests try the same examples everywhere, and a busy machine fails none of them."""
+    from hypothesis import settings
+
+    settings.register_profile("winnow", derandomize=True, deadline=None)
+    settings.load_profile("winnow")

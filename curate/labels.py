@@ -1,0 +1,109 @@
+"""From paths to labels and splits, by one of three rules: the top folder, the parent folder, or a CSV file."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from curate.paths import to_text
+from embed.errors import InputError
+
+# Names that a split goes by on disk; torchvision, Keras and Hugging Face write them so.
+SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+
+
+class Labels(NamedTuple):
+    """Of every path: its label and its split, None where there is none; and what the person should know."""
+
+    labels: list[str | None]
+    splits: list[str | None]
+    warnings: list[str]
+
+
+def assign(rule: str, paths: Sequence[str], images: Path) -> Labels:
+    """Labels of manifest paths. Parameters: `rule`, "folder", "parent" or the path of a CSV file; `images`, their root.
+
+    Raises: InputError when the CSV file cannot be read or lacks a column.
+    """
+    if rule in ("folder", "parent"):
+        return _from_folders(paths, innermost=rule == "parent")
+    return _from_csv(Path(rule), paths, images)
+
+
+def _from_folders(paths: Sequence[str], innermost: bool) -> Labels:
+    """The top folder below the root (as torchvision's ImageFolder), or the innermost one.
+
+    When every folder on top bears the name of a split, and there is a part to train on, they are splits, not labels.
+    """
+    parts = [path.split("/")[:-1] for path in paths]
+    tops = {folders[0] for folders in parts if folders}
+    names = {SPLITS.get(top.lower()) for top in tops}
+    has_splits = None not in names and "train" in names and len(names) > 1
+    splits = [SPLITS[folders[0].lower()] if has_splits and folders else None for folders in parts]
+    below = [folders[1:] if has_splits else folders for folders in parts]
+    labels = [folders[-1 if innermost else 0] if folders else None for folders in below]
+    return Labels(labels, splits, [])
+
+
+def _from_csv(file: Path, paths: Sequence[str], images: Path) -> Labels:
+    rows = _rows(file, ("path", "label"))
+    known = set(paths)
+    labels: dict[str, str] = {}
+    splits: dict[str, str | None] = {}
+    for row in rows:
+        path = _manifest_path(row["path"], known, images)
+        labels[path] = (row["label"] or "").strip()
+        splits[path] = SPLITS.get((row.get("split") or "").strip().lower())
+    strangers = [path for path in labels if path not in known]
+    warnings = []
+    if strangers:
+        warnings.append(
+            f"{file.name}: {len(strangers)} of {len(labels)} paths are not among the pictures, as {strangers[0]}"
+        )
+    return Labels([labels.get(path) or None for path in paths], [splits.get(path) for path in paths], warnings)
+
+
+def groups_from_csv(file: Path, paths: Sequence[str], images: Path) -> list[str | None]:
+    """The group (burst, product, camera) of every manifest path by a CSV file (columns path, group); None without.
+
+    Raises: InputError when the file cannot be read, lacks a column, or names none of the paths.
+    """
+    known = set(paths)
+    rows = _rows(file, ("path", "group"))
+    groups = {_manifest_path(row["path"], known, images): (row["group"] or "").strip() for row in rows}
+    if not groups.keys() & known:
+        raise InputError(f"{file}: none of its paths is among the pictures; they are looked up below {images}")
+    return [groups.get(path) or None for path in paths]
+
+
+def _rows(file: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
+    try:
+        with file.open(newline="", encoding="utf-8-sig") as stream:
+            reader = csv.DictReader(stream)
+            names = [name.strip().lower() for name in reader.fieldnames or ()]
+            missing = [column for column in columns if column not in names]
+            if missing:
+                raise InputError(
+                    f"{file}: column {missing[0]!r} is missing; the first line must name {','.join(columns)}"
+                )
+            reader.fieldnames = names
+            rows = [row for row in reader if row["path"]]
+    except FileNotFoundError:
+        raise InputError(f"{file}: no such file; --labels takes folder, parent or a CSV file") from None
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{file} cannot be read as CSV in UTF-8 ({error}): save it again") from None
+    return rows
+
+
+def _manifest_path(written: str, known: set[str], images: Path) -> str:
+    """A path as written in a CSV file (absolute or below the root, any separator) as the manifest has it."""
+    if written in known:
+        return written
+    path = Path(written.strip().replace("\\", "/"))
+    if path.is_absolute() and not path.is_relative_to(images):
+        path = path.parent.resolve() / path.name  # perhaps through a link to the root
+    if path.is_relative_to(images):
+        path = path.relative_to(images)
+    return to_text(path.as_posix())

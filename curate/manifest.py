@@ -1,0 +1,231 @@
+"""What is in a folder of pictures: one row a picture file, kept up to date by reading only what changed."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from curate import labels
+from curate.paths import from_text
+from curate.walk import Entry, walk
+from curate.workspace import Workspace
+from embed import images
+from embed.ahead import ahead, processors
+from embed.images import PictureError
+from embed.store import disk_errors, open_table
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+COMMIT_SECONDS = 5.0  # a scan that is killed loses at most this much work
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What a scan found. `files` = `images` + `ignored`; the problems are among the images."""
+
+    files: int
+    images: int
+    ignored: int
+    read: int  # files that were new or changed, and so were opened
+    problems: list[dict[str, str]]  # path, code, message
+    labels: dict[str, int]  # readable pictures of each label
+    unlabelled: int  # readable pictures without a label
+    exact_duplicates: int  # readable files beyond the first with the same bytes
+    warnings: list[str]
+
+    def document(self) -> dict[str, Any]:
+        """As `scan --json` prints it: `problems` is a count there, `problem_files` lists them."""
+        return asdict(self) | {"problems": len(self.problems), "problem_files": self.problems}
+
+
+def schema() -> pa.Schema:
+    """Columns of `manifest.lance`."""
+    import pyarrow as pa
+
+    text, number, side = pa.string(), pa.int64(), pa.int32()
+    columns = {"id": text, "path": text, "label": text, "split": text, "bytes": number, "mtime_ns": number}
+    columns |= {"format": text, "width": side, "height": side, "pixels": text, "phash": pa.uint64()}
+    columns |= {"problem": text, "problem_message": text}
+    return pa.schema(list(columns.items()))
+
+
+def read(workspace: Workspace) -> pa.Table:
+    """The manifest, in the order of paths; empty before the first scan. Raises: InputError when it is damaged."""
+    table = open_table(workspace.manifest)
+    return schema().empty_table() if table is None else table.to_table()
+
+
+def scan(
+    workspace: Workspace,
+    rule: str | None = None,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+    workers: int | None = None,
+) -> Scan:
+    """Bring the manifest up to date: files whose path, size or time changed are read and decoded, the rest is kept.
+
+    Parameters: `rule`, a label rule (None: that of the workspace, "folder" at first); `on_progress`, told how many of
+    how many files are read; `workers`, decode threads (None: one a processor).
+    Raises: InputError for a label file that cannot be used and a disk that refuses.
+    """
+    import pyarrow as pa
+
+    workspace = replace(workspace, labels=rule or workspace.labels)
+    labels.assign(workspace.labels, [], workspace.images)  # a bad rule is told before the work, not after it
+    workspace.save()
+    with workspace.lock():
+        before, others = read(workspace), _read_others(workspace)
+        unlisted: list[dict[str, Any]] = []
+        found = list(walk(workspace.images, lambda path, error: unlisted.append(_unlisted(path, error))))
+        codes = before["problem"].to_pylist()
+        rows = {Entry(*row): i for i, row in enumerate(_entries(before)) if codes[i] != "unreadable"}
+        kept = [rows[entry] for entry in found if entry in rows]
+        changed = [entry for entry in found if entry not in rows and entry not in others]
+        tables = [before.take(pa.array(kept, pa.int64())), pa.Table.from_pylist(unlisted, schema())]
+        for table in _examined(changed, workspace.images, others, on_progress, workers):
+            _write(workspace.manifest, table, "append")
+            tables.append(table)
+        others.intersection_update(found)
+        after, warnings = _labelled(pa.concat_tables(tables).sort_by("path"), workspace)
+        if changed or not after.equals(before):
+            _write(workspace.manifest, after, "overwrite")
+            _write(_others_path(workspace), _others_table(others), "overwrite")
+    return _summary(after, len(found), len(others), len(changed), warnings)
+
+
+def _entries(table: pa.Table) -> Iterator[tuple[str, int, int]]:
+    names = ("path", "bytes", "mtime_ns")
+    return zip(*(table[name].to_pylist() for name in names), strict=True)
+
+
+def _others_path(workspace: Workspace) -> Path:
+    return workspace.folder / "other_files.lance"
+
+
+def _read_others(workspace: Workspace) -> set[Entry]:
+    """Files that are no pictures, as last seen: known by size and time, so that they are not opened again."""
+    table = open_table(_others_path(workspace))
+    return set() if table is None else {Entry(*row) for row in _entries(table.to_table())}
+
+
+def _others_table(others: set[Entry]) -> pa.Table:
+    import pyarrow as pa
+
+    columns = [schema().field(name) for name in ("path", "bytes", "mtime_ns")]
+    return pa.Table.from_pylist([entry._asdict() for entry in sorted(others)], pa.schema(columns))
+
+
+def _write(path: Path, table: pa.Table, mode: str) -> None:
+    import lance
+
+    with disk_errors(path):
+        written = lance.write_dataset(table, path, mode="create" if open_table(path) is None else mode)
+        if mode == "overwrite":
+            written.cleanup_old_versions(older_than=timedelta(0))
+
+
+def _examined(
+    entries: Sequence[Entry],
+    root: Path,
+    others: set[Entry],
+    on_progress: Callable[[int, int], None],
+    workers: int | None,
+) -> Iterator[pa.Table]:
+    """Rows of the pictures among `entries`, a table every few seconds; the other files are added to `others`."""
+    import pyarrow as pa
+
+    workers = workers or processors()
+    rows: list[dict[str, Any]] = []
+    last = time.monotonic()
+    for done, (entry, row) in enumerate(ahead(lambda e: examine(root, e), entries, workers, 4 * workers), start=1):
+        picture = row.result()
+        if picture is None:
+            others.add(entry)
+        else:
+            rows.append(picture)
+        on_progress(done, len(entries))
+        if rows and (done == len(entries) or time.monotonic() - last > COMMIT_SECONDS):
+            yield pa.Table.from_pylist(rows, schema())
+            rows, last = [], time.monotonic()
+    if rows:
+        yield pa.Table.from_pylist(rows, schema())
+
+
+def examine(root: Path, entry: Entry) -> dict[str, Any] | None:
+    """The manifest row of a file, really decoded, without label; None when it is no picture by name or content.
+
+    A picture that cannot be used has its reason in `problem` and `problem_message`, and no size.
+    """
+    path = root / from_text(entry.path)
+    row: dict[str, Any] = dict.fromkeys(schema().names) | entry._asdict()
+    if Path(entry.path).suffix.lower() not in images.EXTENSIONS and not _looks_like_picture(path, entry):
+        return None
+    try:
+        data = images.read_bytes(path)
+        row["id"] = hashlib.sha256(data).hexdigest()
+        pixels, row["format"] = images.read(data)
+        row["height"], row["width"] = pixels.shape[:2]
+        row["pixels"] = hashlib.sha256(pixels.tobytes()).hexdigest()
+        row["phash"] = perceptual_hash(pixels)
+    except PictureError as error:
+        row |= {"problem": error.code, "problem_message": str(error)}
+    return row
+
+
+def perceptual_hash(pixels: np.ndarray) -> int:
+    """64-bit perceptual hash (the signs of low frequencies of a 32 x 32 DCT) of uint8 RGB (H, W, 3), as ImageHash's."""
+    import imagehash
+    from PIL import Image
+
+    return int(str(imagehash.phash(Image.fromarray(pixels))), 16)
+
+
+def _looks_like_picture(path: Path, entry: Entry) -> bool:
+    if entry.bytes <= 0:
+        return False
+    try:
+        with path.open("rb") as stream:
+            return images.kind_of(stream.read(images.HEAD_BYTES)) is not None
+    except OSError:
+        return False
+
+
+def _unlisted(path: str, error: OSError) -> dict[str, Any]:
+    message = f"{error.strerror}: this folder cannot be listed; check its permissions"
+    return {"path": path or "./", "bytes": -1, "mtime_ns": 0, "problem": "unreadable", "problem_message": message}
+
+
+def _labelled(table: pa.Table, workspace: Workspace) -> tuple[pa.Table, list[str]]:
+    import pyarrow as pa
+
+    assigned = labels.assign(workspace.labels, table["path"].to_pylist(), workspace.images)
+    for name, values in (("label", assigned.labels), ("split", assigned.splits)):
+        table = table.set_column(table.schema.get_field_index(name), name, pa.array(values, pa.string()))
+    return table, assigned.warnings
+
+
+def _summary(table: pa.Table, files: int, ignored: int, read: int, warnings: list[str]) -> Scan:
+    import pyarrow.compute as pc
+
+    good = table.filter(pc.is_null(table["problem"]))
+    bad = table.filter(pc.is_valid(table["problem"])).select(["path", "problem", "problem_message"])
+    counts = Counter(good["label"].to_pylist())
+    return Scan(
+        files=files,
+        images=files - ignored,
+        ignored=ignored,
+        read=read,
+        problems=[dict(zip(("path", "code", "message"), row.values(), strict=True)) for row in bad.to_pylist()],
+        unlabelled=counts.pop(None, 0),
+        labels=dict(sorted(counts.items())),
+        exact_duplicates=len(good) - pc.count_distinct(good["id"]).as_py(),
+        warnings=warnings,
+    )

@@ -1,0 +1,120 @@
+"""Where the work on one folder of pictures is kept: NAME.winnow beside the person, never inside the pictures."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from embed.errors import InputError
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """A folder of results and the folder of pictures that it is about."""
+
+    folder: Path
+    images: Path
+    labels: str = "folder"  # the label rule: folder, parent, or the absolute path of a CSV file
+
+    @property
+    def manifest(self) -> Path:
+        """Lance table: a row a picture file."""
+        return self.folder / "manifest.lance"
+
+    @property
+    def embeddings(self) -> Path:
+        """Folder of the Lance tables of vectors."""
+        return self.folder / "embeddings"
+
+    @property
+    def runs(self) -> Path:
+        """Folder of the run folders."""
+        return self.folder / "runs"
+
+    @property
+    def fits(self) -> Path:
+        """Folder of the fits that can be used again."""
+        return self.folder / "fits"
+
+    def save(self) -> None:
+        """Write `workspace.json`, making the folder. Raises: InputError when the disk refuses."""
+        said = {"format": FORMAT, "images": str(self.images), "labels": self.labels}
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            part = self.folder / "workspace.json.part"
+            part.write_text(json.dumps(said, indent=2) + "\n", encoding="utf-8")
+            part.replace(self.folder / "workspace.json")
+        except OSError as error:
+            raise InputError(f"{self.folder}: {error.strerror}; use --workspace to put it elsewhere") from None
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the workspace while it is written to; another command waits for its turn."""
+        from filelock import FileLock
+
+        with FileLock(self.folder / ".lock"):
+            yield
+
+
+def locate(images: Path | None, folder: Path | None = None) -> Workspace:
+    """The workspace of a folder of pictures; it need not exist yet.
+
+    Parameters: `images`, None: `$WINNOW_IMAGES`, else that of the one `*.winnow` in the current folder; `folder`, the
+    workspace, None: `$WINNOW_WORKSPACE`, else `NAME.winnow` in the current folder.
+    Raises: InputError when it is not plain what is meant, or the workspace is that of another folder.
+    """
+    folder = folder or _from_environment("WINNOW_WORKSPACE")
+    images = images or _from_environment("WINNOW_IMAGES")
+    if images is None:
+        folder = folder or _only_workspace()
+        kept = _read(folder)
+        if kept is None:
+            raise InputError(f"{folder} is no workspace yet: name the folder of pictures, as in `winnow scan photos`")
+        images = kept.images
+    images = images.expanduser()
+    if not images.is_dir():
+        what = "is a file" if images.exists() else "does not exist"
+        raise InputError(f"{images} {what}: IMAGES must be a folder of pictures")
+    images = images.resolve()
+    folder = (folder or Path(f"{images.name or 'root'}.winnow")).expanduser().resolve()
+    if folder.is_relative_to(images):
+        raise InputError(
+            f"the workspace {folder} would lie inside the pictures: run from another folder or use --workspace"
+        )
+    kept = _read(folder)
+    if kept is not None and kept.images != images:
+        raise InputError(f"{folder} belongs to {kept.images}, not to {images}: use --workspace to name another")
+    return kept or Workspace(folder, images)
+
+
+def _from_environment(name: str) -> Path | None:
+    return Path(os.environ[name]) if os.environ.get(name) else None
+
+
+def _only_workspace() -> Path:
+    found = sorted(path for path in Path().glob("*.winnow") if (path / "workspace.json").is_file())
+    if len(found) == 1:
+        return found[0]
+    if found:
+        names = ", ".join(path.name for path in found)
+        raise InputError(f"there are several workspaces here ({names}): name the folder of pictures")
+    raise InputError("which pictures? Name their folder, as in `winnow scan photos`, or set WINNOW_IMAGES")
+
+
+def _read(folder: Path) -> Workspace | None:
+    file = folder / "workspace.json"
+    try:
+        said = json.loads(file.read_text(encoding="utf-8"))
+        if said["format"] > FORMAT:
+            raise InputError(f"{folder} was written by a newer Winnow (format {said['format']}): update Winnow")
+        return Workspace(folder.resolve(), Path(said["images"]), said["labels"])
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{file} cannot be read ({type(error).__name__}): remove it and scan again") from None

@@ -1,0 +1,53 @@
+"""The engines that run a backbone: uint8 (B, S, S, 3) to float32 (B, D) or (B, H, W, D), and (B, bottleneck)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from embed.backbone import Backbone, keras_function
+from embed.errors import InputError
+from embed.weights import find
+
+Session = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
+OUTPUTS = ("embedding", "bottleneck")
+
+
+def onnx_session(backbone: Backbone) -> Session:
+    """onnxruntime on the CPU, one thread an inference; call it from as many threads as there are processors.
+
+    Raises: InputError when the file cannot be run.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 3
+    try:
+        session = onnxruntime.InferenceSession(str(backbone.file), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime has no common base class for what it raises
+        reason = " ".join(str(error).split())[:120]
+        raise InputError(f"{backbone.file} cannot be run ({reason}): remove it, it is exported anew") from None
+    return lambda pixels: tuple(session.run(OUTPUTS, {"image": pixels}))
+
+
+def tensorflow_session(backbone: Backbone) -> Session:
+    """Keras itself, with the same weights. TensorFlow chooses its threads by itself.
+
+    Raises: InputError when TensorFlow or the weights are missing.
+    """
+    weights = backbone.weights if backbone.weights.file else find(backbone.recipe)
+    if weights.digest != backbone.weights.digest:
+        raise InputError("these are not the weights that the exported backbone was made of: use --backend onnx")
+    _, function = keras_function(backbone.recipe, weights)
+
+    def run(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        outputs = function(pixels)
+        return outputs["embedding"].numpy(), outputs["bottleneck"].numpy()
+
+    return run
+
+
+BACKENDS: dict[str, Callable[[Backbone], Session]] = {"onnx": onnx_session, "tensorflow": tensorflow_session}
+PACKAGES = {"onnx": "onnxruntime", "tensorflow": "tensorflow"}  # whose version is recorded with the vectors

@@ -1,0 +1,113 @@
+"""The Python face of the room: pictures in, vectors out, as a scikit-learn transformer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sklearn.base import BaseEstimator, TransformerMixin
+
+from embed import images
+from embed.backbone import load, obtain
+from embed.backends import BACKENDS
+from embed.errors import InputError
+from embed.images import PictureError
+from embed.pipeline import BATCH, pixels_of
+from embed.recipe import Recipe
+
+
+class Embedder(TransformerMixin, BaseEstimator):
+    """MobileNetV2 vectors of pictures; nothing is learned from them, so `fit` only checks the options.
+
+    Parameters are those of `embed.recipe.Recipe`, and `backend` ("onnx" or "tensorflow"), `backbone` (an exported ONNX
+    file, instead of `weights`) and `batch_size` (pictures an inference).
+
+    >>> Embedder().transform(["tulip.jpg", "rose.png"]).shape  # doctest: +SKIP
+    (2, 1280)
+    """
+
+    def __init__(
+        self,
+        *,
+        weights: str = "imagenet",
+        alpha: float = 1.0,
+        pool: str = "avg",
+        size: int = 224,
+        scale: str = "symmetric",
+        resize: str = "crop",
+        backend: str = "onnx",
+        backbone: str | Path | None = None,
+        batch_size: int = BATCH,
+    ) -> None:
+        self.weights = weights
+        self.alpha = alpha
+        self.pool = pool
+        self.size = size
+        self.scale = scale
+        self.resize = resize
+        self.backend = backend
+        self.backbone = backbone
+        self.batch_size = batch_size
+
+    def fit(self, X: Any = None, y: Any = None) -> Embedder:
+        """Check the options; `X` and `y` are not looked at. Raises: InputError."""
+        self._recipe()
+        return self
+
+    def transform(self, X: Iterable[Any]) -> np.ndarray:
+        """Float32 ndarray of shape (len(X), D), rows in the order of `X`; with `pool="none"` the map, flattened.
+
+        Parameters: `X`, paths, Pillow images or uint8 RGB arrays (H, W, 3), mixed as you like.
+        Raises: InputError naming the first picture that cannot be read.
+        """
+        if not isinstance(X, Iterable) or isinstance(X, str):
+            raise InputError("transform takes a list of pictures, not one: put it in [ ]")
+        recipe = self._recipe()
+        pictures = list(X)
+        session = None
+        rows = []
+        for start in range(0, len(pictures), self.batch_size):
+            batch = enumerate(pictures[start : start + self.batch_size], start)
+            squares = np.stack([_square(picture, number, recipe) for number, picture in batch])
+            session = session or self._session(recipe, squares)
+            rows.append(session(squares)[0].reshape(len(squares), -1))
+        return np.concatenate(rows) if rows else np.empty((0, 0), dtype=np.float32)
+
+    def __sklearn_is_fitted__(self) -> bool:
+        """Always: there is nothing to learn."""
+        return True
+
+    def _recipe(self) -> Recipe:
+        if self.backend not in BACKENDS:
+            raise InputError(
+                f"The 'backend' option must be one of {', '.join(BACKENDS)}. Got {self.backend!r} instead."
+            )
+        if self.batch_size < 1:
+            raise InputError(f"The 'batch_size' option must be at least 1. Got {self.batch_size!r} instead.")
+        names = ("weights", "alpha", "pool", "size", "scale", "resize")
+        recipe = Recipe(**{name: getattr(self, name) for name in names})
+        return load(Path(self.backbone), recipe).recipe if self.backbone else recipe
+
+    def _session(self, recipe: Recipe, squares: np.ndarray) -> Any:
+        backbone = load(Path(self.backbone), recipe) if self.backbone else obtain(recipe, lambda: squares)
+        return BACKENDS[self.backend](backbone)
+
+
+def _square(picture: Any, number: int, recipe: Recipe) -> np.ndarray:
+    from PIL.Image import Image
+
+    try:
+        if isinstance(picture, str | Path):
+            return pixels_of(Path(picture), recipe)
+        pixels = images.upright_rgb(picture) if isinstance(picture, Image) else np.asarray(picture)
+        if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
+            raise InputError(
+                f"picture {number} must be a path, a Pillow image or a uint8 RGB array (H, W, 3). "
+                f"Got {pixels.dtype} {pixels.shape} instead."
+            )
+        return images.fit(pixels, recipe.size, recipe.resize)
+    except PictureError as error:
+        name = picture if isinstance(picture, str | Path) else f"picture {number}"
+        raise InputError(f"{name}: {error}") from None

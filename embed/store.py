@@ -1,0 +1,167 @@
+"""The Lance table of one kind of vectors: append, read, what is missing. Vectors made another way are refused."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from embed.errors import InputError
+
+if TYPE_CHECKING:
+    import lance
+    import pyarrow as pa
+
+    from embed.backbone import Backbone
+
+# What must agree for vectors to share a table; the rest of the metadata is only recorded.
+IDENTITY = ("weights", "alpha", "layer", "pool", "size", "scale", "resize", "precision")
+
+
+class Store:
+    """Vectors of one backbone and recipe: `folder/KEY.lance`, a row for each (id, view), written in atomic commits.
+
+    Columns: `id` (sha256, hex), `view` (0 is the plain picture), `vector` (float16, flattened), `bottleneck` (float16).
+    """
+
+    def __init__(self, folder: Path, backbone: Backbone, backend: str = "", versions: str = "") -> None:
+        self.path = folder / f"{backbone.key}.lance"
+        self.shape = backbone.dimension
+        self._bottleneck = backbone.bottleneck
+        self._metadata = metadata(backbone) | {"backend": backend, "versions": versions}
+
+    def ids(self, view: int = 0) -> set[str]:
+        """Ids that have a vector of this view."""
+        table = self._open()
+        if table is None:
+            return set()
+        return set(table.to_table(columns=["id"], filter=f"view = {view}")["id"].to_pylist())
+
+    def missing(self, ids: Iterable[str]) -> list[str]:
+        """Those of `ids` that have no vector yet, each once, in order."""
+        here = self.ids()
+        return [id for id in dict.fromkeys(ids) if id not in here]
+
+    def append(self, ids: Sequence[str], vectors: np.ndarray, bottlenecks: np.ndarray, view: int = 0) -> None:
+        """Commit rows: (n,) ids, float (n, D) or (n, H, W, D) vectors, float (n, bottleneck). All or none are kept.
+
+        Raises: InputError when the table's metadata say that it was made another way, or the disk is full.
+        """
+        import lance
+        import pyarrow as pa
+
+        exists = self._open() is not None
+        views = pa.array(np.full(len(ids), view, dtype=np.int32))
+        columns = [pa.array(ids, pa.string()), views, _float16_lists(vectors), _float16_lists(bottlenecks)]
+        with disk_errors(self.path):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            rows = pa.table(columns, schema=self._schema())
+            lance.write_dataset(rows, self.path, mode="append" if exists else "create")
+
+    def read(self, ids: Sequence[str], column: str = "vector", view: int = 0) -> np.ndarray:
+        """Float32 ndarray of shape (len(ids), D), rows in the order of `ids`; a map is flattened, (len(ids), H*W*D).
+
+        Parameters: `column`, "vector" or "bottleneck". Raises: InputError naming how many ids have no vector.
+        """
+        width = int(np.prod(self.shape)) if column == "vector" else self._bottleneck
+        out = np.empty((len(ids), width), dtype=np.float32)
+        rows: dict[str, list[int]] = {}
+        for row, id in enumerate(ids):
+            rows.setdefault(id, []).append(row)
+        table = self._open()
+        batches = table.to_batches(columns=["id", column], filter=f"view = {view}") if table is not None else ()
+        for batch in batches:
+            values = batch[column].flatten().to_numpy().reshape(batch.num_rows, width)
+            for position, id in enumerate(batch["id"].to_pylist()):
+                for row in rows.pop(id, ()):
+                    out[row] = values[position]
+        if rows:
+            raise InputError(
+                f"{len(rows)} of {len(ids)} pictures have no vector in {self.path}: run `winnow embed` first"
+            )
+        return out
+
+    def compact(self) -> None:
+        """Join the small commits of a long run into few files and drop the versions before."""
+        table = self._open()
+        if table is not None and len(table.get_fragments()) > 1:
+            with disk_errors(self.path):
+                table.optimize.compact_files()
+                table.cleanup_old_versions(older_than=timedelta(0))
+
+    def _schema(self) -> pa.Schema:
+        import pyarrow as pa
+
+        lists = {"vector": int(np.prod(self.shape)), "bottleneck": self._bottleneck}
+        fields = [pa.field("id", pa.string()), pa.field("view", pa.int32())]
+        fields += [pa.field(name, pa.list_(pa.float16(), width)) for name, width in lists.items()]
+        return pa.schema(fields, {"winnow": json.dumps(self._metadata)})
+
+    def _open(self) -> lance.LanceDataset | None:
+        table = open_table(self.path)
+        if table is not None:
+            made = json.loads((table.schema.metadata or {}).get(b"winnow", b"{}"))
+            for name in IDENTITY:
+                if made.get(name) != self._metadata[name]:
+                    raise InputError(
+                        f"{self.path} was made with {name} {made.get(name)!r}, not {self._metadata[name]!r}: "
+                        "move it away, it is made anew"
+                    )
+        return table
+
+
+def metadata(backbone: Backbone) -> dict[str, Any]:
+    """What a table says of how its vectors were made."""
+    from dataclasses import asdict
+
+    from embed.backbone import file_digest
+
+    return asdict(backbone.recipe) | {
+        "weights": backbone.weights.digest,
+        "weights_name": backbone.recipe.weights,
+        "recipe": str(backbone.recipe),
+        "shape": list(backbone.dimension),
+        "parity": backbone.parity,
+        "backbone_sha256": file_digest(backbone.file),
+    }
+
+
+def open_table(path: Path) -> lance.LanceDataset | None:
+    """The Lance dataset at a path, or None when nothing was ever committed there.
+
+    Raises: InputError when it is there but cannot be read.
+    """
+    import lance
+
+    if not (path / "_versions").is_dir():
+        return None
+    try:
+        return lance.dataset(path)
+    except (OSError, ValueError) as error:
+        if not any((path / "_versions").iterdir()):
+            return None
+        reason = " ".join(str(error).split())[:120]
+        raise InputError(f"{path} cannot be read ({reason}): move it away, it is made anew") from None
+
+
+@contextmanager
+def disk_errors(path: Path) -> Iterator[None]:
+    """Turn a full or read-only disk into one line; Lance wraps the system's own words in pages of its own."""
+    try:
+        yield
+    except OSError as error:
+        words = ("No space left", "File too large", "Read-only file system", "Permission denied", "quota")
+        said = next((word for word in words if word in str(error)), " ".join(str(error).split())[:160])
+        raise InputError(f"{path}: {said}; what was committed is kept: make room and run the command again") from None
+
+
+def _float16_lists(values: np.ndarray) -> pa.Array:
+    import pyarrow as pa
+
+    flat = np.ascontiguousarray(values, dtype=np.float16).reshape(len(values), -1)
+    return pa.FixedSizeListArray.from_arrays(pa.array(flat.ravel()), flat.shape[1])

@@ -1,0 +1,156 @@
+"""The workspace is found where it is plain, and never mixed up with that of another folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from pathlib import Path
+
+import pytest
+
+from curate.workspace import Workspace, locate
+from embed.errors import InputError
+
+
+@pytest.fixture
+def photos(tmp_path):
+    (tmp_path / "data" / "photos").mkdir(parents=True)
+    return tmp_path / "data" / "photos"
+
+
+def test_it_is_named_after_the_folder_and_lies_in_the_current_one(photos, tmp_path):
+    assert locate(photos) == Workspace(tmp_path / "photos.winnow", photos, "folder")
+    assert locate(Path("data/photos/")) == locate(photos)
+    assert not (tmp_path / "photos.winnow").exists()
+
+
+def test_a_dot_is_named_after_what_it_stands_for(photos, monkeypatch):
+    monkeypatch.chdir(photos)
+    with pytest.raises(InputError, match=r"photos\.winnow would lie inside the pictures: run from another folder or"):
+        locate(Path())
+    assert locate(Path(), photos.parent / "w").images == photos
+
+
+def test_what_is_saved_is_found_again(photos, tmp_path):
+    Workspace(tmp_path / "photos.winnow", photos, "parent").save()
+    assert json.loads((tmp_path / "photos.winnow" / "workspace.json").read_text()) == {
+        "format": 1,
+        "images": str(photos),
+        "labels": "parent",
+    }
+    assert locate(photos).labels == "parent"
+    assert os.listdir(tmp_path / "photos.winnow") == ["workspace.json"]
+
+
+def test_the_only_workspace_here_is_meant_when_nothing_is_named(photos, tmp_path):
+    with pytest.raises(InputError, match=r"which pictures\? Name their folder, as in `winnow scan photos`"):
+        locate(None)
+    (tmp_path / "empty.winnow").mkdir()  # no workspace: nothing was ever saved in it
+    locate(photos).save()
+    assert locate(None) == locate(photos)
+    (tmp_path / "other").mkdir()
+    locate(tmp_path / "other").save()
+    with pytest.raises(InputError, match=r"several workspaces here \(other\.winnow, photos\.winnow\)"):
+        locate(None)
+
+
+def test_the_environment_names_what_is_left_out(photos, tmp_path, monkeypatch):
+    monkeypatch.setenv("WINNOW_IMAGES", str(photos))
+    assert locate(None).folder == tmp_path / "photos.winnow"
+    monkeypatch.setenv("WINNOW_WORKSPACE", str(tmp_path / "w"))
+    assert locate(None) == Workspace(tmp_path / "w", photos)
+    assert locate(photos, tmp_path / "v").folder == tmp_path / "v"
+    locate(None).save()
+    monkeypatch.delenv("WINNOW_IMAGES")
+    assert locate(None).images == photos
+
+
+def test_a_workspace_that_is_named_but_not_there_yet_cannot_tell_its_pictures(tmp_path):
+    with pytest.raises(InputError, match="new is no workspace yet: name the folder of pictures"):
+        locate(None, tmp_path / "new")
+
+
+def test_another_folder_of_the_same_name_is_refused(photos, tmp_path):
+    locate(photos).save()
+    (tmp_path / "more" / "photos").mkdir(parents=True)
+    with pytest.raises(InputError) as caught:
+        locate(tmp_path / "more" / "photos")
+    assert str(caught.value) == (
+        f"{tmp_path / 'photos.winnow'} belongs to {photos}, not to {tmp_path / 'more' / 'photos'}: "
+        "use --workspace to name another"
+    )
+
+
+def test_links_to_one_folder_share_a_workspace(photos, tmp_path):
+    locate(photos).save()
+    (tmp_path / "link").symlink_to(photos)
+    assert locate(tmp_path / "link", tmp_path / "photos.winnow").images == photos
+
+
+@pytest.mark.parametrize(("name", "said"), [("absent", "does not exist"), ("file", "is a file")])
+def test_images_must_be_a_folder(tmp_path, name, said):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(InputError, match=f"{name} {said}: IMAGES must be a folder of pictures"):
+        locate(tmp_path / name)
+
+
+@pytest.mark.parametrize("inside", ["w", "deep/er", "."])
+def test_a_workspace_inside_the_pictures_is_refused(photos, inside):
+    with pytest.raises(InputError, match="would lie inside the pictures"):
+        locate(photos, photos / inside)
+
+
+def test_the_home_folder_may_be_written_as_a_tilde(photos, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert locate(Path("~/data/photos"), Path("~/w")) == Workspace(tmp_path / "w", photos)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"format": "x"}', '{"format": 1}', b"\xff\xfe"])
+def test_a_damaged_file_is_named(photos, content):
+    place = locate(photos)
+    place.save()
+    file = place.folder / "workspace.json"
+    file.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(InputError, match=r"workspace\.json cannot be read \(\w+\): remove it and scan again"):
+        locate(photos)
+
+
+def test_a_newer_format_asks_for_a_newer_winnow(photos):
+    place = locate(photos)
+    place.save()
+    (place.folder / "workspace.json").write_text('{"format": 2, "images": "/x", "labels": "folder"}')
+    with pytest.raises(InputError, match=r"written by a newer Winnow \(format 2\): update Winnow"):
+        locate(photos)
+
+
+def test_a_folder_whose_name_is_not_utf8_has_a_workspace(tmp_path):
+    odd = tmp_path / os.fsdecode(b"caf\xe9")
+    odd.mkdir()
+    locate(odd).save()
+    assert locate(None) == locate(odd)
+    assert locate(odd).folder.name == os.fsdecode(b"caf\xe9.winnow")
+
+
+def test_a_place_that_cannot_be_written_to_is_told(photos, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(InputError, match="Not a directory; use --workspace to put it elsewhere"):
+        Workspace(tmp_path / "file" / "w", photos).save()
+
+
+def test_one_command_at_a_time_holds_the_lock(photos):
+    place = locate(photos)
+    place.save()
+    order = []
+
+    def second():
+        with place.lock():
+            order.append("second")
+
+    with place.lock():
+        other = threading.Thread(target=second)
+        other.start()
+        other.join(0.2)
+        order.append("first")
+    other.join()
+    assert order == ["first", "second"]

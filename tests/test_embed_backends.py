@@ -1,0 +1,79 @@
+"""The engines give the same vectors."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from embed.backbone import TOLERANCE, load
+from embed.backends import BACKENDS, PACKAGES
+from embed.errors import InputError
+from embed.pipeline import batched, pixels_of
+from embed.recipe import Recipe
+from embed.weights import Weights
+
+TINY = Recipe(weights="random", alpha=0.35, size=96)
+
+
+@pytest.mark.parametrize(
+    "every", [pytest.param(63, marks=pytest.mark.slow), pytest.param(1, marks=pytest.mark.long)], ids=["some", "all"]
+)
+def test_onnx_and_tensorflow_agree_on_photographs(exported, keras_home, flowers, every):
+    """ImageNet weights, largest difference of any number of either output."""
+    made = exported(Recipe(), keras_home)
+    sessions = {name: BACKENDS[name](made) for name in BACKENDS}
+    assert set(sessions) == {"onnx", "tensorflow"}
+    for paths in batched(sorted(flowers.rglob("*.jpg"))[::every], 16):
+        squares = np.stack([pixels_of(path, made.recipe) for path in paths])
+        found = {name: session(squares) for name, session in sessions.items()}
+        for onnx, tensorflow, width in zip(found["onnx"], found["tensorflow"], (1280, 320), strict=True):
+            assert onnx.dtype == tensorflow.dtype == np.float32
+            assert onnx.shape == tensorflow.shape == (len(squares), width)
+            assert abs(onnx - tensorflow).max() < TOLERANCE
+
+
+@pytest.mark.slow
+def test_they_agree_on_untrained_weights_found_again_by_name(exported):
+    made = exported(TINY)
+    squares = np.random.default_rng(0).integers(0, 256, (3, 96, 96, 3), dtype=np.uint8)
+    onnx, tensorflow = (BACKENDS[name](load(made.file))(squares) for name in ("onnx", "tensorflow"))
+    assert abs(onnx[0] - tensorflow[0]).max() < TOLERANCE
+    assert abs(onnx[1] - tensorflow[1]).max() < TOLERANCE
+
+
+@pytest.mark.slow
+def test_tensorflow_refuses_weights_other_than_those_of_the_backbone(exported):
+    made = replace(exported(TINY), weights=Weights("0" * 64, None))
+    with pytest.raises(InputError, match="not the weights that the exported backbone was made of: use --backend onnx"):
+        BACKENDS["tensorflow"](made)
+
+
+def test_a_session_may_be_called_from_many_threads(colours):
+    session = BACKENDS["onnx"](load(colours))
+    found: dict[int, float] = {}
+
+    def work(level):
+        for _ in range(20):
+            found[level] = float(session(np.full((3, 96, 96, 3), level, dtype=np.uint8))[0][2, 1])
+
+    threads = [threading.Thread(target=work, args=(level,)) for level in (0, 51, 255)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == pytest.approx({0: 0.0, 51: 0.2, 255: 1.0}, abs=1e-4)
+
+
+def test_a_file_that_cannot_be_run_is_told_in_one_line(colours):
+    made = load(colours)
+    colours.write_bytes(b"damaged")
+    with pytest.raises(InputError, match=r"onnx cannot be run \(.*\): remove it, it is exported anew$") as caught:
+        BACKENDS["onnx"](made)
+    assert "\n" not in str(caught.value)
+
+
+def test_every_backend_says_which_package_it_is():
+    assert PACKAGES.keys() == BACKENDS.keys()
