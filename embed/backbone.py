@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from embed.errors import InputError
-from embed.quiet_keras import keras_quietly
+from embed.quiet_keras import import_keras, to_onnx
 from embed.recipe import Recipe, digest
 from embed.weights import Weights, find, imagenet_file
 
@@ -131,39 +131,37 @@ def file_digest(file: Path) -> str:
 
 
 def keras_function(recipe: Recipe, weights: Weights) -> tuple[Any, Any]:
-    """Keras itself as (model, function): the function takes uint8 (batch, S, S, 3) and gives the two outputs.
+    """Keras' network (of its two layers' maps), and the tf.function uint8 (batch, S, S, 3) -> {embedding, bottleneck}.
 
     Raises: InputError when TensorFlow is missing or the weights do not fit the network.
     """
-    with keras_quietly() as (keras, tf):
-        if weights.file is None:
-            keras.utils.set_random_seed(0)
-        shape = (recipe.size, recipe.size, 3)
-        net = keras.applications.MobileNetV2(input_shape=shape, alpha=recipe.alpha, include_top=False, weights=None)
-        if weights.file is not None:
-            try:
-                net.load_weights(weights.file)
-            except Exception as error:  # h5py and Keras raise OSError, ValueError, KeyError … on files that do not fit
-                reason = " ".join(str(error).split())[:120]
-                raise InputError(
-                    f"{weights.file} does not fit MobileNetV2 {recipe.alpha} without top: {reason}"
-                ) from None
-        else:
-            _settle(net, recipe.size)
-        layers = [net.get_layer(recipe.layer).output, net.get_layer(BOTTLENECK).output]
-        both = keras.Model(net.input, layers)
+    keras, tf = import_keras("exporting the backbone", "use --backbone FILE.onnx")
+    if weights.file is None:
+        keras.utils.set_random_seed(0)
+    shape = (recipe.size, recipe.size, 3)
+    net = keras.applications.MobileNetV2(input_shape=shape, alpha=recipe.alpha, include_top=False, weights=None)
+    if weights.file is not None:
+        try:
+            net.load_weights(weights.file)
+        except Exception as error:  # h5py and Keras raise OSError, ValueError, KeyError … on files that do not fit
+            reason = " ".join(str(error).split())[:120]
+            raise InputError(f"{weights.file} does not fit MobileNetV2 {recipe.alpha} without top: {reason}") from None
+    else:
+        _settle(net, recipe.size)
+    layers = [net.get_layer(recipe.layer).output, net.get_layer(BOTTLENECK).output]
+    both = keras.Model(net.input, layers)
 
-        def function(image: Any) -> dict[str, Any]:
-            pixels = tf.cast(image, tf.float32)
-            if recipe.scale == "symmetric":
-                pixels = keras.applications.mobilenet_v2.preprocess_input(pixels)
-            embedding, bottleneck = both(pixels, training=False)
-            if recipe.pool == "avg":
-                embedding = tf.reduce_mean(embedding, axis=(1, 2))
-            return {"embedding": embedding, "bottleneck": tf.reduce_mean(bottleneck, axis=(1, 2))}
+    def function(image: Any) -> dict[str, Any]:
+        pixels = tf.cast(image, tf.float32)
+        if recipe.scale == "symmetric":
+            pixels = keras.applications.mobilenet_v2.preprocess_input(pixels)
+        embedding, bottleneck = both(pixels, training=False)
+        if recipe.pool == "avg":
+            embedding = tf.reduce_mean(embedding, axis=(1, 2))
+        return {"embedding": embedding, "bottleneck": tf.reduce_mean(bottleneck, axis=(1, 2))}
 
-        signature = tf.TensorSpec((None, *shape), tf.uint8, name="image")
-        return both, tf.function(function, input_signature=[signature])
+    signature = tf.TensorSpec((None, *shape), tf.uint8, name="image")
+    return both, tf.function(function, input_signature=[signature])
 
 
 def _settle(net: Any, size: int) -> None:
@@ -184,12 +182,9 @@ def export(recipe: Recipe, weights: Weights, pictures: np.ndarray) -> Any:
     """
     import onnx
 
-    model, function = keras_function(recipe, weights)
-    with keras_quietly():
-        import tf2onnx
-
-        proto, _ = tf2onnx.convert.from_function(function, function.input_signature, opset=OPSET)
-        expected = {name: tensor.numpy() for name, tensor in function(pictures).items()}
+    _, function = keras_function(recipe, weights)
+    proto = to_onnx(function, function.input_signature, OPSET)
+    expected = {name: tensor.numpy() for name, tensor in function(pictures).items()}
     proto = _tidy(proto)
     parity = _parity(proto, pictures, expected)
     if not parity <= TOLERANCE:  # NaN is refused too

@@ -205,11 +205,14 @@ def _ink_to_light(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
+CENTRE = 7 / 8  # share of the shorter side that a crop keeps
+
+
 def _crop(image: Image.Image, size: int) -> Image.Image:
-    """Shorter side to `size`, then the centre square, in one resampling."""
+    """Shorter side to 8/7 of `size`, then the centre square (256 and 224, as ImageNet networks are judged)."""
     from PIL import Image
 
-    side = min(image.size)
+    side = min(image.size) * CENTRE
     left, top = (image.width - side) / 2, (image.height - side) / 2
     return image.resize((size, size), Image.Resampling.BICUBIC, box=(left, top, left + side, top + side))
 

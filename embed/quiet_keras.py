@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from embed.errors import InputError
 
 
-@contextmanager
-def keras_quietly() -> Iterator[tuple[Any, Any]]:
-    """Keras and TensorFlow, imported without their messages and without writing `keras.json` into KERAS_HOME.
+def import_keras(purpose: str, instead: str) -> tuple[Any, Any]:
+    """(keras, tensorflow), without their messages and without a `keras.json` written into KERAS_HOME.
 
+    Parameters: `purpose`, what needs them, and `instead`, what does without: for the message.
     Raises: InputError with the line that installs them.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -26,12 +24,18 @@ def keras_quietly() -> Iterator[tuple[Any, Any]]:
             import keras
             import tensorflow as tf
     except ImportError:
-        raise InputError(
-            'this needs TensorFlow: pip install "winnow-images[train]", or use --backbone FILE.onnx'
-        ) from None
+        raise InputError(f'{purpose} needs TensorFlow: pip install "winnow-images[train]", or {instead}') from None
     finally:
-        if home is None:
-            os.environ.pop("KERAS_HOME", None)
-        else:
+        os.environ.pop("KERAS_HOME")
+        if home is not None:
             os.environ["KERAS_HOME"] = home
-    yield keras, tf
+    return keras, tf
+
+
+def to_onnx(function: Any, signature: Any, opset: int) -> Any:
+    """A tf.function as onnx.ModelProto. Raises: InputError with the line that installs tf2onnx."""
+    try:
+        import tf2onnx
+    except ImportError:
+        raise InputError('exporting to ONNX needs tf2onnx: pip install "winnow-images[train]"') from None
+    return tf2onnx.convert.from_function(function, input_signature=signature, opset=opset)[0]

@@ -59,7 +59,10 @@ class Recipe:
     def __str__(self) -> str:
         """The preprocessing and the network as one line, in the order in which they are applied."""
         scale = "scale(-1,1)" if self.scale == "symmetric" else "scale(none)"
-        return f"{self.resize}({self.size})|{scale}|mobilenet_v2({self.alpha})|{self.layer}|pool({self.pool})"
+        resize = f"{self.resize}({self.size})"
+        if self.resize == "crop":
+            resize = f"resize({round(self.size * 8 / 7)})|{resize}"
+        return f"{resize}|{scale}|mobilenet_v2({self.alpha})|{self.layer}|pool({self.pool})"
 
     def graph(self) -> dict[str, Any]:
         """The fields that change the ONNX graph (the rest happens before it)."""

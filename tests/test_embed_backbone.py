@@ -20,7 +20,7 @@ from embed.backbone import FORMAT, TOLERANCE, load, obtain
 from embed.backends import BACKENDS
 from embed.errors import InputError
 from embed.pipeline import pixels_of
-from embed.quiet_keras import keras_quietly
+from embed.quiet_keras import import_keras
 from embed.recipe import Recipe
 from embed.weights import Weights, WeightsMissing
 
@@ -67,15 +67,15 @@ def photographs(flowers):
 def test_imagenet_vectors_are_those_of_keras_applications(exported, keras_home, photographs):
     """The reference takes another way: Keras loads the weights, pools and scales by itself."""
     made = exported(Recipe(), keras_home)
-    with keras_quietly() as (keras, tf):
-        file = next((keras_home / "models").glob("*_1.0_224_no_top.h5"))
-        reference = keras.applications.MobileNetV2(
-            weights=str(file), include_top=False, pooling="avg", input_shape=(224, 224, 3)
-        )
-        scaled = keras.applications.mobilenet_v2.preprocess_input(photographs.astype(np.float32))
-        expected = reference.predict(scaled, verbose=0)
-        before = keras.Model(reference.input, reference.get_layer("block_16_project_BN").output)
-        expected_bottleneck = before.predict(scaled, verbose=0).mean(axis=(1, 2))
+    keras, tf = import_keras("this test", "skip it")
+    file = next((keras_home / "models").glob("*_1.0_224_no_top.h5"))
+    reference = keras.applications.MobileNetV2(
+        weights=str(file), include_top=False, pooling="avg", input_shape=(224, 224, 3)
+    )
+    scaled = keras.applications.mobilenet_v2.preprocess_input(photographs.astype(np.float32))
+    expected = reference.predict(scaled, verbose=0)
+    before = keras.Model(reference.input, reference.get_layer("block_16_project_BN").output)
+    expected_bottleneck = before.predict(scaled, verbose=0).mean(axis=(1, 2))
     vectors, bottlenecks = run(made.file, photographs)
     assert vectors.shape == expected.shape == (8, 1280)
     assert abs(vectors - expected).max() < TOLERANCE
@@ -114,7 +114,7 @@ def test_the_graph_is_checked_and_takes_batches_of_any_size(tiny):
 @pytest.mark.slow
 def test_the_file_says_what_it_is(tiny):
     said = {entry.key: entry.value for entry in onnx.load(tiny.file).metadata_props}
-    assert said["recipe"] == "crop(96)|scale(-1,1)|mobilenet_v2(0.35)|out_relu|pool(avg)"
+    assert said["recipe"] == "resize(110)|crop(96)|scale(-1,1)|mobilenet_v2(0.35)|out_relu|pool(avg)"
     assert json.loads(said["winnow_backbone"]) == {
         "graph": TINY.graph(),
         "weights": tiny.weights.digest,
@@ -245,20 +245,20 @@ def test_parity_is_the_largest_difference_of_either_output(colours):
 def own(tmp_path_factory):
     """Own weights of the tiny network in both of Keras' formats, and what Keras makes of three pictures with them."""
     folder = tmp_path_factory.mktemp("own")
-    with keras_quietly() as (keras, _):
-        keras.utils.set_random_seed(5)
-        net = keras.applications.MobileNetV2(input_shape=(96, 96, 3), alpha=0.35, include_top=False, weights=None)
-        net.save_weights(folder / "own.weights.h5")
-        import h5py
-        from keras.src.legacy.saving import legacy_h5_format
+    keras, _ = import_keras("this test", "skip it")
+    keras.utils.set_random_seed(5)
+    net = keras.applications.MobileNetV2(input_shape=(96, 96, 3), alpha=0.35, include_top=False, weights=None)
+    net.save_weights(folder / "own.weights.h5")
+    import h5py
+    from keras.src.legacy.saving import legacy_h5_format
 
-        with h5py.File(folder / "own.h5", "w") as file:
-            legacy_h5_format.save_weights_to_hdf5_group(file, net)
-        pixels = noise(3, 96)
-        scaled = keras.applications.mobilenet_v2.preprocess_input(pixels.astype(np.float32))
-        expected = net(scaled, training=False).numpy().mean(axis=(1, 2))
-        other = keras.Sequential([keras.layers.Input((4,)), keras.layers.Dense(3)])
-        other.save_weights(folder / "other.weights.h5")
+    with h5py.File(folder / "own.h5", "w") as file:
+        legacy_h5_format.save_weights_to_hdf5_group(file, net)
+    pixels = noise(3, 96)
+    scaled = keras.applications.mobilenet_v2.preprocess_input(pixels.astype(np.float32))
+    expected = net(scaled, training=False).numpy().mean(axis=(1, 2))
+    other = keras.Sequential([keras.layers.Input((4,)), keras.layers.Dense(3)])
+    other.save_weights(folder / "other.weights.h5")
     return folder, pixels, expected
 
 
@@ -327,7 +327,7 @@ def test_without_tensorflow_one_line_says_what_to_install(tmp_path):
         "except InputError as error: print(error)\n"
     )
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
-    said = 'this needs TensorFlow: pip install "winnow-images[train]", or use --backbone FILE.onnx\n'
+    said = 'exporting the backbone needs TensorFlow: pip install "winnow-images[train]", or use --backbone FILE.onnx\n'
     assert run.stdout == said, run.stderr
 
 

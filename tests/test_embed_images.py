@@ -469,8 +469,13 @@ def test_any_shape_becomes_the_square_and_keeps_a_plain_colour(shape, how):
 
 def test_a_square_of_the_right_size_is_not_resampled():
     pixels = np.asarray(noise(96, 96))
-    for how in images.RESIZE:
+    for how in ("squash", "pad"):
         assert (images.fit(pixels, 96, how) == pixels).all()
+
+
+def test_of_256_pixels_a_crop_to_224_is_the_centre_as_it_is():
+    pixels = np.asarray(noise(300, 256))
+    assert (images.fit(pixels, 224, "crop") == pixels[16:240, 38:262]).all()
 
 
 def test_resizing_down_averages_instead_of_picking():

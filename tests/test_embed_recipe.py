@@ -13,7 +13,7 @@ OTHERS = {"alpha": 0.5, "pool": "none", "size": 320, "scale": "none", "resize": 
 
 
 def test_the_string_tells_every_step_in_order():
-    assert str(Recipe()) == "crop(224)|scale(-1,1)|mobilenet_v2(1.0)|out_relu|pool(avg)"
+    assert str(Recipe()) == "resize(256)|crop(224)|scale(-1,1)|mobilenet_v2(1.0)|out_relu|pool(avg)"
     assert str(Recipe(**OTHERS)) == "squash(320)|scale(none)|mobilenet_v2(0.5)|out_relu|pool(none)"
 
 

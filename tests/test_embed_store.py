@@ -93,7 +93,7 @@ def test_the_table_says_how_its_vectors_were_made(store, backbone):
     put(store, "a")
     table = lance.dataset(store.path)
     said = json.loads(table.schema.metadata[b"winnow"])
-    assert said["recipe"] == "crop(96)|scale(-1,1)|mobilenet_v2(1.0)|out_relu|pool(avg)"
+    assert said["recipe"] == "resize(110)|crop(96)|scale(-1,1)|mobilenet_v2(1.0)|out_relu|pool(avg)"
     assert (said["weights"], said["weights_name"]) == ("c" * 64, "imagenet")
     assert (said["alpha"], said["layer"], said["pool"], said["size"]) == (1.0, "out_relu", "avg", 96)
     assert (said["scale"], said["resize"], said["precision"]) == ("symmetric", "crop", "fp32")
