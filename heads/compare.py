@@ -1,0 +1,207 @@
+"""Heads × repeated splits -> fits, and fits -> a table: weighted F1 with intervals and paired tests.
+
+Every fit is an independent task, run on the cores there are, and is found again in a folder of `DIGEST.npz` files as
+long as nothing that it depends on has changed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from heads import evaluate
+from heads.fit import Fit, Head, Split, build, fit_head
+
+FORMAT = "1"  # of a stored fit: raise it when what a head does changes and none of its parameters shows it
+_SLOWEST_FIRST = ("dense", "forest", "svm-rbf", "lda", "svm-linear", "mlp")  # so that no core waits for a long last fit
+_LIBRARIES = {"dense": ("keras", "tensorflow", "tensorflow-cpu")}
+
+
+def compare(
+    heads: list[Head],
+    X: np.ndarray,
+    y: np.ndarray,
+    splits: list[Split],
+    classes: list[str],
+    *,
+    validation: str = "own",
+    cache_dir: Path | None = None,
+    data_key: str = "",
+    jobs: int = 1,
+    seed: int = 0,
+    fresh: bool = False,
+    on_fit: Callable[[int, int, Head], None] | None = None,
+) -> list[list[Fit]]:
+    """Fit every head on every split: fits[head][repeat]. A repeat's seed is `seed` plus its number, or the head's own.
+
+    X: float (N, D); y: int64 (N,) indexes into classes; validation: "own" or "val", see `Grid`. cache_dir: where fits
+    are kept and found again; data_key stands for X there, so it has to change when X does; fresh: fit anew what is
+    there. jobs: processes, of one thread each; their number does not change what comes out. on_fit(done, total, head)
+    is called here as fits come in, in any order.
+    """
+    tasks = [(h, r) for h in range(len(heads)) for r in range(len(splits))]
+    files: dict[tuple[int, int], Path] = {}
+    if cache_dir is not None:
+        keys = [_split_key(data_key, y, split, len(classes), validation) for split in splits]
+        files = {(h, r): cache_dir / f"{_digest(heads[h], keys[r], seed=seed + r)}.npz" for h, r in tasks}
+    fits: dict[tuple[int, int], Fit] = {}
+
+    def arrived(task: tuple[int, int], fit: Fit) -> None:
+        fits[task] = fit
+        if on_fit:
+            on_fit(len(fits), len(tasks), heads[task[0]])
+
+    for task, file in files.items():
+        stored = None if fresh else _load(file)
+        if stored:
+            arrived(task, stored)
+    todo = sorted((task for task in tasks if task not in fits), key=lambda task: _slowness(heads[task[0]]))
+    calls = [(task, (heads[task[0]], X, y, splits[task[1]], classes, seed + task[1], validation)) for task in todo]
+    for task, fit in _run(calls, min(jobs, len(calls))):
+        if task in files:
+            _save(files[task], fit)
+        arrived(task, fit)
+    return [[fits[h, r] for r in range(len(splits))] for h in range(len(heads))]
+
+
+def table(heads: list[Head], fits: list[list[Fit]], splits: list[Split]) -> list[dict[str, Any]]:
+    """A row a head, by their mean weighted F1 on val; the first is the chosen one.
+
+    Row: name, kind, params; weighted_f1 {mean, low, high} on test with its 95% interval; val_weighted_f1; macro_f1,
+    accuracy, log_loss (means on test); fit_seconds, predict_seconds and their sum seconds (means); versus_chosen
+    {difference, low, high, p} of the test weighted F1, this head minus the chosen one, None for the chosen one
+    itself. Over two or more splits intervals and p are those of the corrected resampled t-test
+    (`evaluate.corrected_interval`); with one split, of a bootstrap over its test pictures.
+    """
+    n_train = float(np.mean([len(split.train) for split in splits]))
+    n_test = float(np.mean([len(split.test) for split in splits]))
+    val = [_mean(repeats, "weighted_f1", "val") for repeats in fits]
+    order = sorted(range(len(heads)), key=lambda h: -val[h])
+    best = fits[order[0]]
+    rows = []
+    for h in order:
+        seconds = {
+            name: float(np.mean([getattr(fit, name) for fit in fits[h]])) for name in ("fit_seconds", "predict_seconds")
+        }
+        rows.append(
+            {
+                "name": heads[h].name,
+                "kind": heads[h].kind,
+                "params": heads[h].params,
+                "weighted_f1": _interval(fits[h], n_train, n_test),
+                "val_weighted_f1": val[h],
+                **{name: _mean(fits[h], name, "test") for name in ("macro_f1", "accuracy", "log_loss")},
+                **seconds,
+                "seconds": sum(seconds.values()),
+                "versus_chosen": None if fits[h] is best else _versus(fits[h], best, n_train, n_test),
+            }
+        )
+    return rows
+
+
+def _mean(fits: list[Fit], metric: str, part: str) -> float:
+    return float(np.mean([fit.metrics[part][metric] for fit in fits]))
+
+
+def _scores(fits: list[Fit]) -> np.ndarray:
+    return np.array([fit.metrics["test"]["weighted_f1"] for fit in fits])
+
+
+def _interval(fits: list[Fit], n_train: float, n_test: float) -> dict[str, float]:
+    if len(fits) > 1:
+        mean, low, high = evaluate.corrected_interval(_scores(fits), n_train, n_test)
+    else:
+        mean = _scores(fits)[0]
+        low, high = evaluate.bootstrap_interval(evaluate.bootstrap_f1(fits[0].y["test"], fits[0].proba["test"]))
+    return {"mean": float(mean), "low": low, "high": high}
+
+
+def _versus(fits: list[Fit], chosen: list[Fit], n_train: float, n_test: float) -> dict[str, float]:
+    if len(fits) > 1:
+        return evaluate.paired(_scores(fits), _scores(chosen), n_train, n_test)
+    a, b = (evaluate.bootstrap_f1(of[0].y["test"], of[0].proba["test"]) for of in (fits, chosen))
+    low, high = evaluate.bootstrap_interval(a - b)
+    difference = float(_scores(fits)[0] - _scores(chosen)[0])
+    return {"difference": difference, "low": low, "high": high, "p": evaluate.bootstrap_p(a - b)}
+
+
+def _slowness(head: Head) -> int:
+    return _SLOWEST_FIRST.index(head.kind) if head.kind in _SLOWEST_FIRST else len(_SLOWEST_FIRST)
+
+
+def _run(calls: list[tuple[Any, tuple[Any, ...]]], jobs: int) -> Iterator[tuple[Any, Fit]]:
+    """(task, arguments of fit_head) -> (task, Fit) as they are done; the processes share one memory map of X."""
+    if jobs < 2:
+        from threadpoolctl import threadpool_limits
+
+        for task, arguments in calls:
+            with threadpool_limits(1):
+                _, fit = fit_head(*arguments)
+            yield task, fit
+        return
+    from joblib import Parallel, delayed, parallel_config
+
+    with parallel_config(backend="loky", inner_max_num_threads=1):
+        pool = Parallel(n_jobs=jobs, batch_size=1, return_as="generator_unordered")
+        yield from pool(delayed(_in_worker)(task, arguments) for task, arguments in calls)
+
+
+def _in_worker(task: Any, arguments: tuple[Any, ...]) -> tuple[Any, Fit]:
+    """In a process of the pool: TensorFlow, if it is loaded at all, has one thread; Ctrl-C is left to the parent."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.environ["TF_NUM_INTRAOP_THREADS"] = os.environ["TF_NUM_INTEROP_THREADS"] = "1"
+    return task, fit_head(*arguments)[1]
+
+
+def _split_key(data_key: str, y: np.ndarray, split: Split, n_classes: int, validation: str) -> str:
+    digest = hashlib.sha256(json.dumps([FORMAT, data_key, n_classes, validation]).encode())
+    for array in (y, split.train, split.val, split.test, np.asarray(split.groups)[split.train]):
+        digest.update(np.asarray(array, dtype=np.int64).tobytes() + b"|")
+    return digest.hexdigest()
+
+
+def _digest(head: Head, split_key: str, seed: int) -> str:
+    """Of everything that a fit depends on; the head's defaults are spelled out, its name does not count."""
+    params = {name: repr(value) for name, value in build(head, seed).get_params().items()}
+    libraries = {name: _version(name) for name in ("numpy", "scikit-learn", *_LIBRARIES.get(head.kind, ()))}
+    return hashlib.sha256(json.dumps([split_key, head.kind, params, libraries], sort_keys=True).encode()).hexdigest()
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _save(file: Path, fit: Fit) -> None:
+    """Written beside its place and moved there, so that a killed run leaves no half file under the name."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    said = {name: value for name, value in asdict(fit).items() if name not in ("proba", "y")}
+    arrays = {f"{name}_{part}": getattr(fit, name)[part] for name in ("proba", "y") for part in ("val", "test")}
+    scratch = file.with_suffix(f".{os.getpid()}.part")
+    with scratch.open("wb") as out:
+        np.savez(out, fit=np.array(json.dumps(said)), **arrays)
+    scratch.replace(file)
+
+
+def _load(file: Path) -> Fit | None:
+    """The stored fit; None when there is none, or none that can be read: it is then fitted anew."""
+    try:
+        with file.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
+            said = json.loads(str(stored["fit"]))
+            for name in ("proba", "y"):
+                said[name] = {part: stored[f"{name}_{part}"] for part in ("val", "test")}
+            return Fit(**said)
+    except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile):
+        return None

@@ -1,0 +1,148 @@
+"""What the heads need and scikit-learn does not have: two nearest-something classifiers and folds for small classes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from numbers import Integral, Real
+from typing import Any, ClassVar
+
+import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils._param_validation import Interval
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from embed.errors import InputError
+
+
+class NearestMean(ClassifierMixin, BaseEstimator):
+    """p(c | x) = softmax over classes of -|x - m_c|^2 / temperature, x of length 1 and m_c the mean of the class.
+
+    The prototypes of J. Snell, K. Swersky, R. Zemel, Prototypical Networks for Few-shot Learning, NeurIPS 2017,
+    equation 2. scikit-learn's NearestCentroid has `predict` and `predict_proba` measure distance in two ways, so that
+    they disagree.
+
+    Attributes: classes_ (C,), means_ float64 (C, D).
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "temperature": [Interval(Real, 0, None, closed="neither")]
+    }
+
+    def __init__(self, temperature: float = 0.05) -> None:
+        self.temperature = temperature
+
+    def fit(self, X: np.ndarray, y: np.ndarray) -> NearestMean:
+        """X float (N, D), y (N,) labels."""
+        X, codes = _check_fit(self, X, y)
+        self.means_ = np.stack([X[codes == c].mean(axis=0) for c in range(len(self.classes_))])
+        return self
+
+    def predict_proba(self, X: np.ndarray) -> np.ndarray:
+        """(n, D) float -> (n, C) float64 probabilities."""
+        return _softmax(_check_predict(self, X) @ self.weights()[0] + self.weights()[1])
+
+    def predict(self, X: np.ndarray) -> np.ndarray:
+        """(n, D) float -> (n,) labels: the class with the largest probability."""
+        proba = self.predict_proba(X)  # this also says so when the head is not fitted
+        return self.classes_[proba.argmax(axis=1)]
+
+    def weights(self) -> tuple[np.ndarray, np.ndarray]:
+        """W float64 (D, C) and b (C,) of the logits x W + b: |x|^2 is the same for all classes and falls out."""
+        return 2 * self.means_.T / self.temperature, -(self.means_**2).sum(axis=1) / self.temperature
+
+
+class CosineNeighbours(ClassifierMixin, BaseEstimator):
+    """The k nearest by cosine s vote with weight exp(s / temperature).
+
+    Z. Wu, Y. Xiong, S. Yu, D. Lin, Unsupervised Feature Learning via Non-Parametric Instance Discrimination, CVPR
+    2018, section 3.4. Unlike the 1/distance of scikit-learn's KNeighborsClassifier the weight is finite for a picture
+    that was trained on. With fewer than n_neighbors training vectors all of them vote.
+
+    Attributes: classes_ (C,), vectors_ float32 (N, D) of length 1, codes_ int64 (N,), their classes.
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "n_neighbors": [Interval(Integral, 1, None, closed="left")],
+        "temperature": [Interval(Real, 0, None, closed="neither")],
+    }
+
+    def __init__(self, n_neighbors: int = 20, temperature: float = 0.05) -> None:
+        self.n_neighbors = n_neighbors
+        self.temperature = temperature
+
+    def fit(self, X: np.ndarray, y: np.ndarray) -> CosineNeighbours:
+        """X float (N, D), y (N,) labels."""
+        X, self.codes_ = _check_fit(self, X, y)
+        self.vectors_ = X.astype(np.float32)
+        return self
+
+    def predict_proba(self, X: np.ndarray) -> np.ndarray:
+        """(n, D) float -> (n, C) float64 probabilities."""
+        similarity = _check_predict(self, X) @ self.vectors_.T.astype(np.float64)
+        k = min(self.n_neighbors, len(self.codes_))
+        nearest = np.argsort(-similarity, axis=1, kind="stable")[:, :k]
+        weights = _softmax(np.take_along_axis(similarity, nearest, axis=1) / self.temperature)
+        votes = np.eye(len(self.classes_))[self.codes_[nearest]]  # (n, k, C)
+        return np.einsum("nk,nkc->nc", weights, votes)
+
+    def predict(self, X: np.ndarray) -> np.ndarray:
+        """(n, D) float -> (n,) labels: the class with the largest probability."""
+        proba = self.predict_proba(X)  # this also says so when the head is not fitted
+        return self.classes_[proba.argmax(axis=1)]
+
+
+@dataclass(frozen=True)
+class SpreadFolds:
+    """Cross-validation folds over which each class is spread: no fold takes all of a class of two or more.
+
+    scikit-learn's StratifiedKFold needs as many members in a class as there are folds. Four folds are the fewest with
+    which two classes of two leave more rows than classes to fit on; five, and ten, score the same.
+    """
+
+    folds: int = 4
+
+    def get_n_splits(self, X: Any = None, y: Any = None, groups: Any = None) -> int:
+        """Number of folds for these (N,) labels."""
+        return min(self.folds, len(y))
+
+    def split(self, X: Any, y: Any, groups: Any = None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """(train, test) row indexes of each fold. Raises: InputError for a class with one member."""
+        _, codes, counts = np.unique(y, return_inverse=True, return_counts=True)
+        if counts.min() < 2:
+            raise InputError(
+                "this head is calibrated on folds of the training pictures: every class needs at least two of them, "
+                "and one has a single one"
+            )
+        fold = np.empty(len(codes), np.int64)
+        fold[np.argsort(codes, kind="stable")] = np.arange(len(codes)) % self.get_n_splits(X, y)
+        for k in range(self.get_n_splits(X, y)):
+            yield np.flatnonzero(fold != k), np.flatnonzero(fold == k)
+
+
+def _check_fit(estimator: Any, X: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Sets classes_; (N, D) float64 rows of length 1 and (N,) int64 codes."""
+    estimator._validate_params()
+    X, y = validate_data(estimator, X, y, dtype=np.float64)
+    check_classification_targets(y)
+    estimator.classes_, codes = np.unique(y, return_inverse=True)
+    if len(estimator.classes_) < 2:
+        raise ValueError(f"{type(estimator).__name__} needs at least two classes in y, got one class")
+    return _unit(X), codes
+
+
+def _check_predict(estimator: Any, X: np.ndarray) -> np.ndarray:
+    check_is_fitted(estimator)
+    return _unit(validate_data(estimator, X, dtype=np.float64, reset=False))
+
+
+def _unit(X: np.ndarray) -> np.ndarray:
+    """Rows of length 1; a row of zeros stays."""
+    length = np.linalg.norm(X, axis=1, keepdims=True)
+    return X / np.where(length > 0, length, 1)
+
+
+def _softmax(logits: np.ndarray) -> np.ndarray:
+    e = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return e / e.sum(axis=1, keepdims=True)

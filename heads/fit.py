@@ -1,0 +1,198 @@
+"""A head — a name, a kind and its parameters — to a fitted estimator, and to how well it does on one split."""
+
+from __future__ import annotations
+
+import time
+import tomllib
+import warnings
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from embed.errors import InputError
+from heads import evaluate
+from heads.baselines import BASELINES
+
+HEADS = ("dense", *BASELINES)
+GRIDS = Path(__file__).parent / "grids"
+PARTS = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class Head:
+    """A head to fit: kind is one of HEADS, params those of its class (heads.dense, heads.baselines)."""
+
+    name: str
+    kind: str
+    params: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The heads of a grid file; with validation "val" the val part is the dense heads' validation_data."""
+
+    heads: list[Head]
+    validation: str = "own"
+
+
+@dataclass
+class Split:
+    """Rows of X and y in the three parts, int64 (n,) each, and groups int (N,): rows of one group stay together."""
+
+    train: np.ndarray
+    val: np.ndarray
+    test: np.ndarray
+    groups: np.ndarray
+
+
+@dataclass
+class Fit:
+    """What one head did on one split; C classes, n rows in a part.
+
+    metrics: {part: {weighted_f1, macro_f1, accuracy, log_loss}}; confusion: {part: C lists of C counts}, truth in the
+    rows, both for train, val and test. proba {part: (n, C) float32} and y {part: (n,) int64} for val and test.
+    history: of a dense head, a list of floats a quantity, one an epoch, else None; best_epoch: from 0, or None.
+    Seconds: to fit, to predict test.
+    """
+
+    metrics: dict[str, dict[str, float]]
+    confusion: dict[str, list[list[int]]]
+    proba: dict[str, np.ndarray]
+    y: dict[str, np.ndarray]
+    history: dict[str, list[float]] | None
+    best_epoch: int | None
+    fit_seconds: float
+    predict_seconds: float
+
+
+def heads_from_names(names: list[str]) -> list[Head]:
+    """Kinds to heads with their defaults, in the order given. Raises: InputError for an unknown or doubled name."""
+    return _checked([Head(name, name) for name in names])
+
+
+def read_grid(grid: str | Path) -> Grid:
+    """A TOML file, or the name of a shipped one ("report"): tables `[[head]]` with name, kind and parameters.
+
+    A top-level `validation = "val"` gives dense heads the val part.
+
+    Raises: InputError that names the file and the mistake.
+    """
+    file = Path(grid)
+    if not file.is_file():
+        file = GRIDS / f"{grid}.toml"
+    if not file.is_file():
+        shipped = ", ".join(sorted(shipped.stem for shipped in GRIDS.glob("*.toml")))
+        raise InputError(f"{grid}: no such grid file; shipped with Winnow: {shipped}")
+    try:
+        said = tomllib.loads(file.read_text(encoding="utf-8"))
+        validation = said.pop("validation", "own")
+        tables = said.pop("head", [])
+        if said or validation not in ("own", "val") or not tables:
+            raise InputError('a grid has tables [[head]] and at most validation = "own" or "val" above them')
+        return Grid(_checked([_head(table) for table in tables]), validation)
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, InputError) as error:
+        raise InputError(f"{file}: {error}") from None
+
+
+def build(head: Head, seed: int) -> Any:
+    """The unfitted estimator; params may hold a seed of their own.
+
+    Raises: InputError for an unknown kind or parameter.
+    """
+    params = dict(head.params)
+    if head.kind not in HEADS:
+        raise InputError(f"no head is called {head.kind!r}; there are {', '.join(HEADS)}")
+    if head.kind != "dense":
+        return BASELINES[head.kind](**{"random_state": params.pop("seed", seed), **params})
+    from heads.dense import DenseHead
+
+    known = DenseHead().get_params()
+    unknown = sorted(set(params) - set(known))
+    if unknown:
+        raise InputError(f"the dense head has no parameter {unknown[0]!r}; it has {', '.join(known)}")
+    return DenseHead(**{"seed": seed, **params})
+
+
+def fit_estimator(head: Head, X: np.ndarray, y: np.ndarray, split: Split, seed: int, validation: str = "own") -> Any:
+    """The head fitted on the train part of X, float (N, D), and y, int64 (N,): classes_ are the indexes in train.
+
+    Raises: InputError for a parameter's value that does not do, or when TensorFlow is missing.
+    """
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.utils._param_validation import InvalidParameterError
+
+    estimator = build(head, seed)
+    extra: dict[str, Any] = {}
+    if head.kind == "dense" and validation == "val":
+        extra = {"validation_data": (X[split.val], y[split.val])}
+    elif head.kind == "dense":
+        extra = {"groups": split.groups[split.train]}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # the scores say how good a head is, finished or not
+        warnings.filterwarnings("ignore", "Only one sample available")  # LDA, on a fold with one of a class
+        try:
+            return estimator.fit(X[split.train].astype(np.float32, copy=False), y[split.train], **extra)
+        except InvalidParameterError as error:
+            raise InputError(f"head {head.name!r}: {error}") from None
+
+
+def fit_head(
+    head: Head, X: np.ndarray, y: np.ndarray, split: Split, classes: list[str], seed: int, validation: str = "own"
+) -> tuple[Any, Fit]:
+    """The head fitted on train (see `fit_estimator`), judged on all three parts; a class not in train gets p = 0."""
+    if head.kind == "dense":
+        from embed.quiet_keras import import_keras
+
+        import_keras("the dense head", "choose other heads")  # loading TensorFlow is not part of fitting
+    start = time.perf_counter()
+    estimator = fit_estimator(head, X, y, split, seed, validation)
+    fitted = time.perf_counter()
+    proba = {"test": _proba(estimator, X[split.test], len(classes))}
+    predicted = time.perf_counter()
+    proba |= {part: _proba(estimator, X[getattr(split, part)], len(classes)) for part in ("train", "val")}
+    truth = {part: y[getattr(split, part)] for part in PARTS}
+    history = getattr(estimator, "history_", None)
+    return estimator, Fit(
+        metrics={part: evaluate.metrics(truth[part], proba[part]) for part in PARTS},
+        confusion={
+            part: evaluate.confusion(truth[part], proba[part].argmax(axis=1), len(classes)).tolist() for part in PARTS
+        },
+        proba={part: proba[part] for part in ("val", "test")},
+        y={part: truth[part] for part in ("val", "test")},
+        history=history if history and history["loss"] else None,
+        best_epoch=estimator.best_epoch_ if history and history["loss"] else None,
+        fit_seconds=fitted - start,
+        predict_seconds=predicted - fitted,
+    )
+
+
+def _checked(heads: list[Head]) -> list[Head]:
+    names = [head.name for head in heads]
+    doubled = sorted({name for name in names if names.count(name) > 1})
+    if doubled:
+        raise InputError(f"two heads are called {doubled[0]!r}; give each a name of its own")
+    for head in heads:
+        build(head, seed=0)
+    return heads
+
+
+def _head(table: Any) -> Head:
+    """One `[[head]]`; keys may be written as on the command line, with `-`."""
+    if not isinstance(table, dict) or not isinstance(table.get("kind"), str):
+        raise InputError(f"every [[head]] needs a kind, one of {', '.join(HEADS)}")
+    kind: str = table["kind"]
+    params = {
+        key.replace("-", "_"): tuple(value) if isinstance(value, list) else value
+        for key, value in table.items()
+        if key != "kind"
+    }
+    return Head(str(params.pop("name", kind)), kind, params)
+
+
+def _proba(estimator: Any, X: np.ndarray, n_classes: int) -> np.ndarray:
+    """(n, C) float32 in the order of all classes, from an estimator that was fitted on class indexes."""
+    proba = np.zeros((len(X), n_classes), np.float32)
+    proba[:, estimator.classes_] = estimator.predict_proba(X.astype(np.float32, copy=False))
+    return proba

@@ -1,0 +1,166 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+import warnings
+
+import numpy as np
+import pytest
+
+from embed.errors import InputError
+from heads.baselines import BASELINES
+
+KINDS = list(BASELINES)
+
+
+def blobs(counts, d=6, seed=0):
+    """Class c lies around the c-th unit vector: X (N, D), y (N,)."""
+    rng = np.random.default_rng(seed)
+    y = np.repeat(np.arange(len(counts)), counts)
+    return np.abs(np.eye(d)[y] + rng.normal(scale=0.15, size=(len(y), d))).astype(np.float32), y
+
+
+def fitted(kind, X, y, **params):
+    from sklearn.exceptions import ConvergenceWarning
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        warnings.filterwarnings("ignore", "Only one sample available")
+        return BASELINES[kind](**params).fit(X, y)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "dummy"])
+def test_separate_classes_are_told_apart(kind):
+    X, y = blobs([20, 20, 20])
+    unseen, truth = blobs([10, 10, 10], seed=1)
+    assert (fitted(kind, X, y).predict(unseen) == truth).mean() > 0.95
+
+
+def test_dummy_gives_the_shares_of_the_classes():
+    head = BASELINES["dummy"]().fit(np.zeros((4, 2)), np.array(["a", "b", "b", "b"]))
+    assert head.predict_proba(np.ones((1, 2))).tolist() == [[0.25, 0.75]]
+    assert head.predict(np.ones((2, 2))).tolist() == ["b", "b"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("counts", [[30, 30], [30, 20, 10]])
+def test_label_and_probability_agree(kind, counts):
+    X, y = blobs(counts)
+    labels = np.array(["tulip", "rose", "été"])[y]
+    head = fitted(kind, X, labels)
+    anything = np.random.default_rng(2).normal(size=(300, X.shape[1])).astype(np.float32)
+    proba = head.predict_proba(anything)
+    assert proba.shape == (300, len(counts))
+    np.testing.assert_allclose(proba.sum(axis=1), 1, rtol=1e-5)
+    np.testing.assert_array_equal(head.predict(anything), head.classes_[proba.argmax(axis=1)])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("counts", [[2, 2], [2, 9, 30]])
+def test_a_class_may_have_two_members(kind, counts):
+    X, y = blobs(counts)
+    assert np.isfinite(fitted(kind, X, y).predict_proba(X)).all()
+
+
+@pytest.mark.parametrize("kind", ["svm-linear", "svm-rbf", "lda"])
+def test_a_class_of_one_cannot_be_calibrated(kind):
+    X, y = blobs([1, 9])
+    with pytest.raises(InputError, match="every class needs at least two of them, and one has a single one"):
+        fitted(kind, X, y)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_same_seed_gives_the_same_head(kind):
+    X, y = blobs([12, 12])
+    a, b = (fitted(kind, X, y, random_state=3).predict_proba(X) for _ in range(2))
+    np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_grid_search_takes_any_head(kind):
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.model_selection import GridSearchCV
+
+    X, y = blobs([12, 12])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        search = GridSearchCV(BASELINES[kind](), {}, cv=2, scoring="f1_weighted").fit(X, y)
+    assert 0 < search.best_score_ <= 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "params"),
+    [
+        ("centroid", {"temperature": 0.5}),
+        ("knn", {"n_neighbors": 3}),
+        ("logistic", {"C": 0.5}),
+        ("svm-rbf", {"C": 7, "gamma": 0.1}),
+        ("lda", {"shrinkage": 0.2}),
+        ("forest", {"n_estimators": 5}),
+        ("mlp", {"hidden_layer_sizes": (4,)}),
+    ],
+)
+def test_parameters_reach_the_classifier(kind, params):
+    inside = {name.split("__")[-1]: value for name, value in BASELINES[kind](**params).get_params().items()}
+    assert {name: inside[name] for name in params} == params
+
+
+def test_an_unknown_parameter_is_refused_with_those_there_are():
+    with pytest.raises(InputError, match="SVC has no parameter 'c'; it has C, break_ties"):
+        BASELINES["svm-rbf"](c=1)
+
+
+def test_nearest_mean_by_hand():
+    # means (1, 0) and (0, 1); squared distances from (0.6, 0.8): 0.8 and 0.4
+    head = BASELINES["centroid"](temperature=0.4).fit(np.array([[2.0, 0], [0, 3]]), np.array(["a", "b"]))
+    assert head.predict_proba([[3, 4]])[0, 0] == pytest.approx(1 / (1 + np.exp(1)))
+
+
+def test_neighbours_by_hand():
+    # cosines of (1, 0) with the three: 1, 0.8, 0; the nearest two vote with e^(1/0.1) and e^(0.8/0.1)
+    head = BASELINES["knn"](n_neighbors=2, temperature=0.1)
+    head.fit(np.array([[5.0, 0], [4, 3], [0, 1]]), np.array(["a", "b", "b"]))
+    assert head.predict_proba([[2, 0]])[0] == pytest.approx(np.array([np.exp(2), 1]) / (np.exp(2) + 1))
+
+
+def test_fewer_pictures_than_neighbours_all_vote():
+    head = BASELINES["knn"](n_neighbors=20).fit(np.eye(2), np.array([0, 1]))
+    assert head.predict(np.eye(2)).tolist() == [0, 1]
+
+
+def test_a_vector_of_zeros_is_no_reason_to_fail():
+    for kind in ("centroid", "knn"):
+        head = BASELINES[kind]().fit(np.array([[0.0, 0], [0, 1], [1, 0]]), np.array([0, 1, 0]))
+        assert np.isfinite(head.predict_proba(np.zeros((1, 2)))).all()
+
+
+def test_the_names_of_the_heads_load_no_scikit_learn():
+    code = (
+        "import sys, heads.baselines, heads.compare; assert not {'sklearn', 'scipy', 'tensorflow'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("counts", [[2, 2], [2, 2, 2], [2, 3, 30]])
+def test_folds_leave_something_of_every_class(counts):
+    from heads.estimators import SpreadFolds
+
+    y = np.repeat(np.arange(len(counts)), counts)
+    folds = list(SpreadFolds().split(y, y))
+    assert sorted(np.concatenate([test for _, test in folds])) == list(range(len(y)))
+    for train, test in folds:
+        assert len(test) > 0
+        assert len(train) > len(counts)
+        assert set(y[train]) == set(y)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["NearestMean", "CosineNeighbours"])
+def test_they_are_scikit_learn_estimators(name):
+    from sklearn.utils.estimator_checks import check_estimator
+
+    from heads import estimators
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the checks warn of what they skip
+        check_estimator(getattr(estimators, name)())

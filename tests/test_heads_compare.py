@@ -1,0 +1,407 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from embed.errors import InputError
+from heads import compare as module
+from heads.compare import compare, table
+from heads.evaluate import confusion, metrics
+from heads.fit import HEADS, Fit, Head, Split, fit_estimator, fit_head, heads_from_names, read_grid
+
+CLASSES = ["daisy", "rose", "été"]
+
+
+def data(n=90, repeats=2, d=6):
+    """Three classes around unit vectors, and seeded splits of them: X (N, D), y (N,), splits."""
+    rng = np.random.default_rng(0)
+    y = np.arange(n) % 3
+    X = (np.eye(d)[y] + rng.normal(scale=0.5, size=(n, d))).astype(np.float32)
+    splits = []
+    for _ in range(repeats):
+        train, val, test = np.split(rng.permutation(n), [int(0.7 * n), int(0.85 * n)])
+        splits.append(Split(train, val, test, np.arange(n)))
+    return X, y, splits
+
+
+def assert_equal_fits(a: Fit, b: Fit) -> None:
+    seconds = {"fit_seconds": 0, "predict_seconds": 0}
+    for part in ("val", "test"):
+        np.testing.assert_array_equal(a.proba[part], b.proba[part])
+        np.testing.assert_array_equal(a.y[part], b.y[part])
+    a, b = (replace(fit, proba={}, y={}, **seconds) for fit in (a, b))
+    assert a == b
+
+
+def test_there_are_ten_kinds():
+    kinds = "dense dummy centroid knn logistic svm-linear svm-rbf lda forest mlp"
+    assert list(HEADS) == kinds.split()
+
+
+class TestNames:
+    def test_heads_from_names(self):
+        assert heads_from_names(["knn", "dense"]) == [Head("knn", "knn", {}), Head("dense", "dense", {})]
+
+    def test_unknown(self):
+        with pytest.raises(InputError, match="no head is called 'svm'; there are dense, dummy, .*svm-linear"):
+            heads_from_names(["svm"])
+
+    def test_doubled(self):
+        with pytest.raises(InputError, match="two heads are called 'knn'"):
+            heads_from_names(["knn", "knn"])
+
+
+class TestGrid:
+    def test_the_report_ships_with_its_seven_settings(self):
+        grid = read_grid("report")
+        assert grid.validation == "val"
+        assert {head.kind for head in grid.heads} == {"dense"}
+        assert [(head.params["lr"], head.params.get("momentum", 0)) for head in grid.heads] == [
+            (0.01, 0),
+            (0.0001, 0),
+            (0.001, 0),
+            (0.1, 0),
+            (0.001, 0.01),
+            (0.001, 0.1),
+            (0.01, 1),
+        ]
+
+    def test_a_file_of_ones_own(self, tmp_path):
+        file = tmp_path / "mine.toml"
+        file.write_text(
+            '[[head]]\nkind = "dense"\nhidden = [64, 32]\nbatch-size = 8\n[[head]]\nname = "k"\nkind = "knn"\n'
+        )
+        grid = read_grid(file)
+        assert grid.validation == "own"
+        assert grid.heads == [Head("dense", "dense", {"hidden": (64, 32), "batch_size": 8}), Head("k", "knn", {})]
+
+    @pytest.mark.parametrize(
+        ("text", "message"),
+        [
+            ("[[head", "mine.toml: "),
+            ("", r"mine.toml: a grid has tables \[\[head\]\]"),
+            ('validation = "test"\n[[head]]\nkind = "knn"', 'at most validation = "own" or "val"'),
+            ("[[head]]\nlr = 0.1", r"every \[\[head\]\] needs a kind, one of dense, dummy"),
+            ('[[head]]\nkind = "svm"', "no head is called 'svm'"),
+            ('[[head]]\nkind = "dense"\nlearning = 1', "the dense head has no parameter 'learning'; it has .*lr"),
+            ('[[head]]\nkind = "knn"\nk = 1', "CosineNeighbours has no parameter 'k'; it has n_neighbors"),
+            ('[[head]]\nkind = "knn"\n[[head]]\nkind = "knn"', "two heads are called 'knn'"),
+        ],
+    )
+    def test_mistakes_are_said_with_the_file(self, tmp_path, text, message):
+        file = tmp_path / "mine.toml"
+        file.write_text(text)
+        with pytest.raises(InputError, match=message) as raised:
+            read_grid(file)
+        assert str(raised.value).startswith(str(file))
+
+    def test_a_missing_file_names_the_shipped_ones(self):
+        with pytest.raises(InputError, match="nowhere.toml: no such grid file; shipped with Winnow: report"):
+            read_grid("nowhere.toml")
+
+
+class TestFitHead:
+    def test_it_reports_each_part(self):
+        X, y, (split, _) = data()
+        estimator, fit = fit_head(Head("k", "knn"), X, y, split, CLASSES, seed=0)
+        for part in ("train", "val", "test"):
+            rows = getattr(split, part)
+            proba = estimator.predict_proba(X[rows])
+            assert fit.metrics[part] == pytest.approx(metrics(y[rows], proba), rel=1e-5)
+            assert fit.confusion[part] == confusion(y[rows], proba.argmax(axis=1), 3).tolist()
+        assert fit.proba["test"].dtype == np.float32
+        np.testing.assert_array_equal(fit.y["val"], y[split.val])
+        assert fit.history is None
+        assert fit.best_epoch is None
+        assert fit.fit_seconds > 0
+
+    def test_it_sees_only_train(self):
+        X, y, (split, _) = data()
+        before = fit_estimator(Head("c", "centroid"), X, y, split, seed=0).means_
+        elsewhere = np.setdiff1d(np.arange(len(y)), split.train)
+        X[elsewhere], y[elsewhere] = np.nan, 2 - y[elsewhere]
+        np.testing.assert_array_equal(before, fit_estimator(Head("c", "centroid"), X, y, split, seed=0).means_)
+
+    def test_a_class_that_train_lacks_gets_no_probability(self):
+        X, y, (split, _) = data()
+        split = replace(split, train=split.train[y[split.train] != 1])
+        _, fit = fit_head(Head("c", "centroid"), X, y, split, CLASSES, seed=0)
+        assert fit.proba["test"].shape == (len(split.test), 3)
+        assert (fit.proba["test"][:, 1] == 0).all()
+        assert np.isfinite(fit.metrics["test"]["log_loss"])
+
+    def test_float16_vectors_do(self):
+        X, y, (split, _) = data()
+        _, fit = fit_head(Head("l", "logistic"), X.astype(np.float16), y, split, CLASSES, seed=0)
+        assert fit.metrics["test"]["accuracy"] > 0.5
+
+    def test_a_value_that_does_not_do_is_said_with_the_head(self):
+        X, y, (split, _) = data()
+        with pytest.raises(
+            InputError, match="head 'mine': The 'n_neighbors' parameter of CosineNeighbours must be an int"
+        ):
+            fit_head(Head("mine", "knn", {"n_neighbors": 0}), X, y, split, CLASSES, seed=0)
+
+    def test_a_head_that_does_not_converge_says_nothing(self):
+        X, y, (split, _) = data()
+        fit_head(Head("mlp", "mlp", {"max_iter": 1}), X, y, split, CLASSES, seed=0)
+
+    def test_the_seed_of_a_head_holds_over_that_of_the_repeat(self):
+        X, y, (split, _) = data()
+        head = Head("f", "forest", {"n_estimators": 3, "seed": 5})
+        assert fit_estimator(head, X, y, split, seed=0).random_state == 5
+
+
+class TestCompare:
+    HEADS = (Head("c", "centroid"), Head("f", "forest", {"n_estimators": 5}))
+
+    def run(self, tmp_path, heads=HEADS, data_key="photos", **options):
+        X, y, splits = data()
+        return compare(list(heads), X, y, splits, CLASSES, cache_dir=tmp_path, data_key=data_key, **options)
+
+    def test_every_head_on_every_split(self, tmp_path):
+        seen = []
+        fits = self.run(tmp_path, on_fit=lambda done, total, head: seen.append((done, total, head.name)))
+        assert seen == [(1, 4, "f"), (2, 4, "f"), (3, 4, "c"), (4, 4, "c")]  # the slow one first
+        X, y, splits = data()
+        for h, head in enumerate(self.HEADS):
+            for r, split in enumerate(splits):
+                assert_equal_fits(fits[h][r], fit_head(head, X, y, split, CLASSES, seed=r)[1])
+
+    def test_what_was_fitted_is_found_again(self, tmp_path, monkeypatch):
+        before = self.run(tmp_path)
+        assert len(list(tmp_path.glob("*.npz"))) == len(list(tmp_path.iterdir())) == 4
+        monkeypatch.setattr(module, "fit_head", None)
+        seen = []
+        renamed = [replace(head, name=head.name + "!") for head in self.HEADS]
+        after = self.run(tmp_path, renamed, on_fit=lambda done, total, head: seen.append(done))
+        assert seen == [1, 2, 3, 4]
+        for a, b in zip(sum(before, []), sum(after, []), strict=True):
+            assert_equal_fits(a, b)
+            assert a.fit_seconds == b.fit_seconds
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            {"data_key": "others"},
+            {"heads": [Head("c", "centroid", {"temperature": 0.1}), Head("f", "forest", {"n_estimators": 6})]},
+            {"validation": "val"},
+        ],
+    )
+    def test_what_a_fit_depends_on_makes_it_anew(self, tmp_path, change):
+        self.run(tmp_path)
+        self.run(tmp_path, **change)
+        assert len(list(tmp_path.glob("*.npz"))) == 8
+
+    def test_fresh_fits_anew_what_is_there(self, tmp_path):
+        before, after = (sum(self.run(tmp_path, fresh=True), []) for _ in range(2))
+        assert [fit.fit_seconds for fit in before] != [fit.fit_seconds for fit in after]
+
+    def test_the_seed_counts_on_with_the_repeats(self, tmp_path):
+        X, y, splits = data()
+        fits = self.run(tmp_path, seed=7)
+        assert_equal_fits(fits[1][1], fit_head(self.HEADS[1], X, y, splits[1], CLASSES, seed=8)[1])
+
+    @pytest.mark.parametrize("damage", [b"", b"PK\x03\x04 not a zip file", None])
+    def test_a_damaged_file_is_fitted_anew(self, tmp_path, damage):
+        before = self.run(tmp_path)
+        file = next(tmp_path.glob("*.npz"))
+        whole = file.read_bytes()
+        file.write_bytes(whole[: len(whole) // 2] if damage is None else damage)
+        after = self.run(tmp_path)
+        for a, b in zip(sum(before, []), sum(after, []), strict=True):
+            assert_equal_fits(a, b)
+        assert module._load(file) is not None
+
+    def test_without_a_folder_nothing_is_kept(self, tmp_path):
+        X, y, splits = data()
+        fits = compare([Head("c", "centroid")], X, y, splits, CLASSES)
+        assert len(fits[0]) == 2
+        assert list(tmp_path.iterdir()) == []
+
+    @pytest.mark.slow
+    def test_two_processes_give_what_one_gives(self, tmp_path):
+        names = ["centroid", "logistic", "svm-rbf", "lda", "forest", "mlp"]
+        X, y, splits = data()
+        seen = []
+        both = compare(
+            heads_from_names(names), X, y, splits, CLASSES, jobs=2, on_fit=lambda done, total, head: seen.append(done)
+        )
+        assert seen == list(range(1, 13))
+        alone = compare(heads_from_names(names), X, y, splits, CLASSES, jobs=1)
+        for a, b in zip(sum(both, []), sum(alone, []), strict=True):
+            assert_equal_fits(a, b)
+
+    @pytest.mark.slow
+    def test_a_mistake_in_a_process_arrives_as_it_is(self):
+        X, y, splits = data()
+        with pytest.raises(InputError, match="head 'mine': The 'C' parameter"):
+            compare([Head("mine", "logistic", {"C": -1})], X, y, splits, CLASSES, jobs=2)
+
+
+@pytest.mark.slow
+class TestDense:
+    HEAD = Head("d", "dense", {"hidden": (8,), "epochs": 4, "lr": 0.1})
+
+    def test_history_and_best_epoch_survive_the_cache(self, tmp_path):
+        X, y, splits = data(repeats=1)
+        first, again = (
+            compare([self.HEAD], X, y, splits, CLASSES, cache_dir=tmp_path, data_key="k")[0][0] for _ in range(2)
+        )
+        assert_equal_fits(first, again)
+        assert len(first.history["val_loss"]) == 4
+        assert first.best_epoch == int(np.argmin(first.history["val_loss"]))
+
+    def test_the_reports_recipe_validates_on_val(self):
+        X, y, (split, _) = data()
+        _, fit = fit_head(self.HEAD, X, y, split, CLASSES, seed=0, validation="val")
+        assert fit.metrics["val"]["log_loss"] == pytest.approx(min(fit.history["val_loss"]), rel=1e-5)
+        _, own = fit_head(self.HEAD, X, y, split, CLASSES, seed=0)
+        assert own.metrics["val"]["log_loss"] != pytest.approx(min(own.history["val_loss"]), rel=1e-3)
+
+    def test_without_a_finite_epoch_there_is_no_history(self):
+        X, y, (split, _) = data()
+        head = Head("d", "dense", {"lr": 1e38, "epochs": 2})
+        _, fit = fit_head(head, X * 1e3, y, split, CLASSES, seed=0)
+        assert fit.history is None
+        assert fit.best_epoch is None
+
+
+def python(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
+
+
+TINY = """
+import sys
+import numpy as np
+from heads.compare import compare
+from heads.fit import Head, Split, heads_from_names
+y = np.arange(24) % 2
+X = np.eye(4)[y] + np.random.default_rng(0).normal(scale=0.1, size=(24, 4))
+splits = [Split(np.arange(16), np.arange(16, 20), np.arange(20, 24), np.arange(24))]
+"""
+
+
+@pytest.mark.slow
+def test_scikit_learn_heads_never_load_tensorflow():
+    done = python(
+        "import sys\nsys.modules['tensorflow'] = sys.modules['keras'] = None\n" + TINY + "from heads.fit import HEADS\n"
+        "compare(heads_from_names([name for name in HEADS if name != 'dense']), X, y, splits, ['a', 'b'])"
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.slow
+def test_the_dense_head_says_when_tensorflow_is_missing():
+    done = python(
+        "import sys\nsys.modules['tensorflow'] = None\n" + TINY + "from embed.errors import InputError\n"
+        "try:\n    compare(heads_from_names(['dense']), X, y, splits, ['a', 'b'])\n"
+        "except InputError as error:\n    print(error)"
+    )
+    assert 'pip install "winnow-images[train]"' in done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="a process group is interrupted in another way there")
+def test_one_interrupt_ends_it_cleanly(tmp_path):
+    script = tmp_path / "long.py"
+    script.write_text(
+        TINY
+        + """
+if __name__ == "__main__":
+    heads = [Head(str(i), "forest", {"n_estimators": 500 + i}) for i in range(60)]
+    try:
+        compare(heads, X, y, splits, ["a", "b"], jobs=2, on_fit=lambda *_: print("fitted", flush=True))
+    except KeyboardInterrupt:
+        print("interrupted", flush=True)
+"""
+    )
+    paths = os.pathsep.join([str(Path.cwd()), os.environ.get("PYTHONPATH", "")])
+    running = subprocess.Popen(
+        [sys.executable, str(script)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env={**os.environ, "PYTHONPATH": paths},
+    )
+    assert running.stdout.readline() == "fitted\n"
+    os.killpg(running.pid, signal.SIGINT)
+    start = time.monotonic()
+    out, err = running.communicate(timeout=60)
+    assert out.splitlines()[-1] == "interrupted"
+    assert err == ""
+    assert time.monotonic() - start < 20
+
+
+def made_fit(val: float, right: list[int]) -> Fit:
+    """A fit on a test set of four, two classes; right says which of them it has right (1) or not (0)."""
+    y = np.array([0, 0, 1, 1])
+    proba = np.eye(2, dtype=np.float32)[np.where(right, y, 1 - y)] * 0.8 + 0.1
+    scores = metrics(y, proba)
+    return Fit(
+        {"train": scores, "val": scores | {"weighted_f1": val}, "test": scores},
+        {},
+        {"val": proba, "test": proba},
+        {"val": y, "test": y},
+        None,
+        None,
+        fit_seconds=2.0,
+        predict_seconds=0.5,
+    )
+
+
+SPLIT = Split(np.arange(8), np.arange(8, 10), np.arange(10, 14), np.arange(14))
+
+
+class TestTable:
+    HEADS = (Head("bad", "knn"), Head("good", "logistic", {"C": 2.0}), Head("middle", "lda"))
+
+    def test_the_best_on_val_is_chosen_and_first(self):
+        fits = [
+            [made_fit(0.1, [1, 1, 1, 1]), made_fit(0.1, [1, 1, 1, 1])],  # best on test: that must not count
+            [made_fit(0.9, [1, 1, 1, 1]), made_fit(0.7, [1, 0, 1, 0])],
+            [made_fit(0.5, [1, 0, 1, 0]), made_fit(0.6, [0, 0, 0, 0])],
+        ]
+        rows = table(list(self.HEADS), fits, [SPLIT, SPLIT])
+        assert [row["name"] for row in rows] == ["good", "middle", "bad"]
+        good, middle, _ = rows
+        assert (good["kind"], good["params"]) == ("logistic", {"C": 2.0})
+        assert good["val_weighted_f1"] == pytest.approx(0.8)
+        assert good["weighted_f1"]["mean"] == pytest.approx(0.75)
+        assert (good["accuracy"], good["macro_f1"]) == pytest.approx((0.75, 0.75))
+        assert good["log_loss"] == pytest.approx(-(6 * np.log(0.9) + 2 * np.log(0.1)) / 8)
+        assert (good["fit_seconds"], good["predict_seconds"], good["seconds"]) == (2.0, 0.5, 2.5)
+        assert good["versus_chosen"] is None
+        assert middle["versus_chosen"]["difference"] == pytest.approx(-0.5)
+        assert middle["versus_chosen"]["p"] == 0
+
+    def test_intervals_are_corrected_for_overlapping_splits(self):
+        from heads.evaluate import corrected_interval
+
+        fits = [[made_fit(0.5, [1, 1, 1, 1]), made_fit(0.5, [1, 0, 1, 0])]]
+        (row,) = table([Head("one", "knn")], fits, [SPLIT, SPLIT])
+        mean, low, high = corrected_interval(np.array([1.0, 0.5]), n_train=8, n_test=4)
+        assert row["weighted_f1"] == pytest.approx({"mean": mean, "low": low, "high": high})
+
+    def test_one_split_is_judged_by_a_bootstrap(self):
+        rows = table(
+            [Head("a", "knn"), Head("b", "lda")],
+            [[made_fit(0.5, [1, 1, 1, 1])], [made_fit(0.4, [1, 0, 1, 1])]],
+            [SPLIT],
+        )
+        assert rows[0]["weighted_f1"] == {"mean": 1.0, "low": 1.0, "high": 1.0}
+        b = rows[1]["weighted_f1"]
+        assert 0 <= b["low"] < b["mean"] < b["high"] <= 1
+        versus = rows[1]["versus_chosen"]
+        assert versus["difference"] == pytest.approx(b["mean"] - 1)
+        assert versus["high"] == 0  # the one picture that differs is not drawn in a third of the resamples
+        assert versus["p"] == pytest.approx(2 * (3 / 4) ** 4, abs=0.05)
