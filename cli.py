@@ -1,0 +1,257 @@
+"""The commands: parse, call, print. `winnow COMMAND --help` explains each."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+import console
+import options
+from embed.errors import InputError
+
+if TYPE_CHECKING:
+    from curate.manifest import Scan
+    from curate.workspace import Workspace
+    from workflow import Listener, Vectors
+
+ROOMS = {"Start here": ("run", "demo"), "Curate": ("scan",), "Embed": ("embed",), "Heads": ("compare", "train")}
+
+
+class Rooms(click.Group):
+    """Lists the commands by room, and turns what a person can mend into one line and exit code 1."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """A section of the help for each room."""
+        for room, names in ROOMS.items():
+            with formatter.section(room):
+                formatter.write_dl([(name, self.commands[name].get_short_help_str(90)) for name in names])
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command; click prints its own exceptions as one line on stderr."""
+        try:
+            return super().invoke(ctx)
+        except InputError as error:
+            raise click.ClickException(str(error)) from None
+        except KeyboardInterrupt:
+            raise click.ClickException("interrupted; what was done is kept: run the same command to go on") from None
+        except OSError as error:
+            if error.errno is None or isinstance(error, BrokenPipeError):
+                raise
+            where = f"{error.filename}: " if error.filename else ""
+            raise click.ClickException(f"{where}{error.strerror}; mend that and run the same command again") from None
+
+
+@click.group(cls=Rooms, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="winnow-images", prog_name="winnow")
+def main() -> None:
+    """Turn a folder of photographs into a classifier that can be trusted, without a GPU.
+
+    IMAGES is the folder of pictures, one folder a class. Left out, it is $WINNOW_IMAGES or the one *.winnow in the
+    current folder. It is only read: results are kept in NAME.winnow.
+    """
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")  # of libraries, for developers: they are errors in the tests
+    os.environ.setdefault("LANCE_LOG", "error")
+
+
+@main.command()
+@options.images
+@click.option(
+    "--labels",
+    metavar="folder|parent|FILE.csv",
+    help="Where labels come from: the top folder (at first), the innermost one, or a CSV file (path,label).",
+)
+@options.workers
+def scan(images: Path | None, workspace: Path | None, as_json: bool, labels: str | None, workers: int | None) -> None:
+    """Look at every picture once: what there is, what is broken, what is there twice.
+
+    Each file is really decoded. A second scan reads only files that are new or changed.
+    """
+    from curate import manifest
+
+    place = _open(images, workspace)
+    with console.progress("Scanning") as told:
+        found = manifest.scan(place, _rule(labels), told, workers)
+    if as_json:
+        console.print_json(found.document())
+    else:
+        _print_scan(found)
+        console.say(f"Next: winnow run {shlex.quote(str(images or place.images))}")
+
+
+@main.command()
+@options.images
+@options.vectors
+@click.option("--engine", type=click.Choice(["local"]), default="local", show_default=True, help="Where it runs.")
+def embed(images: Path | None, workspace: Path | None, as_json: bool, vectors: Vectors, engine: str) -> None:
+    """Turn every picture into a vector, once; what is stored is used again.
+
+    The first time MobileNetV2 is exported to ONNX and compared with Keras, which takes TensorFlow; from then on it is
+    taken from the cache.
+    """
+    import workflow
+    from curate import manifest
+
+    place = _open(images, workspace)
+    with console.progress("Scanning") as told:
+        found = manifest.scan(place, on_progress=told)
+    with console.progress("Embedding") as told:
+        _, made = workflow.embed(place, vectors, told, console.say)
+    if as_json:
+        return console.print_json(made | {"scan": found.document()})
+    rate = f" at {made['images_per_second']:,.0f} a second" if made["embedded"] else ""
+    click.echo(
+        f"{made['embedded']:,} embedded{rate}, {made['reused']:,} were there already, {made['failed']:,} failed."
+    )
+    click.echo(f"{made['dimension']:,} numbers a picture: {made['recipe']}, by {made['backend']}.")
+    click.echo(f"Largest difference of the exported network from Keras: {made['parity']:.1g}.")
+    for failure in made["failed_files"]:
+        click.echo(f"  {console.shown(failure['path'])}: {failure['message']}")
+    console.say(f"Next: winnow compare {shlex.quote(str(images or place.images))}")
+    return None
+
+
+@main.command()
+@options.images
+@options.heads
+@click.option(
+    "--grid",
+    metavar="FILE|report",
+    help="Heads with parameters, from a TOML file; `report` is the one that is shipped.",
+)
+@options.repeats
+@click.option("--fresh", is_flag=True, help="Fit again what was fitted before.")
+@options.jobs
+@options.division
+@options.vectors
+def compare(
+    images: Path | None, workspace: Path | None, as_json: bool, heads: str | None, grid: str | None, **rest: Any
+) -> None:
+    """Compare heads by weighted F1 on the same repeated splits, and say which differences mean something."""
+    import workflow
+
+    if heads and grid:
+        raise click.UsageError("--heads and --grid exclude each other")
+    result = workflow.compare(_open(images, workspace), listener=_listener(), heads=heads, grid=grid, **rest)
+    _print_run(result, as_json)
+
+
+@main.command()
+@options.images
+@click.option("--head", "kind", type=click.Choice(options.HEADS), required=True, help="Which kind of head.")
+@options.head
+@options.division
+@options.vectors
+def train(images: Path | None, workspace: Path | None, as_json: bool, **rest: Any) -> None:
+    """Train one head: curves, matrices, a report, and head.onnx."""
+    import workflow
+
+    _print_run(workflow.train(_open(images, workspace), listener=_listener(), **rest), as_json)
+
+
+@main.command()
+@options.images
+@options.heads
+@options.repeats
+@options.jobs
+@options.division
+@options.vectors
+def run(images: Path | None, workspace: Path | None, as_json: bool, **rest: Any) -> None:
+    """From a folder to a report: scan, embed, compare heads, train the best."""
+    import workflow
+
+    result = workflow.run(_open(images, workspace), listener=_listener(), **rest)
+    _print_whole(result, as_json)
+
+
+@main.command()
+@click.argument("folder", required=False, type=click.Path(path_type=Path))
+@click.option(
+    "--per-class",
+    type=click.IntRange(min=8),
+    default=60,
+    show_default=True,
+    help="Pictures drawn of each of five flowers.",
+)
+@options.repeats
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the pictures, the splits and the heads.")
+@options.workspace
+@options.json
+def demo(folder: Path | None, per_class: int, repeats: int, seed: int, workspace: Path | None, as_json: bool) -> None:
+    """Draw pictures of flowers, with known noise among them, and do `run` on them.
+
+    They go to FOLDER, `winnow-demo` by default, which is kept and used again.
+    """
+    import workflow
+
+    folder = folder or Path("winnow-demo")
+    listener = _listener()
+    workflow.draw(folder, per_class, seed, listener)
+    result = workflow.demo(_open(folder, workspace), listener, repeats=repeats, seed=seed)
+    _print_whole(result, as_json)
+
+
+def _open(images: Path | None, workspace: Path | None) -> Workspace:
+    from curate.workspace import locate
+
+    place = locate(images, workspace)
+    console.say(f"Pictures: {console.shown(str(place.images))}   Workspace: {console.shown(str(place.folder))}")
+    return place
+
+
+def _rule(labels: str | None) -> str | None:
+    return labels if labels in (None, "folder", "parent") else str(Path(labels).expanduser().resolve())
+
+
+def _listener() -> Listener:
+    from workflow import Listener
+
+    return Listener(console.progress, console.say, shlex.join(["winnow", *sys.argv[1:]]))
+
+
+def _print_scan(found: Scan) -> None:
+    click.echo(f"{found.images:,} pictures among {found.files:,} files, {found.read:,} of them read now.")
+    if found.labels:
+        console.table(("label", "pictures"), [(label, f"{count:,}") for label, count in found.labels.items()])
+    for count, what in (
+        (found.unlabelled, "without a label"),
+        (found.exact_duplicates, "copies of a picture that is there already"),
+        (len(found.problems), "that cannot be used"),
+    ):
+        if count:
+            click.echo(f"{count:,} {what}")
+    for problem in found.problems[:20]:
+        click.echo(f"  {console.shown(problem['path'])}  {problem['code']}: {problem['message']}")
+    if len(found.problems) > 20:
+        click.echo(f"  … and {len(found.problems) - 20:,} more: --json lists them all")
+    for warning in found.warnings:
+        console.say(f"note: {warning}")
+
+
+def _print_run(result: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        return console.print_json(result)
+    if len(result["heads"]) > 1:
+        console.comparison(result["heads"], result["data"])
+    console.headline(result)
+    return None
+
+
+def _print_whole(result: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        return console.print_json(result)
+    console.comparison(result["compare"]["heads"], result["compare"]["data"])
+    console.headline(result["compare"] | {"report": result["report"], "model": result["train"]["model"]})
+    stages = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in result["seconds"].items())
+    click.echo(f"Time: {stages}")
+    return None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,138 @@
+"""What the commands show: progress and messages on stderr, results on stdout, one JSON document with --json."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import click
+
+LINE_SECONDS = 5.0  # between two lines of progress where there is no terminal to draw a bar on
+
+
+def say(message: str) -> None:
+    """A message for the person, on stderr."""
+    click.echo(message, err=True)
+
+
+def print_json(value: Any) -> None:
+    """The one JSON document of a command, on stdout."""
+    click.echo(json.dumps(value, indent=1, default=str))
+
+
+@contextmanager
+def progress(what: str) -> Iterator[Callable[[int, int], None]]:
+    """Give a function that is told (done, total): a bar with rate and time left, or a line every few seconds."""
+    if sys.stderr.isatty():
+        with _bar(what) as told:
+            yield told
+    else:
+        yield _lines(what)
+
+
+@contextmanager
+def _bar(what: str) -> Iterator[Callable[[int, int], None]]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
+    from rich.text import Text
+
+    class Rate(ProgressColumn):
+        def render(self, task: Any) -> Text:
+            return Text(f"{task.finished_speed or task.speed or 0:,.0f}/s" if task.completed > 20 else "")
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Rate(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _lines(what: str) -> Callable[[int, int], None]:
+    start = last = time.monotonic()
+
+    def told(done: int, total: int) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last > LINE_SECONDS and done < total:
+            last = now
+            rate = done / (now - start)
+            say(
+                f"{what}: {done} of {total}, {rate:.3g}/s, {(total - done) / rate:.0f} s left" if rate else f"{what}: 0"
+            )
+
+    return told
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str = "", best: int | None = None) -> None:
+    """A table on stdout: the first column left, the others right; the row `best` is marked with a star.
+
+    A column whose name ends in `?` is left out where the terminal is narrower than 124 characters.
+    """
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console(width=None if sys.stdout.isatty() else 140, highlight=False)
+    drawn = Table(title=Text(title) if title else None, title_justify="left", box=box.SIMPLE_HEAD, title_style="bold")
+    wanted = [number for number, name in enumerate(columns) if console.width >= 124 or not name.endswith("?")]
+    for number in wanted:
+        drawn.add_column(columns[number].rstrip("?"), justify="right" if number else "left", no_wrap=True)
+    for index, row in enumerate(rows):
+        mark = "" if best is None else "* " if index == best else "  "
+        cells = [Text((mark if number == 0 else "") + shown(row[number])) for number in wanted]
+        drawn.add_row(*cells, style="bold green" if index == best else None)
+    console.print(drawn)
+
+
+def shown(text: str) -> str:
+    """A name on one line, without the control characters that a terminal would obey."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def comparison(heads: Sequence[dict[str, Any]], data: dict[str, Any]) -> None:
+    """The table of a comparison, the chosen head first."""
+    rows = []
+    for head in heads:
+        f1, versus = head["weighted_f1"], head["versus_chosen"]
+        rows.append(
+            (
+                head["name"],
+                f"{f1['mean']:.3f}",
+                f"{f1['low']:.3f}-{f1['high']:.3f}",
+                _difference(versus),
+                f"{head['macro_f1']:.3f}",
+                f"{head['accuracy']:.3f}",
+                f"{head['log_loss']:.3f}",
+                f"{head['val_weighted_f1']:.3f}",
+                f"{head['fit_seconds']:.2f}",
+                f"{head['predict_seconds']:.3f}",
+            )
+        )
+    columns = ["head", "weighted F1", "95% interval", "to chosen", "macro F1?", "accuracy", "log loss?"]
+    columns += ["val F1", "fit s", "predict s?"]
+    times = data["repeats"]
+    on = f"{data['pictures']:,} pictures, {len(data['classes'])} classes, {times} split{'s' if times > 1 else ''}"
+    table(columns, rows, title=f"Test scores: {on} ({data['split_rule']})", best=0)
+
+
+def _difference(versus: dict[str, float] | None) -> str:
+    if versus is None:
+        return "chosen"
+    return f"{versus['difference']:+.3f}{'' if versus['p'] < 0.05 else ' (n.s.)'}"
+
+
+def headline(result: dict[str, Any]) -> None:
+    """The head that was chosen, its score, and where the report is."""
+    best = result["heads"][0]
+    f1 = best["weighted_f1"]
+    name = shown(best["name"])
+    click.echo(
+        f"{name}: weighted F1 {f1['mean']:.3f}, 95% interval {f1['low']:.3f} to {f1['high']:.3f}, on test pictures"
+    )
+    if model := result.get("model"):
+        click.echo(f"Model:  {shown(str(model))}")
+    click.echo(f"Report: {shown(str(result['report']))}")

@@ -1,0 +1,143 @@
+"""Options that several commands share, each set one decorator. Nothing heavy is imported before a command runs."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from embed.recipe import ALPHAS, POOLS, RESIZES, SCALES, SIZES, Recipe
+
+Command = Callable[..., Any]
+HEADS = ("dense", "dummy", "centroid", "knn", "logistic", "svm-linear", "svm-rbf", "lda", "forest", "mlp")
+BACKENDS = ("onnx", "tensorflow")
+FOLDER = click.Path(path_type=Path, file_okay=False)
+FILE = click.Path(path_type=Path, dir_okay=False)
+
+
+def option(*names: str, **settings: Any) -> Callable[[Command], Command]:
+    """click's option, which tells its default unless that is None or a flag's."""
+    settings.setdefault("show_default", settings.get("default") is not None and not settings.get("is_flag"))
+    return click.option(*names, **settings)
+
+
+def _all(*decorators: Callable[[Command], Command]) -> Callable[[Command], Command]:
+    """One decorator out of several, in the order in which their options stand in the help."""
+    return lambda command: functools.reduce(lambda made, decorate: decorate(made), reversed(decorators), command)
+
+
+def _gathered(
+    name: str, build: Callable[..., Any], *decorators: Callable[[Command], Command]
+) -> Callable[..., Command]:
+    """Options that the command gets as one argument `name`, built from their values."""
+
+    def decorate(command: Command) -> Command:
+        ours: list[str] = []
+
+        @functools.wraps(command)
+        def wrapped(**values: Any) -> Any:
+            return command(**{name: build(**{key: values.pop(key) for key in ours})}, **values)
+
+        before = len(getattr(wrapped, "__click_params__", []))
+        made = _all(*decorators)(wrapped)
+        ours += [parameter.name for parameter in made.__click_params__[before:]]  # type: ignore[attr-defined]
+        return made
+
+    return decorate
+
+
+workspace = option(
+    "--workspace", type=FOLDER, help="Where results are kept, instead of NAME.winnow in the current folder."
+)
+json = option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
+images = _all(click.argument("images", required=False, type=click.Path(path_type=Path)), workspace, json)
+workers = option("--workers", type=click.IntRange(min=1), help="Threads that decode.  [default: one a processor]")
+heads = option("--heads", metavar="NAME,NAME…", help=f"Among {' '.join(HEADS)}.  [default: all]")
+repeats = option("--repeats", type=click.IntRange(1, 1000), default=10, help="Splits that every head is tried on.")
+jobs = option("--jobs", type=click.IntRange(min=1), help="Fits at a time.  [default: one a processor]")
+
+
+def _vectors(backbone: Path | None, backend: str, workers: int | None, alpha: str, **recipe: Any) -> Any:
+    from workflow import Vectors
+
+    return Vectors(Recipe(alpha=float(alpha), **recipe), backbone, backend, workers)
+
+
+vectors = _gathered(
+    "vectors",
+    _vectors,
+    option("--backend", type=click.Choice(BACKENDS), default="onnx", help="What runs the network."),
+    option("--size", type=click.IntRange(*SIZES), default=224, help="Side of the square input in pixels."),
+    option("--resize", type=click.Choice(RESIZES), default="crop", help="How a picture becomes square."),
+    option(
+        "--scale",
+        type=click.Choice(list(SCALES)),
+        default="symmetric",
+        help="symmetric: to [-1, 1], as the network was trained. none: 0-255 as they are: much worse vectors, only to "
+        "reproduce results that were made so.",
+    ),
+    option("--alpha", type=click.Choice([str(alpha) for alpha in ALPHAS]), default="1.0", help="Width of MobileNetV2."),
+    option("--pool", type=click.Choice(POOLS), default="avg", help="avg: the mean of the map. none: the map itself."),
+    option("--weights", default="imagenet", help="imagenet, random (untrained) or a Keras FILE.h5 or FILE.weights.h5."),
+    option("--backbone", type=FILE, help="An exported FILE.onnx instead of --weights: no TensorFlow needed."),
+    workers,
+)
+
+division = _all(
+    option("--seed", type=int, default=0, help="Of the first split and of the heads."),
+    option(
+        "--group-by",
+        metavar="FILE.csv|REGEX",
+        help="Keep bursts, products or cameras on one side of a split: a CSV file (path,group), or a regular "
+        "expression on paths whose first group names them.",
+    ),
+)
+
+
+def _hidden(ctx: click.Context, parameter: click.Parameter, value: str | None) -> tuple[int, ...] | None:
+    if value is None:
+        return None
+    try:
+        return tuple(int(units) for units in value.split(",") if units.strip())
+    except ValueError:
+        raise click.BadParameter("takes numbers of units, as 128 or 256,64; an empty text for none") from None
+
+
+def _pairs(ctx: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, Any]:
+    import ast
+
+    pairs = {}
+    for value in values:
+        name, equals, text = value.partition("=")
+        if not equals:
+            raise click.BadParameter(f"{value!r} is not NAME=VALUE, as C=0.1")
+        try:
+            pairs[name.strip()] = ast.literal_eval(text)
+        except (ValueError, SyntaxError):
+            pairs[name.strip()] = text
+    return pairs
+
+
+def _params(set_: dict[str, Any], **dense: Any) -> dict[str, Any]:
+    return {name: value for name, value in dense.items() if value is not None} | set_
+
+
+head = _gathered(
+    "params",
+    _params,
+    option("--lr", type=click.FloatRange(0, min_open=True), help="dense: learning rate of SGD."),
+    option("--momentum", type=click.FloatRange(0, 1), help="dense: momentum of SGD."),
+    option("--nesterov/--no-nesterov", default=None, help="dense: Nesterov's momentum."),
+    option("--epochs", type=click.IntRange(min=1), help="dense: passes over the training pictures."),
+    option("--batch-size", type=click.IntRange(min=1), help="dense: pictures in a step."),
+    option("--hidden", callback=_hidden, metavar="UNITS[,UNITS]", help="dense: units of the hidden layers."),
+    option("--dropout", type=click.FloatRange(0, 1, max_open=True), help="dense: share of units dropped."),
+    option("--l2", type=click.FloatRange(0), help="dense: weight decay."),
+    option(
+        "--monitor", type=click.Choice(["loss", "accuracy", "weighted_f1"]), help="dense: what keeps the best epoch."
+    ),
+    option("--set", "set_", multiple=True, callback=_pairs, metavar="NAME=VALUE", help="Any parameter, as C=0.1."),
+)
