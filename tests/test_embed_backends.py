@@ -19,7 +19,7 @@ TINY = Recipe(weights="random", alpha=0.35, size=96)
 
 
 @pytest.mark.parametrize(
-    "every", [pytest.param(63, marks=pytest.mark.slow), pytest.param(1, marks=pytest.mark.long)], ids=["some", "all"]
+    "every", [pytest.param(63, marks=pytest.mark.slow), pytest.param(1, marks=pytest.mark.slow)], ids=["some", "all"]
 )
 def test_onnx_and_tensorflow_agree_on_photographs(exported, keras_home, flowers, every):
     """ImageNet weights, largest difference of any number of either output."""

@@ -1,0 +1,201 @@
+"""From a folder to compared heads: what is used again, what is left out, what a run leaves behind."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+import cli
+
+HUES = {"red": (220, 60, 50), "green": (60, 200, 70), "blue": (50, 70, 210)}
+
+
+def winnow(*words: object) -> Any:
+    done = CliRunner().invoke(cli.main, [*map(str, words), "--json"])
+    assert done.exit_code == 0, done.output
+    return json.loads(done.stdout)
+
+
+def paint(file: Path, hue: tuple[int, int, int], seed: int) -> None:
+    """A picture of one hue in soft patches, no two alike."""
+    rng = np.random.default_rng(seed)
+    patches = np.clip(rng.normal(hue, 40, (4, 4, 3)), 0, 255).astype(np.uint8)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(patches).resize((48, 40), Image.Resampling.BICUBIC).save(file, quality=92)
+
+
+@pytest.fixture
+def hues(tmp_path: Path) -> Path:
+    """Sixty pictures, twenty a class, that the colour backbone tells apart."""
+    for index, (label, hue) in enumerate(HUES.items()):
+        for number in range(20):
+            paint(tmp_path / "hues" / label / f"{number:02d}.jpg", hue, 100 * index + number)
+    return tmp_path / "hues"
+
+
+QUICK = ("--heads", "centroid,logistic,dummy", "--repeats", 3, "--jobs", 1)
+
+
+def test_compare_puts_the_head_that_is_best_on_val_first(hues: Path, colours: Path) -> None:
+    said = winnow("compare", hues, "--backbone", colours, *QUICK)
+    names = [head["name"] for head in said["heads"]]
+    assert names[-1] == "dummy"
+    vals = [head["val_weighted_f1"] for head in said["heads"]]
+    assert vals == sorted(vals, reverse=True)
+    best = said["heads"][0]
+    assert best["weighted_f1"]["low"] <= best["weighted_f1"]["mean"] <= best["weighted_f1"]["high"]
+    assert best["weighted_f1"]["mean"] > 0.9
+    assert best["versus_chosen"] is None
+    assert said["heads"][-1]["versus_chosen"]["difference"] < -0.5
+    assert said["data"]["repeats"] == 3
+    assert said["data"]["splits"]["train"] == {"blue": 14, "green": 14, "red": 14}
+
+
+def test_fits_done_before_are_used_again_unless_fresh_ones_are_asked_for(hues: Path, colours: Path) -> None:
+    words = ("compare", hues, "--backbone", colours, *QUICK)
+    winnow(*words)
+    fits = {file: file.stat().st_mtime_ns for file in Path("hues.winnow/fits").iterdir()}
+    assert len(fits) == 9
+    winnow(*words)
+    assert {file: file.stat().st_mtime_ns for file in Path("hues.winnow/fits").iterdir()} == fits
+    winnow(*words, "--fresh")
+    assert all(file.stat().st_mtime_ns > then for file, then in fits.items())
+
+
+def test_a_changed_picture_makes_new_fits(hues: Path, colours: Path) -> None:
+    words = ("compare", hues, "--backbone", colours, "--heads", "centroid", "--repeats", 1, "--jobs", 1)
+    winnow(*words)
+    paint(hues / "red" / "00.jpg", HUES["red"], seed=999)
+    winnow(*words)
+    assert len(list(Path("hues.winnow/fits").iterdir())) == 2
+
+
+def test_the_same_seed_gives_the_same_numbers_and_another_one_others(hues: Path, colours: Path) -> None:
+    words = ("compare", hues, "--backbone", colours, "--heads", "mlp", "--repeats", 2, "--jobs", 1, "--fresh")
+    scores = [winnow(*words, "--seed", seed)["heads"][0]["log_loss"] for seed in (0, 0, 5)]
+    assert scores[0] == scores[1]
+    assert scores[0] != scores[2]
+
+
+def test_a_run_folder_says_how_it_was_made(hues: Path, colours: Path) -> None:
+    import lance
+
+    said = winnow("compare", hues, "--backbone", colours, *QUICK)
+    folder = Path(said["run"])
+    run = json.loads((folder / "run.json").read_text())
+    assert (run["seed"], run["repeats"], run["kind"]) == (0, 3, "compare")
+    assert run["vectors"] == said["vectors"]["key"]
+    assert run["versions"]["scikit-learn"]
+    splits = lance.dataset(folder / "splits.lance").to_table().to_pylist()
+    assert len(splits) == 3 * 60
+    assert {row["split"] for row in splits} == {"train", "val", "test"}
+    with (folder / "predictions.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    test_ids = {row["id"] for row in splits if row["repeat"] == 0 and row["split"] == "test"}
+    assert {row["id"] for row in rows if row["split"] == "test"} == test_ids
+    assert json.loads((folder / "metrics.json").read_text())["heads"][0]["name"] == said["heads"][0]["name"]
+    assert "hues" in (folder / "report.html").read_text()
+
+
+@pytest.mark.parametrize("kind", ["dummy", "centroid", "knn", "logistic", "svm-linear", "svm-rbf", "lda", "mlp"])
+def test_a_trained_head_is_an_onnx_file_that_says_the_same(hues: Path, colours: Path, kind: str) -> None:
+    import onnxruntime
+
+    said = winnow("train", hues, "--backbone", colours, "--head", kind)
+    folder = Path(said["run"])
+    assert said["model"] == str(folder / "head.onnx")
+    with (folder / "predictions.csv").open(newline="") as stream:
+        rows = [row for row in csv.DictReader(stream) if row["split"] == "test"]
+    vectors = winnow_vectors(hues, colours, [row["id"] for row in rows])
+    labels, probabilities = onnxruntime.InferenceSession(folder / "head.onnx").run(None, {"embedding": vectors})
+    assert labels.tolist() == [row["predicted"] for row in rows]
+    written = np.array([[float(row[f"p_{label}"]) for label in sorted(HUES)] for row in rows])
+    assert np.abs(probabilities - written).max() < 1e-4
+    assert not [file for file in folder.rglob("*") if file.suffix in (".pkl", ".joblib", ".keras", ".h5")]
+
+
+def winnow_vectors(images: Path, backbone: Path, ids: list[str]) -> np.ndarray:
+    from curate.workspace import locate
+    from embed.backbone import load
+    from embed.store import Store
+
+    return Store(locate(images).embeddings, load(backbone)).read(ids)
+
+
+def test_pictures_of_a_group_never_stand_on_two_sides(hues: Path, colours: Path) -> None:
+    import lance
+
+    group = r"/\d(\d)\.jpg$"  # pictures 03 and 13 of every class are of one camera
+    said = winnow("compare", hues, "--backbone", colours, *QUICK, "--group-by", group)
+    splits = lance.dataset(Path(said["run"]) / "splits.lance").to_table().to_pylist()
+    with (Path(said["run"]) / "predictions.csv").open(newline="") as stream:
+        digit = {row["id"]: row["path"][-5] for row in csv.DictReader(stream) if row["split"] == "test"}
+    sides: dict[str, set[str]] = {}
+    for row in splits:
+        if row["repeat"] == 0 and row["id"] in digit:
+            sides.setdefault(digit[row["id"]], set()).add(row["split"])
+    assert sides
+    assert all(side == {"test"} for side in sides.values())
+    tested = {digit[row["id"]] for row in splits if row["repeat"] == 0 and row["split"] == "test"}
+    assert sum(row["split"] == "test" and row["repeat"] == 0 for row in splits) == 6 * len(tested)
+
+
+def test_splits_of_the_folders_are_honoured(hues: Path, colours: Path, tmp_path: Path) -> None:
+    for label in HUES:
+        for number in range(20):
+            part = "test" if number < 5 else "train"
+            target = tmp_path / "given" / part / label / f"{number:02d}.jpg"
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes((hues / label / f"{number:02d}.jpg").read_bytes())
+    said = winnow("compare", tmp_path / "given", "--backbone", colours, *QUICK)
+    assert said["data"]["repeats"] == 1
+    assert said["data"]["splits"]["test"] == {"blue": 5, "green": 5, "red": 5}
+    assert sum(said["data"]["splits"]["val"].values()) > 0
+    assert "as the folders give them" in said["data"]["split_rule"]
+
+
+def test_one_class_is_told_what_is_missing(hues: Path, colours: Path) -> None:
+    done = CliRunner().invoke(cli.main, ["compare", str(hues / "red"), "--backbone", str(colours)])
+    assert done.exit_code == 1
+    assert "a classifier needs two classes" in done.stderr
+    assert "--labels FILE.csv" in done.stderr
+
+
+def test_a_class_too_small_to_divide_is_left_out_and_named(hues: Path, colours: Path) -> None:
+    paint(hues / "rare" / "only.jpg", (128, 128, 128), seed=1)
+    done = CliRunner().invoke(
+        cli.main, list(map(str, ["compare", hues, "--backbone", colours, *QUICK, "--json"])), catch_exceptions=False
+    )
+    said = json.loads(done.stdout)
+    assert said["data"]["left_out"] == {"rare": 1}
+    assert said["data"]["classes"] == ["blue", "green", "red"]
+    assert "note: left out, fewer than 4 different pictures: rare (1)" in done.stderr
+
+
+@pytest.mark.slow
+def test_from_the_flower_photographs_to_a_report(flowers: Path, imagenet: Path) -> None:
+    said = winnow("run", flowers)
+    assert said["scan"]["images"] == 1000
+    assert said["scan"]["problems"] == 0
+    assert said["embed"]["embedded"] == 1000
+    assert said["embed"]["parity"] <= 1e-3
+    heads = {head["name"]: head["weighted_f1"]["mean"] for head in said["compare"]["heads"]}
+    assert said["compare"]["data"]["repeats"] == 10
+    assert said["compare"]["heads"][0]["weighted_f1"]["mean"] >= 0.88
+    assert heads["dense"] > 0.8
+    assert heads["dummy"] < 0.1
+    assert Path(said["report"]).is_file()
+    assert Path(said["train"]["model"]).is_file()
+
+    fits = {file: file.stat().st_mtime_ns for file in Path("small_flower_dataset.winnow/fits").iterdir()}
+    again = winnow("run", flowers)
+    assert (again["embed"]["embedded"], again["embed"]["reused"]) == (0, 1000)
+    assert {file: file.stat().st_mtime_ns for file in Path("small_flower_dataset.winnow/fits").iterdir()} == fits
+    assert again["compare"]["heads"][0]["weighted_f1"] == said["compare"]["heads"][0]["weighted_f1"]
