@@ -60,7 +60,7 @@ def read(
     Parameters: `group_by`, a CSV file (path,group) or a regular expression on manifest paths, whose first group (else
     the whole match) names the burst, product or camera: pictures of one stay on one side of every split; `among`, the
     only ids to take, those that have a vector (None: all).
-    Raises: InputError when fewer than two classes are left, or `group_by` cannot be used.
+    Raises: InputError when fewer than two classes or no pictures of a part are left, or `group_by` cannot be used.
     """
     pictures, warnings = _pictures(workspace, group_by)
     pictures = [picture for picture in pictures if among is None or picture.id in among]
@@ -88,6 +88,9 @@ def read(
             f"a classifier needs two classes of {splits.LEAST_GROUPS} different pictures each; labels found: {found}. "
             "Put the pictures of each class in a folder of its own, or use --labels FILE.csv"
         )
+    for part in splits.PARTS:
+        if any(part not in of for of in parts):
+            raise InputError(f"no picture is left for {part}: add some, or leave the division into folders to Winnow")
     return result
 
 

@@ -269,3 +269,9 @@ def test_groups_across_classes_leave_no_picture_out(photos):
     data = read(photos, group_by=r"[ac]/([0-4])\.png")
     assert Counter(data.labels) == {"a": 6, "b": 6, "c": 5}
     assert data.left_out == {}
+
+
+def test_a_part_that_cannot_be_filled_is_an_error_that_names_it(tmp_path):
+    photos = given(tmp_path, train=(2, 2), test=(2, 2))
+    with pytest.raises(InputError, match="no picture is left for val: add some"):
+        read(photos)
