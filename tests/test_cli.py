@@ -175,7 +175,9 @@ class TestErrors:
         from curate.sample import draw
 
         draw(tmp_path / "photos", per_class=100, size=(900, 900))
-        running = process("scan", "photos", cwd=tmp_path)
+        running = process(
+            "scan", "photos", cwd=tmp_path, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
+        )
         while not (tmp_path / "photos.winnow" / ".lock").exists():
             time.sleep(0.01)
         time.sleep(0.2)

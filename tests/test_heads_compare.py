@@ -331,6 +331,7 @@ if __name__ == "__main__":
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # also where tests run in the background
         env={**os.environ, "PYTHONPATH": paths},
     )
     assert running.stdout.readline() == "fitted\n"
