@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import signal
+import warnings
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
@@ -151,7 +152,8 @@ def _run(calls: list[tuple[Any, tuple[Any, ...]]], jobs: int) -> Iterator[tuple[
         return
     from joblib import Parallel, delayed, parallel_config
 
-    with parallel_config(backend="loky", inner_max_num_threads=1):
+    with parallel_config(backend="loky", inner_max_num_threads=1), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"\d+ tasks which were still being processed")  # Ctrl-C means just that
         pool = Parallel(n_jobs=jobs, batch_size=1, return_as="generator_unordered")
         yield from pool(delayed(_in_worker)(task, arguments) for task, arguments in calls)
 

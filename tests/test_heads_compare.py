@@ -316,6 +316,8 @@ def test_one_interrupt_ends_it_cleanly(tmp_path):
     script.write_text(
         TINY
         + """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # it is ignored where tests run in the background
 if __name__ == "__main__":
     heads = [Head(str(i), "forest", {"n_estimators": 500 + i}) for i in range(60)]
     try:
@@ -331,7 +333,6 @@ if __name__ == "__main__":
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # also where tests run in the background
         env={**os.environ, "PYTHONPATH": paths},
     )
     assert running.stdout.readline() == "fitted\n"
