@@ -37,13 +37,13 @@ class Rooms(click.Group):
         try:
             return super().invoke(ctx)
         except InputError as error:
-            raise click.ClickException(str(error)) from None
+            raise click.ClickException(console.shown(str(error))) from None
         except KeyboardInterrupt:
             raise click.ClickException("interrupted; what was done is kept: run the same command to go on") from None
         except OSError as error:
             if error.errno is None or isinstance(error, BrokenPipeError):
                 raise
-            where = f"{error.filename}: " if error.filename else ""
+            where = f"{console.shown(str(error.filename))}: " if error.filename else ""
             raise click.ClickException(f"{where}{error.strerror}; mend that and run the same command again") from None
 
 
@@ -82,7 +82,7 @@ def scan(images: Path | None, workspace: Path | None, as_json: bool, labels: str
         console.print_json(found.document())
     else:
         _print_scan(found)
-        console.say(f"Next: winnow run {shlex.quote(str(images or place.images))}")
+        _say_next("run", images, workspace)
 
 
 @main.command()
@@ -113,7 +113,7 @@ def embed(images: Path | None, workspace: Path | None, as_json: bool, vectors: V
     click.echo(f"Largest difference of the exported network from Keras: {made['parity']:.1g}.")
     for failure in made["failed_files"]:
         click.echo(f"  {console.shown(failure['path'])}: {failure['message']}")
-    console.say(f"Next: winnow compare {shlex.quote(str(images or place.images))}")
+    _say_next("compare", images, workspace)
     return None
 
 
@@ -203,6 +203,16 @@ def _open(images: Path | None, workspace: Path | None) -> Workspace:
     place = locate(images, workspace)
     console.say(f"Pictures: {console.shown(str(place.images))}   Workspace: {console.shown(str(place.folder))}")
     return place
+
+
+def _say_next(command: str, images: Path | None, workspace: Path | None) -> None:
+    """The command that a person would type next, as this one was typed."""
+    words = ["winnow", command]
+    if images is not None:
+        words.append(f"./{images}" if str(images).startswith("-") else str(images))
+    if workspace is not None:
+        words += ["--workspace", str(workspace)]
+    console.say(f"Next: {shlex.join(words)}")
 
 
 def _rule(labels: str | None) -> str | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -15,13 +14,15 @@ LINE_SECONDS = 5.0  # between two lines of progress where there is no terminal t
 
 
 def say(message: str) -> None:
-    """A message for the person, on stderr."""
-    click.echo(message, err=True)
+    """A message for the person, on stderr; what a name in it could tell the terminal to do is made visible instead."""
+    click.echo("\n".join(map(shown, message.split("\n"))), err=True)
 
 
 def print_json(value: Any) -> None:
     """The one JSON document of a command, on stdout."""
-    click.echo(json.dumps(value, indent=1, default=str))
+    from heads.runs import to_json
+
+    click.echo(to_json(value))
 
 
 @contextmanager
@@ -45,31 +46,40 @@ def _bar(what: str) -> Iterator[Callable[[int, int], None]]:
             return Text(f"{task.finished_speed or task.speed or 0:,.0f}/s" if task.completed > 20 else "")
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Rate(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(what, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        tasks: list[Any] = []
+
+        def told(done: int, total: int) -> None:
+            if not tasks:  # the clock starts with the work, not with what comes before it
+                tasks.append(bar.add_task(what, total=total))
+            bar.update(tasks[0], completed=done, total=total)
+
+        yield told
 
 
 def _lines(what: str) -> Callable[[int, int], None]:
-    start = last = time.monotonic()
+    start = last = 0.0
+    before = 0
 
     def told(done: int, total: int) -> None:
-        nonlocal last
+        nonlocal start, last, before
         now = time.monotonic()
-        if now - last > LINE_SECONDS and done < total:
+        if not start:  # the clock starts with the work, not with what comes before it
+            start, last, before = now, now, done
+        if now - last > LINE_SECONDS and before < done < total:
             last = now
-            rate = done / (now - start)
-            say(
-                f"{what}: {done} of {total}, {rate:.3g}/s, {(total - done) / rate:.0f} s left" if rate else f"{what}: 0"
-            )
+            rate = (done - before) / (now - start)
+            say(f"{what}: {done} of {total}, {rate:.3g}/s, {(total - done) / rate:.0f} s left")
 
     return told
 
 
-def table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str = "", best: int | None = None) -> None:
+def table(
+    columns: Sequence[str | tuple[str, int]], rows: Sequence[Sequence[str]], title: str = "", best: int | None = None
+) -> None:
     """A table on stdout: the first column left, the others right; the row `best` is marked with a star.
 
-    A column whose name ends in `?` is left out where the terminal is narrower than 124 characters.
+    Parameters: `columns`, names, or (name, characters that the terminal must be wide to show the column at all).
     """
     from rich import box
     from rich.console import Console
@@ -77,10 +87,14 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str = ""
     from rich.text import Text
 
     console = Console(width=None if sys.stdout.isatty() else 140, highlight=False)
+    named = [(column, 0) if isinstance(column, str) else column for column in columns]
+    wanted = [number for number, (_, least) in enumerate(named) if console.width >= least]
     drawn = Table(title=Text(title) if title else None, title_justify="left", box=box.SIMPLE_HEAD, title_style="bold")
-    wanted = [number for number, name in enumerate(columns) if console.width >= 124 or not name.endswith("?")]
-    for number in wanted:
-        drawn.add_column(columns[number].rstrip("?"), justify="right" if number else "left", no_wrap=True)
+    widths = [max(len(row[number]) for row in [[name for name, _ in named], *rows]) for number in wanted[1:]]
+    rest = console.width - sum(width + 3 for width in widths) - 4  # what the frame leaves for the first column
+    drawn.add_column(named[0][0], no_wrap=True, overflow="ellipsis", max_width=max(rest, 8))
+    for number, width in zip(wanted[1:], widths, strict=True):
+        drawn.add_column(named[number][0], no_wrap=True, justify="right", min_width=width)
     for index, row in enumerate(rows):
         mark = "" if best is None else "* " if index == best else "  "
         cells = [Text((mark if number == 0 else "") + shown(row[number])) for number in wanted]
@@ -112,8 +126,8 @@ def comparison(heads: Sequence[dict[str, Any]], data: dict[str, Any]) -> None:
                 f"{head['predict_seconds']:.3f}",
             )
         )
-    columns = ["head", "weighted F1", "95% interval", "to chosen", "macro F1?", "accuracy", "log loss?"]
-    columns += ["val F1", "fit s", "predict s?"]
+    columns: list[str | tuple[str, int]] = ["head", "weighted F1", "95% interval", "to chosen"]
+    columns += [("macro F1", 124), ("accuracy", 94), ("log loss", 124), "val F1", "fit s", ("predict s", 124)]
     times = data["repeats"]
     on = f"{data['pictures']:,} pictures, {len(data['classes'])} classes, {times} split{'s' if times > 1 else ''}"
     table(columns, rows, title=f"Test scores: {on} ({data['split_rule']})", best=0)
@@ -122,7 +136,7 @@ def comparison(heads: Sequence[dict[str, Any]], data: dict[str, Any]) -> None:
 def _difference(versus: dict[str, float] | None) -> str:
     if versus is None:
         return "chosen"
-    return f"{versus['difference']:+.3f}{'' if versus['p'] < 0.05 else ' (n.s.)'}"
+    return f"{versus['difference']:+.3f}{'' if versus['p'] < 0.05 else ' n.s.'}"
 
 
 def headline(result: dict[str, Any]) -> None:

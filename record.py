@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import shutil
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,10 +16,11 @@ import numpy as np
 
 from curate.dataset import Dataset
 from curate.manifest import Scan
-from curate.paths import from_text
+from curate.paths import from_text, to_text
 from curate.splits import PARTS
 from curate.workspace import Workspace
 from embed import images
+from embed.errors import InputError
 from embed.images import PictureError
 from embed.versions import PACKAGES, installed
 from heads import report, runs
@@ -25,7 +28,22 @@ from heads import report, runs
 if TYPE_CHECKING:
     from heads.fit import Fit, Split
 
+Say = Callable[[str], None]
 THUMBNAIL = 192  # pixels, longer side
+
+
+@dataclass(frozen=True)
+class Listener:
+    """Who is told what goes on.
+
+    progress: gives, for the name of a piece of work, a context manager that gives a `Progress` function.
+    say: takes a message for the person.
+    command: the command as it was typed, for the report.
+    """
+
+    progress: Callable[[str], Any]
+    say: Say
+    command: str
 
 
 @dataclass(frozen=True)
@@ -37,6 +55,7 @@ class Work:
     X: np.ndarray
     made: dict[str, Any]  # what `embed` returned
     scan: Scan
+    notes: list[str]  # what the person should know of the data
     seed: int
     seconds: dict[str, float]  # of each stage so far
 
@@ -54,62 +73,94 @@ def leave_run(
     name: str,
     rows: list[dict[str, Any]],
     fits: dict[str, Fit],
-    command: str,
+    listener: Listener,
     estimator: Any = None,
 ) -> dict[str, Any]:
-    """Write the run folder; `estimator` is the first row's head, to be written as `head.onnx`."""
-    data, made, best = work.data, work.made, rows[0]
+    """Write a run folder, whole or not at all.
+
+    Parameters: `rows`, of `heads.compare.table`, the chosen head first; `fits`, of every head on the first split;
+    `estimator`, the fitted first head, to be written as `head.onnx`.
+    Returns: the document, with `run` and `report`, and with an estimator `weighted_f1`, `accuracy` and `model` (None
+    when the file was not like the head: the person is told, the run stays).
+    """
     now = datetime.now(UTC)
     folder = runs.new_folder(work.workspace.runs, name, now)
-    pictures = list(zip(data.ids, data.paths, strict=True))
-    test, fit = work.splits[0].test, fits[best["name"]]
-    document = {
-        "title": work.workspace.images.name,
-        "command": command,
+    try:
+        document = _document(work, name.split("-")[0], rows, fits, listener.command, now)
+        _write_tables(work, folder, document, fits)
+        start = time.monotonic()
+        page = report.write(document, folder, lambda path: _thumbnail(work.workspace.images / from_text(path)))
+        work.seconds["report"] = round(time.monotonic() - start, 2)
+        runs.write_json(folder / "metrics.json", document)
+        model = None
+        if estimator is not None:
+            model = _write_head(work, folder / "head.onnx", rows[0], estimator, listener)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    result = document | {"run": str(folder), "report": str(page)}
+    if estimator is not None:
+        result |= {"weighted_f1": rows[0]["weighted_f1"], "accuracy": rows[0]["accuracy"], "model": model}
+    return result
+
+
+def _document(
+    work: Work, kind: str, rows: list[dict[str, Any]], fits: dict[str, Fit], command: str, now: datetime
+) -> dict[str, Any]:
+    """What `metrics.json` holds and the report is made from."""
+    data, made, test = work.data, work.made, work.splits[0].test
+    proba = fits[rows[0]["name"]].proba["test"]
+    return {
+        "title": to_text(work.workspace.images.name),
+        "command": to_text(command),
         "created": now.isoformat(timespec="seconds"),
-        "kind": name.split("-")[0],
+        "kind": kind,
         "version": installed("winnow-images"),
         "data": _data_document(work),
         "vectors": {name: made[name] for name in ("recipe", "key", "dimension", "parity", "backend", "precision")}
         | {"backbone": _backbone_in_words(made), "untrained": made["weights"] == "random"},
-        "heads": [row | {"chosen": row is best, "shown": runs.shown(fits[row["name"]], data.classes)} for row in rows],
-        "most_wrong": runs.most_wrong(data.classes, [data.paths[row] for row in test], data.y[test], fit.proba["test"]),
+        "heads": [
+            row | {"chosen": row is rows[0], "shown": runs.shown(fits[row["name"]], data.classes)} for row in rows
+        ],
+        "most_wrong": runs.most_wrong(data.classes, [data.paths[row] for row in test], data.y[test], proba),
         "seconds": work.seconds,
     }
+
+
+def _write_tables(work: Work, folder: Path, document: dict[str, Any], fits: dict[str, Fit]) -> None:
+    """`splits.lance`, `history.csv`, `predictions.csv` of the chosen head, and `run.json`."""
+    data, heads = work.data, document["heads"]
     digest = runs.write_splits(folder / "splits.lance", data.ids, data.labels, data.parts)
     runs.write_history(folder / "history.csv", {name: fit.history for name, fit in fits.items() if fit.history})
-    parts = {part: (getattr(work.splits[0], part), fit.proba[part]) for part in ("val", "test")}
-    runs.write_predictions(folder / "predictions.csv", data.classes, pictures, data.y, parts, best["name"])
-    model = folder / "head.onnx"
-    if estimator is not None:
-        from heads.export import save_head
-        from heads.fit import Head
-
-        head = Head(*(best[field] for field in ("name", "kind", "params")))
-        save_head(
-            model, estimator, head, data.classes, work.X[test], {"recipe": made["recipe"], "vectors": made["key"]}
-        )
-    keep = ("command", "created", "kind", "version")
+    proba = fits[heads[0]["name"]].proba
+    parts = {part: (getattr(work.splits[0], part), proba[part]) for part in ("val", "test")}
+    pictures = list(zip(data.ids, data.paths, strict=True))
+    runs.write_predictions(folder / "predictions.csv", data.classes, pictures, data.y, parts, heads[0]["name"])
+    said = {name: document[name] for name in ("command", "created", "kind", "version")}
+    said |= {"seed": work.seed, "repeats": len(data.parts), "split_rule": data.rule, "splits_digest": digest}
+    said |= {"vectors": work.made["key"], "heads": [{n: head[n] for n in ("name", "kind", "params")} for head in heads]}
     used = {"python": sys.version.split()[0]} | {name: installed(name) for name in PACKAGES}
-    arguments = {"seed": work.seed, "repeats": len(data.parts), "split_rule": data.rule, "splits_digest": digest}
-    kept = {name: document[name] for name in keep} | arguments | {"vectors": made["key"], "versions": used}
-    runs.write_json(
-        folder / "run.json", kept | {"heads": [{n: row[n] for n in ("name", "kind", "params")} for row in rows]}
-    )
-    start = time.monotonic()
-    page = report.write(document, folder, lambda path: _thumbnail(work.workspace.images / from_text(path)))
-    work.seconds["report"] = round(time.monotonic() - start, 2)
-    runs.write_json(folder / "metrics.json", document)
-    result = document | {"run": str(folder), "report": str(page)}
-    if estimator is not None:
-        result |= {"weighted_f1": best["weighted_f1"], "accuracy": best["accuracy"], "model": str(model)}
-    return result
+    runs.write_json(folder / "run.json", said | {"versions": used})
+
+
+def _write_head(work: Work, file: Path, row: dict[str, Any], estimator: Any, listener: Listener) -> str | None:
+    from heads.export import save_head
+    from heads.fit import Head
+
+    head = Head(row["name"], row["kind"], row["params"])
+    extra = {"recipe": work.made["recipe"], "vectors": work.made["key"]}
+    try:
+        save_head(file, estimator, head, work.data.classes, work.X[work.splits[0].test], extra)
+    except InputError as error:
+        listener.say(f"note: {file.name} was not written: {error}")
+        return None
+    return str(file)
 
 
 def _data_document(work: Work) -> dict[str, Any]:
     data = work.data
     return {
-        "images": str(work.workspace.images),
+        "images": to_text(str(work.workspace.images)),
         "pictures": len(data.ids),
         "classes": data.classes,
         "splits": data.counts(),
@@ -118,7 +169,7 @@ def _data_document(work: Work) -> dict[str, Any]:
         "left_out": data.left_out,
         "problems": work.scan.problems,
         "exact_duplicates": work.scan.exact_duplicates,
-        "warnings": [*work.scan.warnings, *data.warnings],
+        "warnings": work.notes,
     }
 
 

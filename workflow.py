@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,29 +25,15 @@ from embed.recipe import Recipe, digest
 from embed.store import Store
 from embed.versions import installed
 from embed.weights import WeightsMissing
-from record import Work, leave_run
+from record import Listener, Say, Work, leave_run
 
 if TYPE_CHECKING:
     from heads.fit import Fit, Grid
 
 PARITY_PICTURES = 8  # on which an export is compared with Keras
-THUMBNAIL = 192  # pixels, longer side
+QUADRATIC = ("knn", "svm-linear", "svm-rbf")  # heads whose time grows with the square of the training pictures
+QUADRATIC_LIMIT = 20_000  # training pictures above which they are left out unless they are named
 Progress = Callable[[int, int], None]
-Say = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class Listener:
-    """Who is told what goes on.
-
-    progress: gives, for the name of a piece of work, a context manager that gives a `Progress` function.
-    say: takes a message for the person.
-    command: the command as it was typed, for the report.
-    """
-
-    progress: Callable[[str], Any]
-    say: Say
-    command: str
 
 
 @dataclass(frozen=True)
@@ -152,9 +138,12 @@ def prepare(
     with listener.progress("Embedding") as told, timed(seconds, "embed"):
         store, made = embed(workspace, vectors, told, listener.say)
     data = datasets.read(workspace, repeats=repeats, seed=seed, group_by=group_by, among=store.ids())
-    for warning in (*found.warnings, *data.warnings):
-        listener.say(f"note: {warning}")
-    return Work(workspace, data, store.read(data.ids), made, found, seed, seconds)
+    notes = [*found.warnings, *data.warnings]
+    if failed := made["failed_files"]:
+        notes.append(f"left out, {len(failed)} pictures that could not be embedded, as {failed[0]['path']}")
+    for note in notes:
+        listener.say(f"note: {note}")
+    return Work(workspace, data, store.read(data.ids), made, found, notes, seed, seconds)
 
 
 def compare(
@@ -180,8 +169,10 @@ def compare(
 
     chosen = read_grid(grid) if grid else _grid(heads)
     work = prepare(workspace, vectors, listener, repeats=repeats, seed=seed, group_by=group_by)
+    if heads is None and grid is None:
+        chosen = _affordable(chosen, work, listener)
     rows, fits = _fit_all(work, chosen, seed, jobs, fresh, listener)
-    return leave_run(work, "compare", rows, fits, listener.command)
+    return leave_run(work, "compare", rows, fits, listener)
 
 
 def train(
@@ -199,14 +190,15 @@ def train(
     Returns: as `compare`, with `weighted_f1`, `accuracy` and `model`, the path of `head.onnx`.
     """
     from heads.compare import table
-    from heads.fit import Head, fit_head
+    from heads.fit import Head, build, fit_head
 
-    work = prepare(workspace, vectors, listener, repeats=1, seed=seed, group_by=group_by)
     head = Head(kind, kind, params)
+    build(head, seed)  # a wrong parameter is told before the work, not after it
+    work = prepare(workspace, vectors, listener, repeats=1, seed=seed, group_by=group_by)
     with timed(work.seconds, "train"):
         estimator, fit = fit_head(head, work.X, work.data.y, work.splits[0], work.data.classes, seed)
     rows = table([head], [[fit]], work.splits)
-    return leave_run(work, f"train-{kind}", rows, {kind: fit}, listener.command, estimator)
+    return leave_run(work, f"train-{kind}", rows, {kind: fit}, listener, estimator)
 
 
 def run(
@@ -228,11 +220,13 @@ def run(
 
     grid = _grid(heads)
     work = prepare(workspace, vectors, listener, repeats=repeats, seed=seed, group_by=group_by)
+    if heads is None:
+        grid = _affordable(grid, work, listener)
     rows, fits = _fit_all(work, grid, seed, jobs, False, listener)
     best = Head(*(rows[0][name] for name in ("name", "kind", "params")))
     with timed(work.seconds, "train"):
         estimator, fits[best.name] = fit_head(best, work.X, work.data.y, work.splits[0], work.data.classes, seed)
-    document = leave_run(work, "run", rows, fits, listener.command, estimator)
+    document = leave_run(work, "run", rows, fits, listener, estimator)
     return {
         "scan": work.scan.document(),
         "embed": work.made,
@@ -269,7 +263,16 @@ def draw(folder: Path, per_class: int, seed: int, listener: Listener) -> None:
 def _grid(heads: str | None) -> Grid:
     from heads.fit import HEADS, Grid, heads_from_names
 
-    return Grid(heads_from_names([name.strip() for name in heads.split(",")] if heads else list(HEADS)))
+    return Grid(heads_from_names([name.strip() for name in heads.split(",")] if heads is not None else list(HEADS)))
+
+
+def _affordable(grid: Grid, work: Work, listener: Listener) -> Grid:
+    """The heads without those whose time grows with the square of a large training part; they can still be named."""
+    pictures = len(work.splits[0].train)
+    if pictures <= QUADRATIC_LIMIT:
+        return grid
+    listener.say(f"note: {', '.join(QUADRATIC)} are left out, slow on {pictures:,} pictures; name them with --heads")
+    return replace(grid, heads=[head for head in grid.heads if head.kind not in QUADRATIC])
 
 
 def _fit_all(

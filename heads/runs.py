@@ -14,6 +14,7 @@ import numpy as np
 
 from embed.errors import InputError
 from embed.recipe import digest
+from embed.store import disk_errors
 
 if TYPE_CHECKING:
     from heads.fit import Fit
@@ -36,11 +37,16 @@ def new_folder(runs: Path, name: str, now: datetime) -> Path:
     raise InputError(f"{runs}: a thousand runs began in this second; wait for one")
 
 
+def to_json(value: Any) -> str:
+    """A JSON document; NaN and infinity, which JSON has not, become null, arrays lists, and what is left text."""
+    return json.dumps(_finite(value), indent=1, allow_nan=False, default=_plain)
+
+
 def write_json(file: Path, value: Any) -> None:
-    """Write a JSON document, whole or not at all. NaN and infinity, which JSON has not, become null."""
+    """Write a JSON document (see `to_json`), whole or not at all. Raises: InputError when the disk refuses."""
     part = file.with_name(file.name + ".part")
     try:
-        part.write_text(json.dumps(_finite(value), indent=1, allow_nan=False, default=_plain) + "\n", encoding="utf-8")
+        part.write_text(to_json(value) + "\n", encoding="utf-8")
         part.replace(file)
     except OSError as error:
         raise InputError(f"{file}: {error.strerror}; make room there") from None
@@ -67,7 +73,8 @@ def write_splits(file: Path, ids: Sequence[str], labels: Sequence[str], parts: S
         pa.table({"repeat": np.full(len(ids), repeat, np.int32), "id": ids, "label": labels, "split": part.tolist()})
         for repeat, part in enumerate(parts)
     ]
-    lance.write_dataset(pa.concat_tables(tables), file, mode="create")
+    with disk_errors(file):
+        lance.write_dataset(pa.concat_tables(tables), file, mode="create")
     return digest([[list(ids), part.tolist()] for part in parts])
 
 

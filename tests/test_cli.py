@@ -148,6 +148,12 @@ class TestScan:
         done = winnow("scan", folder)
         assert "red/a\\nb\\x1b[31m.jpg  empty" in done.stdout
 
+    def test_says_what_to_do_next_with_the_same_folders(self, folder: Path) -> None:
+        assert winnow("scan", folder, "--workspace", "a b").stderr.endswith(
+            f"Next: winnow run {folder} --workspace 'a b'\n"
+        )
+        assert winnow("scan", "--workspace", "a b").stderr.endswith("Next: winnow run --workspace 'a b'\n")
+
     def test_of_an_empty_folder_says_that_there_is_nothing(self, tmp_path: Path) -> None:
         (tmp_path / "none").mkdir()
         assert json.loads(winnow("scan", "none", "--json").stdout)["images"] == 0
@@ -168,6 +174,15 @@ class TestErrors:
         assert done.exit_code == 1
         assert "no such file; --labels takes folder, parent or a CSV file" in done.stderr.splitlines()[-1]
         assert "Traceback" not in done.output
+
+    def test_show_what_a_name_would_tell_the_terminal(self, folder: Path, tmp_path: Path) -> None:
+        (folder / "red").rename(folder / "red\x1b]0;title\x07")
+        done = winnow("compare", folder / "red\x1b]0;title\x07", "--workspace", "w", "--weights", "random")
+        assert done.exit_code == 1
+        (tmp_path / "labels.csv").write_text("path,label\nblue/0.jpg,x\nno\x1b[2J.jpg,y\n")
+        done = winnow("scan", folder, "--labels", "labels.csv")
+        assert "note:" in done.stderr
+        assert "\x1b" not in done.output
 
     def test_heads_and_grid_exclude_each_other(self, folder: Path) -> None:
         done = winnow("compare", folder, "--heads", "knn", "--grid", "report")

@@ -8,6 +8,8 @@ import sys
 import tomllib
 from pathlib import Path
 
+import pytest
+
 import cli
 
 PROJECT = Path(cli.__file__).parent
@@ -46,10 +48,16 @@ def test_its_grid_is_one_that_can_be_read(tmp_path: Path) -> None:
         ]
 
 
-def test_its_python_compiles() -> None:
-    assert blocks("python")
-    for text in blocks("python"):
-        compile(text, "README.md", "exec")
+@pytest.mark.slow
+def test_its_python_runs(flowers: Path, imagenet: Path) -> None:
+    for number, label in ((1, "daisy"), (2, "roses")):
+        Path(f"photos/{label}").mkdir(parents=True)
+        source = next((flowers / label).iterdir())
+        Path(f"photos/{label}/{number}.jpg").write_bytes(source.read_bytes())
+    (text,) = blocks("python")
+    made: dict = {}
+    exec(compile(text, "README.md", "exec"), made)
+    assert made["model"].predict(["photos/roses/2.jpg"]).tolist() == ["roses"]
 
 
 def test_its_pictures_are_there() -> None:

@@ -179,6 +179,52 @@ def test_a_class_too_small_to_divide_is_left_out_and_named(hues: Path, colours: 
     assert "note: left out, fewer than 4 different pictures: rare (1)" in done.stderr
 
 
+def test_numbers_that_json_has_not_become_null(hues: Path, colours: Path, tmp_path: Path) -> None:
+    (tmp_path / "grid.toml").write_text('[[head]]\nname = "hard"\nkind = "logistic"\nC = inf\n')
+    done = CliRunner().invoke(
+        cli.main, ["compare", str(hues), "--backbone", str(colours), "--grid", "grid.toml", "--repeats", "1", "--json"]
+    )
+    assert done.exit_code == 0, done.output
+    assert "Infinity" not in done.stdout
+    assert json.loads(done.stdout)["heads"][0]["params"] == {"C": None}
+
+
+def test_a_run_that_fails_leaves_no_folder(hues: Path, colours: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("heads.report._write", full)
+    done = CliRunner().invoke(cli.main, ["compare", str(hues), "--backbone", str(colours), "--heads", "dummy"])
+    assert done.exit_code == 1
+    assert "No space left on device" in done.stderr
+    assert list(Path("hues.winnow/runs").iterdir()) == []
+
+
+def test_a_head_whose_file_is_not_like_it_is_told_and_the_run_kept(
+    hues: Path, colours: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("heads.export.TOLERANCE", -1.0)
+    words = ["train", str(hues), "--backbone", str(colours), "--head", "centroid", "--json"]
+    done = CliRunner().invoke(cli.main, words)
+    assert "note: head.onnx was not written: the exported head differs" in done.stderr
+    said = json.loads(done.stdout)
+    assert said["model"] is None
+    assert Path(said["report"]).is_file()
+    assert not (Path(said["run"]) / "head.onnx").exists()
+
+
+def test_heads_whose_time_is_quadratic_are_left_out_of_large_folders_unless_named(
+    hues: Path, colours: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workflow.QUADRATIC_LIMIT", 10)
+    monkeypatch.setattr("heads.fit.HEADS", ("centroid", "knn", "svm-rbf"))
+    words = ["compare", str(hues), "--backbone", str(colours), "--repeats", "1", "--json"]
+    done = CliRunner().invoke(cli.main, words)
+    assert [head["name"] for head in json.loads(done.stdout)["heads"]] == ["centroid"]
+    assert "knn, svm-linear, svm-rbf are left out, slow on 42 pictures" in done.stderr
+    assert [head["name"] for head in winnow(*words[:-1], "--heads", "knn")["heads"]] == ["knn"]
+
+
 @pytest.mark.slow
 def test_from_the_flower_photographs_to_a_report(flowers: Path, imagenet: Path) -> None:
     said = winnow("run", flowers)
