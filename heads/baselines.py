@@ -13,12 +13,20 @@ from typing import Any
 
 from embed.errors import InputError
 
+_STRATEGIES = ("prior", "most_frequent", "uniform")
+
 
 def dummy(random_state: int = 0, **params: Any) -> Any:
-    """DummyClassifier: always the most frequent class; its probabilities are the shares of the classes in training."""
+    """DummyClassifier: always the most frequent class; its probabilities are the shares of the classes in training.
+
+    A strategy that draws its probabilities, or needs a label, is refused.
+    """
     from sklearn.dummy import DummyClassifier
 
-    return _set(DummyClassifier(strategy="prior", random_state=random_state), params)
+    head = _set(DummyClassifier(strategy="prior", random_state=random_state), params)
+    if head.strategy not in _STRATEGIES:
+        raise InputError(f"strategy of the dummy head is one of {', '.join(_STRATEGIES)}, got {head.strategy!r}")
+    return head
 
 
 def centroid(random_state: int = 0, **params: Any) -> Any:

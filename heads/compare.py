@@ -6,26 +6,30 @@ long as nothing that it depends on has changed.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
 import signal
+import threading
+import time
 import warnings
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
-from importlib import metadata
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from embed.versions import installed
 from heads import evaluate
 from heads.fit import Fit, Head, Split, build, fit_head
 
 FORMAT = "1"  # of a stored fit: raise it when what a head does changes and none of its parameters shows it
 _SLOWEST_FIRST = ("dense", "forest", "svm-rbf", "lda", "svm-linear", "mlp")  # so that no core waits for a long last fit
-_LIBRARIES = {"dense": ("keras", "tensorflow", "tensorflow-cpu")}
+_LIBRARIES = {"dense": ("keras", "tensorflow")}
 
 
 def compare(
@@ -45,6 +49,7 @@ def compare(
 ) -> list[list[Fit]]:
     """Fit every head on every split: fits[head][repeat]. A repeat's seed is `seed` plus its number, or the head's own.
 
+    Only the fits of the first split hold probabilities; `proba` and `y` of the others are empty.
     X: float (N, D); y: int64 (N,) indexes into classes; validation: "own" or "val", see `Grid`. cache_dir: where fits
     are kept and found again; data_key stands for X there, so it has to change when X does; fresh: fit anew what is
     there. jobs: processes, of one thread each; their number does not change what comes out. on_fit(done, total, head)
@@ -58,7 +63,7 @@ def compare(
     fits: dict[tuple[int, int], Fit] = {}
 
     def arrived(task: tuple[int, int], fit: Fit) -> None:
-        fits[task] = fit
+        fits[task] = replace(fit, proba={}, y={}) if task[1] else fit
         if on_fit:
             on_fit(len(fits), len(tasks), heads[task[0]])
 
@@ -155,14 +160,27 @@ def _run(calls: list[tuple[Any, tuple[Any, ...]]], jobs: int) -> Iterator[tuple[
     with parallel_config(backend="loky", inner_max_num_threads=1), warnings.catch_warnings():
         warnings.filterwarnings("ignore", r"\d+ tasks which were still being processed")  # Ctrl-C means just that
         pool = Parallel(n_jobs=jobs, batch_size=1, return_as="generator_unordered")
-        yield from pool(delayed(_in_worker)(task, arguments) for task, arguments in calls)
+        yield from pool(delayed(_in_worker)(os.getpid(), task, arguments) for task, arguments in calls)
 
 
-def _in_worker(task: Any, arguments: tuple[Any, ...]) -> tuple[Any, Fit]:
+def _in_worker(parent: int, task: Any, arguments: tuple[Any, ...]) -> tuple[Any, Fit]:
     """In a process of the pool: TensorFlow, if it is loaded at all, has one thread; Ctrl-C is left to the parent."""
+    _end_with(parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.environ["TF_NUM_INTRAOP_THREADS"] = os.environ["TF_NUM_INTEROP_THREADS"] = "1"
     return task, fit_head(*arguments)[1]
+
+
+@functools.cache
+def _end_with(parent: int) -> None:
+    """From now on end this process soon after its parent has: one that is killed cannot stop its pool."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _split_key(data_key: str, y: np.ndarray, split: Split, n_classes: int, validation: str) -> str:
@@ -175,15 +193,8 @@ def _split_key(data_key: str, y: np.ndarray, split: Split, n_classes: int, valid
 def _digest(head: Head, split_key: str, seed: int) -> str:
     """Of everything that a fit depends on; the head's defaults are spelled out, its name does not count."""
     params = {name: repr(value) for name, value in build(head, seed).get_params().items()}
-    libraries = {name: _version(name) for name in ("numpy", "scikit-learn", *_LIBRARIES.get(head.kind, ()))}
+    libraries = {name: installed(name) for name in ("numpy", "scikit-learn", *_LIBRARIES.get(head.kind, ()))}
     return hashlib.sha256(json.dumps([split_key, head.kind, params, libraries], sort_keys=True).encode()).hexdigest()
-
-
-def _version(distribution: str) -> str | None:
-    try:
-        return metadata.version(distribution)
-    except metadata.PackageNotFoundError:
-        return None
 
 
 def _save(file: Path, fit: Fit) -> None:
@@ -205,5 +216,5 @@ def _load(file: Path) -> Fit | None:
             for name in ("proba", "y"):
                 said[name] = {part: stored[f"{name}_{part}"] for part in ("val", "test")}
             return Fit(**said)
-    except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile):
+    except (OSError, EOFError, ValueError, KeyError, TypeError, RuntimeError, zipfile.BadZipFile, zlib.error):
         return None

@@ -64,7 +64,7 @@ class DenseHead(ClassifierMixin, BaseEstimator):
         "epochs": [Interval(Integral, 1, None, closed="left")],
         "batch_size": [Interval(Integral, 1, None, closed="left")],
         "monitor": [StrOptions(set(_LOWER_IS_BETTER))],
-        "seed": [Interval(Integral, 0, 2**31 - 1, closed="left")],
+        "seed": [Interval(Integral, 0, 2**31, closed="left")],
     }
 
     def __init__(
@@ -106,7 +106,7 @@ class DenseHead(ClassifierMixin, BaseEstimator):
 
         Raises: ValueError for bad parameters or data, InputError when TensorFlow is missing.
         """
-        self._check_params()
+        self._validate_params()
         X, y = validate_data(self, X, y, dtype=np.float32)
         check_classification_targets(y)
         self.classes_, codes = np.unique(y, return_inverse=True)
@@ -143,8 +143,8 @@ class DenseHead(ClassifierMixin, BaseEstimator):
         proba = self.predict_proba(X)  # this also says so when the head is not fitted
         return self.classes_[proba.argmax(axis=1)]
 
-    def _check_params(self) -> None:
-        self._validate_params()
+    def _validate_params(self) -> None:
+        super()._validate_params()
         if not all(isinstance(units, Integral) and units >= 1 for units in self.hidden):
             raise ValueError(
                 "The 'hidden' parameter of DenseHead must be a tuple of ints that are at least 1. "

@@ -13,7 +13,7 @@ from sklearn.utils._param_validation import Interval
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from embed.errors import InputError
+_ROWS = 1024  # of similarities that are in memory at a time
 
 
 class NearestMean(ClassifierMixin, BaseEstimator):
@@ -80,12 +80,17 @@ class CosineNeighbours(ClassifierMixin, BaseEstimator):
 
     def predict_proba(self, X: np.ndarray) -> np.ndarray:
         """(n, D) float -> (n, C) float64 probabilities."""
-        similarity = _check_predict(self, X) @ self.vectors_.T.astype(np.float64)
+        X = _check_predict(self, X)
+        vectors = self.vectors_.T.astype(np.float64)
         k = min(self.n_neighbors, len(self.codes_))
-        nearest = np.argsort(-similarity, axis=1, kind="stable")[:, :k]
-        weights = _softmax(np.take_along_axis(similarity, nearest, axis=1) / self.temperature)
-        votes = np.eye(len(self.classes_))[self.codes_[nearest]]  # (n, k, C)
-        return np.einsum("nk,nkc->nc", weights, votes)
+        proba = np.empty((len(X), len(self.classes_)))
+        for start in range(0, len(X), _ROWS):
+            similarity = X[start : start + _ROWS] @ vectors
+            nearest = _largest(similarity, k)
+            weights = _softmax(np.take_along_axis(similarity, nearest, axis=1) / self.temperature)
+            votes = np.eye(len(self.classes_))[self.codes_[nearest]]  # (n, k, C)
+            proba[start : start + _ROWS] = np.einsum("nk,nkc->nc", weights, votes)
+        return proba
 
     def predict(self, X: np.ndarray) -> np.ndarray:
         """(n, D) float -> (n,) labels: the class with the largest probability."""
@@ -95,8 +100,9 @@ class CosineNeighbours(ClassifierMixin, BaseEstimator):
 
 @dataclass(frozen=True)
 class SpreadFolds:
-    """Cross-validation folds over which each class is spread: no fold takes all of a class of two or more.
+    """Cross-validation folds over which each class is spread: all of them train on something of every class.
 
+    The only member of a class is in the training part of every fold, and so is judged once by those that saw it.
     scikit-learn's StratifiedKFold needs as many members in a class as there are folds. Four folds are the fewest with
     which two classes of two leave more rows than classes to fit on; five, and ten, score the same.
     """
@@ -108,17 +114,12 @@ class SpreadFolds:
         return min(self.folds, len(y))
 
     def split(self, X: Any, y: Any, groups: Any = None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """(train, test) row indexes of each fold. Raises: InputError for a class with one member."""
+        """(train, test) row indexes of each fold; together the test parts are every row once."""
         _, codes, counts = np.unique(y, return_inverse=True, return_counts=True)
-        if counts.min() < 2:
-            raise InputError(
-                "this head is calibrated on folds of the training pictures: every class needs at least two of them, "
-                "and one has a single one"
-            )
         fold = np.empty(len(codes), np.int64)
         fold[np.argsort(codes, kind="stable")] = np.arange(len(codes)) % self.get_n_splits(X, y)
         for k in range(self.get_n_splits(X, y)):
-            yield np.flatnonzero(fold != k), np.flatnonzero(fold == k)
+            yield np.flatnonzero((fold != k) | (counts[codes] == 1)), np.flatnonzero(fold == k)
 
 
 def _check_fit(estimator: Any, X: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -141,6 +142,16 @@ def _unit(X: np.ndarray) -> np.ndarray:
     """Rows of length 1; a row of zeros stays."""
     length = np.linalg.norm(X, axis=1, keepdims=True)
     return X / np.where(length > 0, length, 1)
+
+
+def _largest(values: np.ndarray, k: int) -> np.ndarray:
+    """Columns (n, k) of the largest of each row, (n, N); the largest first, of equal ones the first, as ONNX' TopK."""
+    found = np.sort(np.argpartition(values, -k, axis=1)[:, -k:], axis=1)
+    best = np.take_along_axis(values, found, axis=1)
+    tied = (values >= best.min(axis=1, keepdims=True)).sum(axis=1) > k  # argpartition took some of equal ones
+    found = np.take_along_axis(found, np.argsort(-best, axis=1, kind="stable"), axis=1)
+    found[tied] = np.argsort(-values[tied], axis=1, kind="stable")[:, :k]
+    return found
 
 
 def _softmax(logits: np.ndarray) -> np.ndarray:

@@ -43,18 +43,21 @@ def log_loss(y: np.ndarray, proba: np.ndarray) -> float:
 
 
 def classification_report(confusion: np.ndarray, labels: list[str]) -> dict[str, Any]:
-    """(C, C) confusion matrix -> {label: {precision, recall, f1-score, support}}, and the averages.
+    """(C, C) confusion matrix -> {classes, macro avg, weighted avg, accuracy}.
 
-    The same numbers as scikit-learn's `classification_report(output_dict=True)` over all C labels.
+    classes: C rows {label, precision, recall, f1-score, support}; the averages are such rows without a label. The same
+    numbers as scikit-learn's `classification_report(output_dict=True)` over all C labels, where a class called
+    "accuracy" would be lost.
     """
     matrix = np.asarray(confusion)
     columns = _per_class(matrix)
     names = ("precision", "recall", "f1-score")
     total = int(matrix.sum())
-    report: dict[str, Any] = {
-        label: {name: float(columns[name][c]) for name in names} | {"support": int(columns["support"][c])}
+    rows = [
+        {"label": label} | {name: float(columns[name][c]) for name in names} | {"support": int(columns["support"][c])}
         for c, label in enumerate(labels)
-    }
+    ]
+    report: dict[str, Any] = {"classes": rows}
     for name, weights in (("macro avg", np.ones(len(matrix))), ("weighted avg", columns["support"])):
         report[name] = {n: float(_ratio(columns[n] @ weights, weights.sum())) for n in names} | {"support": total}
     return report | {"accuracy": float(_ratio(np.trace(matrix), total))}
@@ -93,9 +96,10 @@ def bootstrap_f1(y: np.ndarray, proba: np.ndarray, resamples: int = 2000, seed: 
     The same N and seed draw the same pictures, so that two heads' results can be subtracted.
     """
     predicted, n_classes = proba.argmax(axis=1), proba.shape[1]
-    drawn = np.random.default_rng(seed).integers(len(y), size=(resamples, len(y)))
+    rng = np.random.default_rng(seed)
     scores = np.empty(resamples)
-    for r, rows in enumerate(drawn):
+    for r in range(resamples):
+        rows = rng.integers(len(y), size=len(y))
         columns = _per_class(confusion(y[rows], predicted[rows], n_classes))
         scores[r] = columns["f1-score"] @ columns["support"] / len(y)
     return scores

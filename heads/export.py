@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import warnings
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 
 from embed import quiet_keras
 from embed.errors import InputError
+from embed.versions import installed
 from heads.fit import Head
 
 OPSET = 17  # the same as the backbone's, so that the two can be joined
@@ -86,7 +87,7 @@ def save_head(
     """Write the head to file when it agrees with the estimator on X, float (n, D); gives the largest difference.
 
     The metadata says labels, kind, params (JSON), winnow (version), parity, and what extra holds. The file appears
-    whole or not at all. Raises: InputError (see `to_onnx`, `check_parity`).
+    whole or not at all. Raises: InputError (see `to_onnx`, `check_parity`), also when it cannot be written.
     """
     import onnx
 
@@ -96,14 +97,19 @@ def save_head(
         "labels": json.dumps(classes, ensure_ascii=False),
         "kind": head.kind,
         "params": json.dumps(head.params, default=str),
-        "winnow": _version(),
+        "winnow": installed("winnow-images") or "unknown",
         "parity": f"{parity:.3g}",
     }
     onnx.helper.set_model_props(model, said | (extra or {}))
     file = Path(file)
     scratch = file.with_name(file.name + ".part")
-    scratch.write_bytes(model.SerializeToString())
-    scratch.replace(file)
+    try:
+        scratch.write_bytes(model.SerializeToString())
+        scratch.replace(file)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            scratch.unlink()
+        raise InputError(f"{file}: {error.strerror}; make room there") from None
     return parity
 
 
@@ -255,10 +261,3 @@ def _columns(estimator: Any, classes: list[str]) -> list[int]:
     """Where in classes the estimator's own are, (K,)."""
     own = estimator.classes_
     return own.tolist() if np.issubdtype(own.dtype, np.integer) else [classes.index(name) for name in own]
-
-
-def _version() -> str:
-    try:
-        return metadata.version("winnow-images")
-    except metadata.PackageNotFoundError:
-        return "unknown"

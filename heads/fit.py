@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 import tomllib
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from heads.baselines import BASELINES
 HEADS = ("dense", *BASELINES)
 GRIDS = Path(__file__).parent / "grids"
 PARTS = ("train", "val", "test")
+SEEDS = 2**31  # so many there are: a larger one begins again at 0
 
 
 @dataclass(frozen=True)
@@ -97,22 +100,22 @@ def read_grid(grid: str | Path) -> Grid:
 
 
 def build(head: Head, seed: int) -> Any:
-    """The unfitted estimator; params may hold a seed of their own.
+    """The unfitted estimator; params may hold a seed of their own, else it is `seed` modulo 2**31.
 
-    Raises: InputError for an unknown kind or parameter.
+    Raises: InputError for an unknown kind or parameter, or for a value that no data would make right.
     """
-    params = dict(head.params)
     if head.kind not in HEADS:
         raise InputError(f"no head is called {head.kind!r}; there are {', '.join(HEADS)}")
-    if head.kind != "dense":
-        return BASELINES[head.kind](**{"random_state": params.pop("seed", seed), **params})
-    from heads.dense import DenseHead
-
-    known = DenseHead().get_params()
-    unknown = sorted(set(params) - set(known))
-    if unknown:
-        raise InputError(f"the dense head has no parameter {unknown[0]!r}; it has {', '.join(known)}")
-    return DenseHead(**{"seed": seed, **params})
+    params = {"seed": seed % SEEDS, **head.params}
+    if head.kind == "dense":
+        estimator = _dense(params)
+    else:
+        estimator = BASELINES[head.kind](**{"random_state": params.pop("seed"), **params})
+    with _said_of(head):
+        for part in (estimator, *estimator.get_params().values()):  # of a pipeline, its steps
+            if hasattr(part, "_validate_params"):
+                part._validate_params()
+    return estimator
 
 
 def fit_estimator(head: Head, X: np.ndarray, y: np.ndarray, split: Split, seed: int, validation: str = "own") -> Any:
@@ -121,7 +124,6 @@ def fit_estimator(head: Head, X: np.ndarray, y: np.ndarray, split: Split, seed: 
     Raises: InputError for a parameter's value that does not do, or when TensorFlow is missing.
     """
     from sklearn.exceptions import ConvergenceWarning
-    from sklearn.utils._param_validation import InvalidParameterError
 
     estimator = build(head, seed)
     extra: dict[str, Any] = {}
@@ -129,13 +131,10 @@ def fit_estimator(head: Head, X: np.ndarray, y: np.ndarray, split: Split, seed: 
         extra = {"validation_data": (X[split.val], y[split.val])}
     elif head.kind == "dense":
         extra = {"groups": split.groups[split.train]}
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _said_of(head):
         warnings.simplefilter("ignore", ConvergenceWarning)  # the scores say how good a head is, finished or not
         warnings.filterwarnings("ignore", "Only one sample available")  # LDA, on a fold with one of a class
-        try:
-            return estimator.fit(X[split.train].astype(np.float32, copy=False), y[split.train], **extra)
-        except InvalidParameterError as error:
-            raise InputError(f"head {head.name!r}: {error}") from None
+        return estimator.fit(X[split.train].astype(np.float32, copy=False), y[split.train], **extra)
 
 
 def fit_head(
@@ -145,13 +144,15 @@ def fit_head(
     if head.kind == "dense":
         from embed.quiet_keras import import_keras
 
-        import_keras("the dense head", "choose other heads")  # loading TensorFlow is not part of fitting
+        import_keras("the dense head", "choose other heads")
+    build(head, seed)  # what it imports, as TensorFlow above, is not part of fitting
     start = time.perf_counter()
     estimator = fit_estimator(head, X, y, split, seed, validation)
     fitted = time.perf_counter()
-    proba = {"test": _proba(estimator, X[split.test], len(classes))}
-    predicted = time.perf_counter()
-    proba |= {part: _proba(estimator, X[getattr(split, part)], len(classes)) for part in ("train", "val")}
+    with _said_of(head):
+        proba = {"test": _proba(estimator, X[split.test], len(classes))}
+        predicted = time.perf_counter()
+        proba |= {part: _proba(estimator, X[getattr(split, part)], len(classes)) for part in ("train", "val")}
     truth = {part: y[getattr(split, part)] for part in PARTS}
     history = getattr(estimator, "history_", None)
     return estimator, Fit(
@@ -166,6 +167,26 @@ def fit_head(
         fit_seconds=fitted - start,
         predict_seconds=predicted - fitted,
     )
+
+
+@contextmanager
+def _said_of(head: Head) -> Iterator[None]:
+    """What an estimator says of its parameters or data, as an InputError of one line with the head's name."""
+    try:
+        yield
+    except (ValueError, TypeError, NotImplementedError) as error:
+        said = str(error).strip() or type(error).__name__
+        raise InputError(f"head {head.name!r}: {said.splitlines()[0]}") from None
+
+
+def _dense(params: dict[str, Any]) -> Any:
+    from heads.dense import DenseHead
+
+    known = DenseHead().get_params()
+    unknown = sorted(set(params) - set(known))
+    if unknown:
+        raise InputError(f"the dense head has no parameter {unknown[0]!r}; it has {', '.join(known)}")
+    return DenseHead(**params)
 
 
 def _checked(heads: list[Head]) -> list[Head]:

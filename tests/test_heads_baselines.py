@@ -62,11 +62,21 @@ def test_a_class_may_have_two_members(kind, counts):
     assert np.isfinite(fitted(kind, X, y).predict_proba(X)).all()
 
 
-@pytest.mark.parametrize("kind", ["svm-linear", "svm-rbf", "lda"])
-def test_a_class_of_one_cannot_be_calibrated(kind):
-    X, y = blobs([1, 9])
-    with pytest.raises(InputError, match="every class needs at least two of them, and one has a single one"):
-        fitted(kind, X, y)
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("counts", [[1, 9], [1, 1, 9, 9]])
+def test_a_class_may_have_one_member(kind, counts):
+    X, y = blobs(counts)
+    head = fitted(kind, X, y)
+    proba = head.predict_proba(X)
+    assert np.isfinite(proba).all()
+    if kind not in ("dummy", "centroid"):
+        assert (proba[y == y[-1]].argmax(axis=1) == y[-1]).all()
+
+
+@pytest.mark.parametrize("strategy", ["stratified", "constant"])
+def test_a_dummy_that_draws_its_probabilities_is_refused(strategy):
+    with pytest.raises(InputError, match=f"one of prior, most_frequent, uniform, got '{strategy}'"):
+        BASELINES["dummy"](strategy=strategy)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -123,6 +133,36 @@ def test_neighbours_by_hand():
     assert head.predict_proba([[2, 0]])[0] == pytest.approx(np.array([np.exp(2), 1]) / (np.exp(2) + 1))
 
 
+def test_of_equal_neighbours_the_first_vote():
+    # twelve equal vectors, the first six of class 0, then one of class 1 that is nearer
+    X = np.array([[1.0, 0]] * 12 + [[3, 4]])
+    y = np.array([0] * 6 + [1] * 7)
+    for k, votes in ((1, [1.0, 0]), (6, [1.0, 0]), (8, [6 / 8, 2 / 8])):
+        head = BASELINES["knn"](n_neighbors=k).fit(X, y)
+        assert head.predict_proba([[2, 0]])[0] == pytest.approx(votes)
+    assert BASELINES["knn"](n_neighbors=1).fit(X, y).predict([[6, 8]]).tolist() == [1]
+
+
+@pytest.mark.parametrize("k", [1, 5, 40])
+def test_the_largest_are_those_of_a_stable_sort(k):
+    from heads.estimators import _largest
+
+    values = np.random.default_rng(0).integers(6, size=(50, 40)).astype(float)
+    np.testing.assert_array_equal(_largest(values, k), np.argsort(-values, axis=1, kind="stable")[:, :k])
+
+
+def test_neighbours_of_many_are_found_in_blocks(monkeypatch):
+    from heads import estimators
+
+    X, y = blobs([20, 20])
+    head = BASELINES["knn"](n_neighbors=3).fit(X, y)
+    at_once, seen, largest = head.predict_proba(X), [], estimators._largest
+    monkeypatch.setattr(estimators, "_ROWS", 16)
+    monkeypatch.setattr(estimators, "_largest", lambda values, k: seen.append(len(values)) or largest(values, k))
+    np.testing.assert_allclose(head.predict_proba(X), at_once, rtol=1e-12)
+    assert seen == [16, 16, 8]
+
+
 def test_fewer_pictures_than_neighbours_all_vote():
     head = BASELINES["knn"](n_neighbors=20).fit(np.eye(2), np.array([0, 1]))
     assert head.predict(np.eye(2)).tolist() == [0, 1]
@@ -141,7 +181,7 @@ def test_the_names_of_the_heads_load_no_scikit_learn():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-@pytest.mark.parametrize("counts", [[2, 2], [2, 2, 2], [2, 3, 30]])
+@pytest.mark.parametrize("counts", [[2, 2], [2, 2, 2], [2, 3, 30], [1, 9], [1, 1, 2, 7]])
 def test_folds_leave_something_of_every_class(counts):
     from heads.estimators import SpreadFolds
 

@@ -13,9 +13,10 @@ import pytest
 
 from embed.errors import InputError
 from heads import compare as module
+from heads.baselines import BASELINES
 from heads.compare import compare, table
 from heads.evaluate import confusion, metrics
-from heads.fit import HEADS, Fit, Head, Split, fit_estimator, fit_head, heads_from_names, read_grid
+from heads.fit import HEADS, Fit, Head, Split, build, fit_estimator, fit_head, heads_from_names, read_grid
 
 CLASSES = ["daisy", "rose", "été"]
 
@@ -34,11 +35,17 @@ def data(n=90, repeats=2, d=6):
 
 def assert_equal_fits(a: Fit, b: Fit) -> None:
     seconds = {"fit_seconds": 0, "predict_seconds": 0}
-    for part in ("val", "test"):
+    assert a.proba.keys() == b.proba.keys()
+    for part in a.proba:
         np.testing.assert_array_equal(a.proba[part], b.proba[part])
         np.testing.assert_array_equal(a.y[part], b.y[part])
     a, b = (replace(fit, proba={}, y={}, **seconds) for fit in (a, b))
     assert a == b
+
+
+def kept(fit: Fit, repeat: int) -> Fit:
+    """What `compare` keeps of a fit: the probabilities of the first split only."""
+    return replace(fit, proba={}, y={}) if repeat else fit
 
 
 def test_there_are_ten_kinds():
@@ -92,6 +99,10 @@ class TestGrid:
             ("[[head]]\nlr = 0.1", r"every \[\[head\]\] needs a kind, one of dense, dummy"),
             ('[[head]]\nkind = "svm"', "no head is called 'svm'"),
             ('[[head]]\nkind = "dense"\nlearning = 1', "the dense head has no parameter 'learning'; it has .*lr"),
+            ('[[head]]\nkind = "dense"\nlr = "a"', "head 'dense': The 'lr' parameter of DenseHead must be a float"),
+            ('[[head]]\nkind = "dense"\nhidden = [0]', "head 'dense': The 'hidden' parameter of DenseHead"),
+            ('[[head]]\nkind = "svm-rbf"\nC = -1', "head 'svm-rbf': The 'C' parameter of SVC must be a float"),
+            ('[[head]]\nkind = "dummy"\nstrategy = "constant"', "one of prior, most_frequent, uniform"),
             ('[[head]]\nkind = "knn"\nk = 1', "CosineNeighbours has no parameter 'k'; it has n_neighbors"),
             ('[[head]]\nkind = "knn"\n[[head]]\nkind = "knn"', "two heads are called 'knn'"),
         ],
@@ -150,6 +161,41 @@ class TestFitHead:
         ):
             fit_head(Head("mine", "knn", {"n_neighbors": 0}), X, y, split, CLASSES, seed=0)
 
+    @pytest.mark.parametrize(
+        ("kind", "params", "message"),
+        [
+            ("lda", {"solver": "svd"}, "shrinkage not supported with 'svd' solver."),
+            ("lda", {"n_components": 10}, "n_components cannot be larger than"),
+            ("logistic", {"solver": "liblinear"}, "The 'liblinear' solver does not support multiclass"),
+            ("svm-linear", {"kernel": "precomputed"}, "X should be a square kernel matrix"),
+            ("mlp", {"hidden_layer_sizes": (-5, 3)}, "hidden_layer_sizes must be > 0"),
+            ("forest", {"class_weight": {7: 1.0}}, "The classes, "),
+        ],
+    )
+    def test_what_a_classifier_will_not_do_is_said_in_one_line(self, kind, params, message):
+        X, y, (split, _) = data()
+        with pytest.raises(InputError) as raised:
+            fit_head(Head("mine", kind, params), X, y, split, CLASSES, seed=0)
+        assert str(raised.value).startswith(f"head 'mine': {message}")
+        assert "\n" not in str(raised.value)
+
+    def test_seeds_begin_again_after_the_last_one(self):
+        assert build(Head("f", "forest"), 2**31 + 3).random_state == 3
+        assert build(Head("d", "dense"), 2**31 - 1).seed == 2**31 - 1
+        assert build(Head("d", "dense"), 2**31).seed == 0
+
+    def test_what_is_imported_is_not_part_of_fitting(self, monkeypatch):
+        dummy, slept = BASELINES["dummy"], []
+
+        def slow_at_first(**params):
+            if not slept:
+                slept.append(time.sleep(0.5))
+            return dummy(**params)
+
+        monkeypatch.setitem(BASELINES, "dummy", slow_at_first)
+        X, y, (split, _) = data()
+        assert fit_head(Head("d", "dummy"), X, y, split, CLASSES, seed=0)[1].fit_seconds < 0.4
+
     def test_a_head_that_does_not_converge_says_nothing(self):
         X, y, (split, _) = data()
         fit_head(Head("mlp", "mlp", {"max_iter": 1}), X, y, split, CLASSES, seed=0)
@@ -174,7 +220,7 @@ class TestCompare:
         X, y, splits = data()
         for h, head in enumerate(self.HEADS):
             for r, split in enumerate(splits):
-                assert_equal_fits(fits[h][r], fit_head(head, X, y, split, CLASSES, seed=r)[1])
+                assert_equal_fits(fits[h][r], kept(fit_head(head, X, y, split, CLASSES, seed=r)[1], r))
 
     def test_what_was_fitted_is_found_again(self, tmp_path, monkeypatch):
         before = self.run(tmp_path)
@@ -208,7 +254,7 @@ class TestCompare:
     def test_the_seed_counts_on_with_the_repeats(self, tmp_path):
         X, y, splits = data()
         fits = self.run(tmp_path, seed=7)
-        assert_equal_fits(fits[1][1], fit_head(self.HEADS[1], X, y, splits[1], CLASSES, seed=8)[1])
+        assert_equal_fits(fits[1][1], kept(fit_head(self.HEADS[1], X, y, splits[1], CLASSES, seed=8)[1], 1))
 
     @pytest.mark.parametrize("damage", [b"", b"PK\x03\x04 not a zip file", None])
     def test_a_damaged_file_is_fitted_anew(self, tmp_path, damage):
@@ -220,6 +266,16 @@ class TestCompare:
         for a, b in zip(sum(before, []), sum(after, []), strict=True):
             assert_equal_fits(a, b)
         assert module._load(file) is not None
+
+    def test_no_flipped_bit_of_a_file_stops_it(self, tmp_path):
+        self.run(tmp_path, heads=self.HEADS[:1])
+        file = next(tmp_path.glob("*.npz"))
+        whole = file.read_bytes()
+        for place in range(0, len(whole), 3):
+            damaged = bytearray(whole)
+            damaged[place] ^= 1 << place % 8
+            file.write_bytes(damaged)
+            module._load(file)  # whole or None, and nothing else
 
     def test_without_a_folder_nothing_is_kept(self, tmp_path):
         X, y, splits = data()
@@ -342,6 +398,43 @@ if __name__ == "__main__":
     assert out.splitlines()[-1] == "interrupted"
     assert err == ""
     assert time.monotonic() - start < 20
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="its processes are found in /proc")
+def test_a_killed_run_leaves_no_processes(tmp_path):
+    script = tmp_path / "killed.py"
+    script.write_text(
+        TINY
+        + """
+import os, signal
+def killed(done, total, head):
+    children = open(f"/proc/self/task/{os.getpid()}/children").read().split()
+    print(*children, flush=True)
+    if done == 4:
+        os.kill(os.getpid(), signal.SIGKILL)
+if __name__ == "__main__":
+    compare([Head(str(i), "forest", {"n_estimators": 100 + i}) for i in range(6)], X, y, splits, ["a", "b"], jobs=2,
+            on_fit=killed)
+"""
+    )
+    paths = os.pathsep.join([str(Path.cwd()), os.environ.get("PYTHONPATH", "")])
+    done = subprocess.run(
+        [sys.executable, str(script)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": paths},
+        timeout=60,
+    )
+    assert done.returncode == -signal.SIGKILL
+    children = {int(pid) for pid in done.stdout.split()}
+    assert len(children) >= 2
+    deadline = time.monotonic() + 10
+    while any(Path(f"/proc/{pid}").exists() for pid in children) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert not [pid for pid in children if Path(f"/proc/{pid}").exists()]
 
 
 def made_fit(val: float, right: list[int]) -> Fit:

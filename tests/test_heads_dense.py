@@ -55,6 +55,14 @@ def test_init_keeps_parameters_as_they_are():
     assert clone(head).get_params() == head.get_params()
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0, 2**31 - 1])
+def test_the_smallest_and_the_largest_seed_do(seed):
+    X, y = blobs([4, 4])
+    head = DenseHead(hidden=(4, 4), dropout=0.1, epochs=1, seed=seed).fit(X, y)
+    assert np.isfinite(head.predict_proba(X)).all()
+
+
 class TestHeldOut:
     def test_a_tenth_of_each_class_rounded_up(self):
         codes = np.repeat([0, 1, 2, 3], [100, 11, 2, 1])

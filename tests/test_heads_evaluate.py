@@ -56,11 +56,21 @@ def test_classification_report_is_that_of_scikit_learn():
     expected = classification_report(
         Y, PREDICTED, target_names=["rose", "tulip", "été"], output_dict=True, zero_division=0
     )
-    assert list(found) == ["rose", "tulip", "été", "macro avg", "weighted avg", "accuracy"]
+    assert list(found) == ["classes", "macro avg", "weighted avg", "accuracy"]
     assert found["accuracy"] == pytest.approx(expected["accuracy"])
-    for name in ("rose", "tulip", "été", "macro avg", "weighted avg"):
-        mine = [found[name][key] for key in ("precision", "recall", "f1-score", "support")]
+    rows = {row["label"]: row for row in found["classes"]} | {n: found[n] for n in ("macro avg", "weighted avg")}
+    assert list(rows) == ["rose", "tulip", "été", "macro avg", "weighted avg"]
+    for name, row in rows.items():
+        mine = [row[key] for key in ("precision", "recall", "f1-score", "support")]
         assert mine == pytest.approx([expected[name][key] for key in ("precision", "recall", "f1-score", "support")])
+
+
+def test_a_class_may_be_called_like_an_average():
+    names = ["accuracy", "macro avg", "weighted avg"]
+    found = evaluate.classification_report(evaluate.confusion(Y, PREDICTED, 3), names)
+    assert [(row["label"], row["support"]) for row in found["classes"]] == list(zip(names, [3, 2, 1], strict=True))
+    assert found["accuracy"] == pytest.approx(4 / 6)
+    assert found["macro avg"]["support"] == found["weighted avg"]["support"] == 6
 
 
 def test_classification_report_of_nothing_is_zeros():
@@ -123,3 +133,14 @@ def test_bootstrap_is_seeded_and_pairs_two_heads():
     assert high == pytest.approx(0.8 + 1.96 * 0.023, abs=0.012)
     assert evaluate.bootstrap_p(a - b) == 1 / 400
     assert evaluate.bootstrap_p(a - a) == 1
+
+
+def test_bootstrap_needs_little_memory():
+    import tracemalloc
+
+    y = np.zeros(10_000, np.int64)
+    tracemalloc.start()
+    evaluate.bootstrap_f1(y, np.ones((10_000, 2)), resamples=100)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 2_000_000  # all 100 draws at once are 8,000,000 bytes

@@ -13,6 +13,7 @@ from heads.export import check_parity, labels, save_head, to_onnx
 from heads.fit import HEADS, Head, Split, fit_estimator
 
 CLASSES = ["daisy", "été", "花"]
+MANY = [f"classe n° {c}" for c in range(12)]
 PARAMS = {"dense": {"hidden": (8,), "epochs": 3}, "forest": {"n_estimators": 10}}
 
 
@@ -38,11 +39,11 @@ def shape(value):
 slow_dense = [pytest.param(kind, marks=pytest.mark.slow) if kind == "dense" else kind for kind in HEADS]
 
 
-@pytest.mark.parametrize("n_classes", [2, 3])
+@pytest.mark.parametrize("n_classes", [2, 3, 12])
 @pytest.mark.parametrize("kind", slow_dense)
 def test_the_graph_says_what_the_head_says(kind, n_classes):
     estimator, X = fitted(kind, n_classes)
-    classes = CLASSES[-n_classes:]
+    classes = MANY if n_classes == 12 else CLASSES[-n_classes:]
     model = to_onnx(estimator, classes, 12)
     said, proba = run(model, X)
     expected = estimator.predict_proba(X)
@@ -153,3 +154,19 @@ class TestSaveHead:
         with pytest.raises(InputError, match="not kept"):
             save_head(tmp_path / "head.onnx", estimator, Head("c", "centroid"), CLASSES, X)
         assert list(tmp_path.iterdir()) == []
+
+    def test_what_cannot_be_written_is_said_and_leaves_nothing(self, tmp_path):
+        estimator, X = fitted("centroid")
+        file = tmp_path / "head.onnx"
+        file.mkdir()  # no file can be moved over a folder
+        with pytest.raises(InputError, match="head.onnx: Is a directory; make room there"):
+            save_head(file, estimator, Head("c", "centroid"), CLASSES, X)
+        assert list(tmp_path.iterdir()) == [file]
+
+
+def test_of_equal_neighbours_the_graph_takes_the_same():
+    X = np.tile(np.eye(3, dtype=np.float32), (10, 1))
+    y = np.arange(30) // 10  # ten equal vectors in each direction, of two or three classes
+    estimator = BASELINES["knn"](n_neighbors=7).fit(X, y)
+    model = to_onnx(estimator, CLASSES, 3)
+    assert check_parity(model, estimator, X) < 1e-6
