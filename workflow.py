@@ -62,7 +62,7 @@ def embed(workspace: Workspace, choice: Vectors, on_progress: Progress, say: Say
         choice.backend,
         f"{PACKAGES[choice.backend]} {installed(PACKAGES[choice.backend])}",
     )
-    with workspace.lock():
+    with workspace.lock(say):
         here = store.ids()
         missing = [(id, path) for id, path in files.items() if id not in here]
         filled = pipeline.Filled(0, [], 0.0)

@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Container, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,6 +15,8 @@ import numpy as np
 from curate import duplicates, labels, manifest, splits
 from curate.workspace import Workspace
 from embed.errors import InputError
+
+LEAST_TRAIN = 2  # training pictures of a class: a head needs two to be calibrated
 
 
 @dataclass(frozen=True)
@@ -29,15 +32,16 @@ class Dataset:
     left_out: dict[str, int]  # classes too small to be divided -> pictures
     warnings: list[str]
 
-    @property
+    @cached_property
     def classes(self) -> list[str]:
         """Labels in the order of their names."""
         return sorted(set(self.labels))
 
-    @property
+    @cached_property
     def y(self) -> np.ndarray:
         """Index into `classes` of every row: int64 (N,)."""
-        return np.searchsorted(np.array(self.classes), np.array(self.labels)).astype(np.int64)
+        index = {label: number for number, label in enumerate(self.classes)}
+        return np.fromiter(map(index.__getitem__, self.labels), dtype=np.int64, count=len(self.labels))
 
     def counts(self) -> dict[str, dict[str, int]]:
         """Part -> label -> pictures, of the first division."""
@@ -83,15 +87,21 @@ def read(
         warnings=warnings,
     )
     if len(result.classes) < 2:
-        found = ", ".join(sorted(set(named))[:5]) or "none"
-        raise InputError(
-            f"a classifier needs two classes of {splits.LEAST_GROUPS} different pictures each; labels found: {found}. "
-            "Put the pictures of each class in a folder of its own, or use --labels FILE.csv"
-        )
+        raise InputError(_too_few_classes(named, group_by, warnings))
     for part in splits.PARTS:
         if any(part not in of for of in parts):
             raise InputError(f"no picture is left for {part}: add some, or leave the division into folders to Winnow")
     return result
+
+
+def _too_few_classes(named: list[str], group_by: str | None, warnings: list[str]) -> str:
+    each = f"in at least {splits.LEAST_GROUPS} groups" if group_by else f"of {splits.LEAST_GROUPS} different pictures"
+    found = ", ".join(sorted(set(named))[:5]) or "none"
+    why = f" ({'; '.join(warnings)})" if warnings else ""
+    return (
+        f"a classifier needs two classes {each} each; labels found: {found}{why}. "
+        "Put the pictures of each class in a folder of its own, or use --labels FILE.csv"
+    )
 
 
 class _Picture(NamedTuple):
@@ -143,17 +153,18 @@ def _divide(
         rule = f"70/15/15, stratified by class, seed {seed}" + (f" to {seed + repeats - 1}" if repeats > 1 else "")
         return [splits.assign(ids, named, groups, seed + repeat) for repeat in range(repeats)], rule
     parts, lost = splits.honour(given, ids, named, groups, seed)
-    known = _only_known(parts, np.array(named))
+    known = _only_known(parts, named)
     lost += int((known == "").sum() - (parts == "").sum())
     if lost:
-        why = "no split of their own, a copy in another one, or a class that is not in train"
+        why = f"no split of their own, a copy in another one, or a class with fewer than {LEAST_TRAIN} in train"
         warnings.append(f"left out, {lost} pictures with {why}")
     return [known], f"as the folders give them; what is missing was taken from train, seed {seed}"
 
 
-def _only_known(parts: np.ndarray, named: np.ndarray) -> np.ndarray:
+def _only_known(parts: np.ndarray, named: list[str]) -> np.ndarray:
     """Parts without the pictures of classes that a head cannot learn, for want of training pictures."""
-    return np.where(np.isin(named, named[parts == "train"]), parts, "")
+    counts = Counter(label for label, part in zip(named, parts.tolist(), strict=True) if part == "train")
+    return np.where([counts[label] >= LEAST_TRAIN for label in named], parts, "")
 
 
 def _given_groups(group_by: str, paths: Sequence[str], images: Path) -> list[str | None]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,7 +11,8 @@ from curate.paths import to_text
 from embed.errors import InputError
 
 # Names that a split goes by on disk; torchvision, Keras and Hugging Face write them so.
-SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+SPLITS = dict.fromkeys(("val", "valid", "validation", "dev"), "val")
+SPLITS |= {"train": "train", "training": "train", "test": "test", "testing": "test"}
 
 
 class Labels(NamedTuple):
@@ -25,7 +26,7 @@ class Labels(NamedTuple):
 def assign(rule: str, paths: Sequence[str], images: Path) -> Labels:
     """Labels of manifest paths. Parameters: `rule`, "folder", "parent" or the path of a CSV file; `images`, their root.
 
-    Raises: InputError when the CSV file cannot be read or lacks a column.
+    Raises: InputError when the CSV file cannot be read, lacks a column, or names none of `paths` (if any).
     """
     if rule in ("folder", "parent"):
         return _from_folders(paths, innermost=rule == "parent")
@@ -48,20 +49,31 @@ def _from_folders(paths: Sequence[str], innermost: bool) -> Labels:
 
 
 def _from_csv(file: Path, paths: Sequence[str], images: Path) -> Labels:
-    rows = _rows(file, ("path", "label"))
+    rows = _rows(file, ("path", "label"), "--labels takes folder, parent or a CSV file")
     known = set(paths)
     labels: dict[str, str] = {}
     splits: dict[str, str | None] = {}
+    twice: list[str] = []
+    words: set[str] = set()
     for row in rows:
-        path = _manifest_path(row["path"], known, images)
-        labels[path] = (row["label"] or "").strip()
-        splits[path] = SPLITS.get((row.get("split") or "").strip().lower())
+        path, label = _manifest_path(row["path"], known, images), (row["label"] or "").strip()
+        word = (row.get("split") or "").strip()
+        if labels.get(path, label) != label:
+            twice.append(path)
+        if word and word.lower() not in SPLITS:
+            words.add(word)
+        labels[path], splits[path] = label, SPLITS.get(word.lower())
     strangers = [path for path in labels if path not in known]
+    if paths:
+        _refuse_strangers(file, labels, known, images)
     warnings = []
     if strangers:
-        warnings.append(
-            f"{file.name}: {len(strangers)} of {len(labels)} paths are not among the pictures, as {strangers[0]}"
-        )
+        warnings.append(f"{len(strangers)} of {len(labels)} paths are not among the pictures, as {strangers[0]}")
+    if twice:
+        warnings.append(f"{len(twice)} paths come again with another label, which counts, as {twice[0]}")
+    if words:
+        warnings.append(f"splits other than train, val and test are passed over: {', '.join(sorted(words)[:5])}")
+    warnings = [f"{file.name}: {warning}" for warning in warnings]
     return Labels([labels.get(path) or None for path in paths], [splits.get(path) for path in paths], warnings)
 
 
@@ -71,14 +83,18 @@ def groups_from_csv(file: Path, paths: Sequence[str], images: Path) -> list[str 
     Raises: InputError when the file cannot be read, lacks a column, or names none of the paths.
     """
     known = set(paths)
-    rows = _rows(file, ("path", "group"))
+    rows = _rows(file, ("path", "group"), "--group-by takes a CSV file or a regular expression")
     groups = {_manifest_path(row["path"], known, images): (row["group"] or "").strip() for row in rows}
-    if not groups.keys() & known:
-        raise InputError(f"{file}: none of its paths is among the pictures; they are looked up below {images}")
+    _refuse_strangers(file, groups, known, images)
     return [groups.get(path) or None for path in paths]
 
 
-def _rows(file: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
+def _refuse_strangers(file: Path, written: Iterable[str], known: set[str], images: Path) -> None:
+    if known.isdisjoint(written):
+        raise InputError(f"{file}: none of its paths is among the pictures; they are looked up below {images}")
+
+
+def _rows(file: Path, columns: tuple[str, ...], takes: str) -> list[dict[str, str]]:
     try:
         with file.open(newline="", encoding="utf-8-sig") as stream:
             reader = csv.DictReader(stream)
@@ -91,7 +107,7 @@ def _rows(file: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
             reader.fieldnames = names
             rows = [row for row in reader if row["path"]]
     except FileNotFoundError:
-        raise InputError(f"{file}: no such file; --labels takes folder, parent or a CSV file") from None
+        raise InputError(f"{file}: no such file; {takes}") from None
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{file} cannot be read as CSV in UTF-8 ({error}): save it again") from None
     return rows

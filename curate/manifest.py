@@ -7,7 +7,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +19,7 @@ from curate.workspace import Workspace
 from embed import images
 from embed.ahead import ahead, processors
 from embed.images import PictureError
-from embed.store import disk_errors, open_table
+from embed.store import KEPT, disk_errors, open_table, read_errors
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -60,8 +59,7 @@ def schema() -> pa.Schema:
 
 def read(workspace: Workspace) -> pa.Table:
     """The manifest, in the order of paths; empty before the first scan. Raises: InputError when it is damaged."""
-    table = open_table(workspace.manifest)
-    return schema().empty_table() if table is None else table.to_table()
+    return _read(workspace.manifest, schema())
 
 
 def scan(
@@ -112,15 +110,29 @@ def _others_path(workspace: Workspace) -> Path:
 
 def _read_others(workspace: Workspace) -> set[Entry]:
     """Files that are no pictures, as last seen: known by size and time, so that they are not opened again."""
-    table = open_table(_others_path(workspace))
-    return set() if table is None else {Entry(*row) for row in _entries(table.to_table())}
+    return {Entry(*row) for row in _entries(_read(_others_path(workspace), _others_schema()))}
+
+
+def _others_schema() -> pa.Schema:
+    import pyarrow as pa
+
+    return pa.schema([schema().field(name) for name in Entry._fields])
 
 
 def _others_table(others: set[Entry]) -> pa.Table:
     import pyarrow as pa
 
-    columns = [schema().field(name) for name in ("path", "bytes", "mtime_ns")]
-    return pa.Table.from_pylist([entry._asdict() for entry in sorted(others)], pa.schema(columns))
+    return pa.Table.from_pylist([entry._asdict() for entry in sorted(others)], _others_schema())
+
+
+def _read(path: Path, columns: pa.Schema) -> pa.Table:
+    found = open_table(path)
+    if found is None:
+        return columns.empty_table()
+    with read_errors(path):
+        if not found.schema.equals(columns):
+            raise ValueError("its columns are others")
+        return found.to_table()
 
 
 def _write(path: Path, table: pa.Table, mode: str) -> None:
@@ -129,7 +141,7 @@ def _write(path: Path, table: pa.Table, mode: str) -> None:
     with disk_errors(path):
         written = lance.write_dataset(table, path, mode="create" if open_table(path) is None else mode)
         if mode == "overwrite":
-            written.cleanup_old_versions(older_than=timedelta(0))
+            written.cleanup_old_versions(older_than=KEPT)
 
 
 def _examined(

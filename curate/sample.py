@@ -43,6 +43,8 @@ def draw(
     least = len(NOISE) + 1 if noise else 1
     if per_class < least:
         raise InputError(f"per_class must be {least} or more. Got {per_class} instead.")
+    if folder.name in ("", ".."):
+        raise InputError(f"{folder} is not the name of a new folder: give one, as in `{folder / 'photos'}`.")
     if folder.exists() and not (folder.is_dir() and next(folder.iterdir(), None) is None):
         raise InputError(f"{folder} is there already and is not an empty folder: name a new one, or delete it.")
     part = folder.with_name(f"{folder.name}.part")  # becomes `folder` when all is drawn: a half-drawn one is none
@@ -72,7 +74,7 @@ def _write_truth(folder: Path, rows: list[Row]) -> None:
 
 def truth_path(folder: Path) -> Path:
     """Where the truth table of a drawn folder is: `photos-truth.csv` beside `photos`."""
-    folder = folder.absolute()
+    folder = folder.resolve()
     return folder.with_name(f"{folder.name}-truth.csv")
 
 

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from curate.paths import to_text
 from embed.errors import InputError
+from embed.whole import whole_file
 
 FORMAT = 1
+# Control characters, and bytes that are not UTF-8: Lance cannot have them in a path.
+_UNFIT = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -43,31 +48,47 @@ class Workspace:
         return self.folder / "fits"
 
     def save(self) -> None:
-        """Write `workspace.json`, making the folder. Raises: InputError when the disk refuses."""
+        """Write `workspace.json`, making the folder, unless it is as it should be. Raises: InputError (disk)."""
         said = {"format": FORMAT, "images": str(self.images), "labels": self.labels}
+        content = (json.dumps(said, indent=2) + "\n").encode()
+        file = self.folder / "workspace.json"
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            part = self.folder / "workspace.json.part"
-            part.write_text(json.dumps(said, indent=2) + "\n", encoding="utf-8")
-            part.replace(self.folder / "workspace.json")
+            if not file.is_file() or file.read_bytes() != content:
+                with whole_file(file) as stream:
+                    stream.write(content)
         except OSError as error:
             raise InputError(f"{self.folder}: {error.strerror}; use --workspace to put it elsewhere") from None
 
     @contextmanager
-    def lock(self) -> Iterator[None]:
-        """Hold the workspace while it is written to; another command waits for its turn."""
-        from filelock import FileLock
+    def lock(self, say: Callable[[str], None] = lambda _: None) -> Iterator[None]:
+        """Hold the workspace while it is written to; another command waits for its turn.
 
-        with FileLock(self.folder / ".lock"):
+        Parameters: `say`, told when the wait is longer than a second. Raises: InputError when the disk refuses.
+        """
+        from filelock import FileLock, Timeout
+
+        held = FileLock(self.folder / ".lock")
+        try:
+            held.acquire(timeout=1)
+        except Timeout:
+            say(f"waiting for another winnow command on {self.folder}")
+            held.acquire()
+        except OSError as error:
+            raise InputError(f"{self.folder}: {error.strerror}; use --workspace to put it elsewhere") from None
+        try:
             yield
+        finally:
+            held.release()
 
 
 def locate(images: Path | None, folder: Path | None = None) -> Workspace:
     """The workspace of a folder of pictures; it need not exist yet.
 
     Parameters: `images`, None: `$WINNOW_IMAGES`, else that of the one `*.winnow` in the current folder; `folder`, the
-    workspace, None: `$WINNOW_WORKSPACE`, else `NAME.winnow` in the current folder.
-    Raises: InputError when it is not plain what is meant, or the workspace is that of another folder.
+    workspace, None: `$WINNOW_WORKSPACE`, else `NAME.winnow` in the current folder. When the folder of its pictures
+    has gone, it is that of `images` from now on: pictures are known by their content.
+    Raises: InputError when it is not plain what is meant, or the workspace is that of another folder, or its path is
+    one that Lance cannot write to.
     """
     folder = folder or _from_environment("WINNOW_WORKSPACE")
     images = images or _from_environment("WINNOW_IMAGES")
@@ -82,15 +103,28 @@ def locate(images: Path | None, folder: Path | None = None) -> Workspace:
         what = "is a file" if images.exists() else "does not exist"
         raise InputError(f"{images} {what}: IMAGES must be a folder of pictures")
     images = images.resolve()
-    folder = (folder or Path(f"{images.name or 'root'}.winnow")).expanduser().resolve()
+    named = folder is not None
+    name = _UNFIT.sub("_", to_text(images.name)) or "root"
+    folder = (folder or Path(f"{name}.winnow")).expanduser().resolve()
+    _check_name(folder)
     if folder.is_relative_to(images):
         raise InputError(
             f"the workspace {folder} would lie inside the pictures: run from another folder or use --workspace"
         )
     kept = _read(folder)
     if kept is not None and kept.images != images:
+        if not kept.images.exists() and (named or kept.images.name == images.name):
+            return replace(kept, images=images)
         raise InputError(f"{folder} belongs to {kept.images}, not to {images}: use --workspace to name another")
     return kept or Workspace(folder, images)
+
+
+def _check_name(folder: Path) -> None:
+    if _UNFIT.search(str(folder)):
+        raise InputError(
+            f"the workspace {to_text(str(folder))!r} would have control characters or bytes that are not UTF-8 in its "
+            "path: use --workspace to put it elsewhere"
+        )
 
 
 def _from_environment(name: str) -> Path | None:
@@ -113,8 +147,13 @@ def _read(folder: Path) -> Workspace | None:
         said = json.loads(file.read_text(encoding="utf-8"))
         if said["format"] > FORMAT:
             raise InputError(f"{folder} was written by a newer Winnow (format {said['format']}): update Winnow")
+        if not isinstance(said["images"], str) or not isinstance(said["labels"], str):
+            raise TypeError
         return Workspace(folder.resolve(), Path(said["images"]), said["labels"])
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{file} cannot be read ({type(error).__name__}): remove it and scan again") from None
+        raise InputError(
+            f"{file} cannot be read ({type(error).__name__}): remove it and scan again, "
+            "with --labels unless the folders are the labels: that rule is lost"
+        ) from None

@@ -10,7 +10,6 @@ import contextlib
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,6 +21,7 @@ from embed.errors import InputError
 from embed.quiet_keras import import_keras, to_onnx
 from embed.recipe import Recipe, digest
 from embed.weights import Weights, find, imagenet_file
+from embed.whole import whole_file
 
 BOTTLENECK = "block_16_project_BN"
 TOLERANCE = 1e-3  # largest difference from Keras that an export may show
@@ -82,15 +82,8 @@ def _stem(recipe: Recipe) -> str:
 def _write(model: Any, file: Path) -> None:
     """Whole or not at all: a killed export leaves no half file in the cache."""
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(dir=file.parent, suffix=".part")
-        try:
-            with os.fdopen(descriptor, "wb") as stream:
-                stream.write(model.SerializeToString())
-            Path(name).replace(file)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
+        with whole_file(file) as stream:
+            stream.write(model.SerializeToString())
     except OSError as error:
         raise InputError(
             f"{file.parent}: {error.strerror}; make room there or set WINNOW_CACHE to another folder"
@@ -101,18 +94,20 @@ def load(file: Path, recipe: Recipe | None = None) -> Backbone:
     """Read what an exported file says of itself.
 
     Parameters: `recipe`, whose `resize` is taken over (it is not in the graph).
-    Raises: InputError when the file is missing, damaged, or was not exported by Winnow.
+    Raises: InputError when the file is missing, damaged, or was not exported by Winnow, or an option of `recipe` that
+    is not the usual one is another than that of the file.
     """
     import onnx
 
     if not file.is_file():
         raise InputError(f"{file}: no such file; --backbone takes an ONNX file that `winnow embed` exported")
+    wanted = recipe or Recipe()
     try:
         model = onnx.load(file, load_external_data=False)
         said = json.loads({entry.key: entry.value for entry in model.metadata_props}["winnow_backbone"])
-        return Backbone(
+        made = Backbone(
             file=file,
-            recipe=replace(recipe or Recipe(), weights=said["weights_name"], **said["graph"]),
+            recipe=replace(wanted, weights=said["weights_name"], **said["graph"]),
             weights=Weights(said["weights"], None),
             parity=said["parity"],
             dimension=tuple(said["dimension"]),
@@ -122,6 +117,11 @@ def load(file: Path, recipe: Recipe | None = None) -> Backbone:
         raise InputError(
             f"{file} is not a backbone that Winnow exported ({type(error).__name__}): export it again"
         ) from None
+    for name, value in wanted.graph().items():
+        own = getattr(made.recipe, name)
+        if value not in (getattr(Recipe(), name), own):
+            raise InputError(f"{file} was exported with {name} {own!r}, not {value!r}: leave the option out")
+    return made
 
 
 def file_digest(file: Path) -> str:

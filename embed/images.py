@@ -189,7 +189,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "CMYK":
         return _ink_to_light(image)
     if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
-        image = image.convert("RGBA")
+        image = (image.convert("LA") if image.mode == "La" else image).convert("RGBA")  # La leads nowhere else
         return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
     return image.convert("RGB")
 

@@ -26,7 +26,7 @@ def import_keras(purpose: str, instead: str) -> tuple[Any, Any]:
     except ImportError:
         raise InputError(f'{purpose} needs TensorFlow: pip install "winnow-images[train]", or {instead}') from None
     finally:
-        os.environ.pop("KERAS_HOME")
+        os.environ.pop("KERAS_HOME", None)
         if home is not None:
             os.environ["KERAS_HOME"] = home
     return keras, tf

@@ -1,9 +1,9 @@
-"""The Lance table of one kind of vectors: append, read, what is missing. Vectors made another way are refused."""
+"""The Lance table of one kind of vectors: append and read. Vectors made another way are refused."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 # What must agree for vectors to share a table; the rest of the metadata is only recorded.
 IDENTITY = ("weights", "alpha", "layer", "pool", "size", "scale", "resize", "precision")
+KEPT = timedelta(minutes=1)  # how long files that were replaced stay for those who are just reading them
 
 
 class Store:
@@ -40,12 +41,8 @@ class Store:
         table = self._open()
         if table is None:
             return set()
-        return set(table.to_table(columns=["id"], filter=f"view = {view}")["id"].to_pylist())
-
-    def missing(self, ids: Iterable[str]) -> list[str]:
-        """Those of `ids` that have no vector yet, each once, in order."""
-        here = self.ids()
-        return [id for id in dict.fromkeys(ids) if id not in here]
+        with read_errors(self.path):
+            return set(table.to_table(columns=["id"], filter=f"view = {view}")["id"].to_pylist())
 
     def append(self, ids: Sequence[str], vectors: np.ndarray, bottlenecks: np.ndarray, view: int = 0) -> None:
         """Commit rows: (n,) ids, float (n, D) or (n, H, W, D) vectors, float (n, bottleneck). All or none are kept.
@@ -74,12 +71,13 @@ class Store:
         for row, id in enumerate(ids):
             rows.setdefault(id, []).append(row)
         table = self._open()
-        batches = table.to_batches(columns=["id", column], filter=f"view = {view}") if table is not None else ()
-        for batch in batches:
-            values = batch[column].flatten().to_numpy().reshape(batch.num_rows, width)
-            for position, id in enumerate(batch["id"].to_pylist()):
-                for row in rows.pop(id, ()):
-                    out[row] = values[position]
+        with read_errors(self.path):
+            batches = table.to_batches(columns=["id", column], filter=f"view = {view}") if table is not None else ()
+            for batch in batches:
+                values = batch[column].flatten().to_numpy().reshape(batch.num_rows, width)
+                for position, id in enumerate(batch["id"].to_pylist()):
+                    for row in rows.pop(id, ()):
+                        out[row] = values[position]
         if rows:
             raise InputError(
                 f"{len(rows)} of {len(ids)} pictures have no vector in {self.path}: run `winnow embed` first"
@@ -87,12 +85,13 @@ class Store:
         return out
 
     def compact(self) -> None:
-        """Join the small commits of a long run into few files and drop the versions before."""
+        """Join the small commits of a long run into few files, and drop the versions that were replaced `KEPT` ago."""
         table = self._open()
-        if table is not None and len(table.get_fragments()) > 1:
-            with disk_errors(self.path):
-                table.optimize.compact_files()
-                table.cleanup_old_versions(older_than=timedelta(0))
+        if table is not None:
+            with read_errors(self.path), disk_errors(self.path):
+                if len(table.get_fragments()) > 1:
+                    table.optimize.compact_files()
+                table.cleanup_old_versions(older_than=KEPT)
 
     def _schema(self) -> pa.Schema:
         import pyarrow as pa
@@ -105,7 +104,8 @@ class Store:
     def _open(self) -> lance.LanceDataset | None:
         table = open_table(self.path)
         if table is not None:
-            made = json.loads((table.schema.metadata or {}).get(b"winnow", b"{}"))
+            with read_errors(self.path):
+                made = json.loads((table.schema.metadata or {}).get(b"winnow", b"{}"))
             for name in IDENTITY:
                 if made.get(name) != self._metadata[name]:
                     raise InputError(
@@ -138,13 +138,21 @@ def open_table(path: Path) -> lance.LanceDataset | None:
     """
     import lance
 
-    if not (path / "_versions").is_dir():
+    versions = path / "_versions"
+    if not versions.is_dir() or not any(versions.iterdir()):
         return None
-    try:
+    with read_errors(path):
         return lance.dataset(path)
-    except (OSError, ValueError) as error:
-        if not any((path / "_versions").iterdir()):
-            return None
+
+
+@contextmanager
+def read_errors(path: Path) -> Iterator[None]:
+    """Turn what Lance and Arrow raise on damaged files, and what other columns lead to, into one line."""
+    try:
+        yield
+    except BaseException as error:  # Arrow's ArrowInvalid is a ValueError; a panic of Lance's is no Exception
+        if not isinstance(error, OSError | ValueError | KeyError) and type(error).__name__ != "PanicException":
+            raise
         reason = " ".join(str(error).split())[:120]
         raise InputError(f"{path} cannot be read ({reason}): move it away, it is made anew") from None
 

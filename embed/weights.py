@@ -7,7 +7,6 @@ import hashlib
 import http.client
 import os
 import shutil
-import tempfile
 import threading
 import urllib.request
 from dataclasses import dataclass
@@ -16,9 +15,11 @@ from typing import Any
 
 from embed.errors import InputError
 from embed.recipe import Recipe
+from embed.whole import whole_file
 
 # Keras' own address of these weights (keras.applications.mobilenet_v2).
 URL = "https://storage.googleapis.com/tensorflow/keras-applications/mobilenet_v2/"
+HDF5 = b"\x89HDF\r\n\x1a\n"  # how Keras' weights begin
 PATIENCE = 10.0  # seconds until a server must have answered, name look-up included
 
 
@@ -77,28 +78,17 @@ def _download(file: Path) -> None:
             "(or set KERAS_HOME), or use --weights random for an untrained backbone"
         )
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with answer, tempfile.NamedTemporaryFile(dir=file.parent, delete=False) as part:
-            try:
-                shutil.copyfileobj(answer, part)
-                expected = int(answer.headers.get("Content-Length") or part.tell())
-                if part.tell() != expected:
-                    raise OSError(f"{part.tell()} of {expected} bytes came")
-                part.close()
-                if not _is_hdf5(Path(part.name)):
-                    raise OSError("what came is no weights file")
-                Path(part.name).replace(file)
-            except BaseException:
-                Path(part.name).unlink(missing_ok=True)
-                raise
+        with answer, whole_file(file) as part:
+            head = answer.read(len(HDF5))
+            part.write(head)
+            shutil.copyfileobj(answer, part)
+            expected = int(answer.headers.get("Content-Length") or part.tell())
+            if part.tell() != expected:
+                raise OSError(f"{part.tell()} of {expected} bytes came")
+            if head != HDF5:  # the page of a hotel's network
+                raise OSError("what came is no weights file")
     except (OSError, http.client.HTTPException) as error:
         raise WeightsMissing(f"downloading {file.name} into {file.parent} failed ({error}): try again") from None
-
-
-def _is_hdf5(file: Path) -> bool:
-    """Whether it begins as Keras' weights do; the page of a hotel's network does not."""
-    with file.open("rb") as stream:
-        return stream.read(8) == b"\x89HDF\r\n\x1a\n"
 
 
 def _open_within(url: str, seconds: float) -> Any:

@@ -56,6 +56,7 @@ def test_train_val_and_test_on_top_are_splits(rule):
         (["training", "validation"], ["train", "val"]),
         (["train", "valid", "test"], ["train", "val", "test"]),
         (["TRAIN", "VAL"], ["train", "val"]),
+        (["train", "dev", "testing"], ["train", "val", "test"]),
     ],
 )
 def test_other_spellings_of_the_splits_are_known(names, splits):
@@ -101,6 +102,21 @@ def test_a_csv_may_give_splits_in_any_order_of_columns(table, tmp_path):
     found = assign(str(file), list("12345"), tmp_path)
     assert found.labels == ["a", "a", "b", "b", "b"]
     assert found.splits == ["train", "val", "test", None, None]
+    assert found.warnings == ["labels.csv: splits other than train, val and test are passed over: something"]
+
+
+def test_a_path_with_two_labels_has_the_last_and_is_told(table, tmp_path):
+    file = table("path,label\n1,a\n2,a\n./1,b\n2,a\n")
+    found = assign(str(file), ["1", "2"], tmp_path)
+    assert found.labels == ["b", "a"]
+    assert found.warnings == ["labels.csv: 1 paths come again with another label, which counts, as 1"]
+
+
+def test_a_csv_for_other_pictures_is_refused_but_not_before_there_are_pictures(table, tmp_path):
+    file = table("path,label\nelsewhere/1.jpg,a\n")
+    with pytest.raises(InputError, match=r"labels\.csv: none of its paths is among the pictures; they are looked up"):
+        assign(str(file), ["1.jpg"], tmp_path)
+    assert assign(str(file), [], tmp_path).labels == []
 
 
 def test_a_csv_of_a_spreadsheet_with_bom_and_crlf_is_read(table, tmp_path):

@@ -9,9 +9,12 @@ import os
 import subprocess
 import sys
 import tempfile
+from datetime import timedelta
 from pathlib import Path
 
+import lance
 import numpy as np
+import pyarrow as pa
 import pytest
 from PIL import Image
 
@@ -334,11 +337,43 @@ def test_the_pictures_are_never_written_to(place):
     assert {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in place.images.rglob("*.png")} == before
 
 
-def test_no_old_versions_pile_up(place):
+def test_no_old_versions_pile_up(place, monkeypatch):
+    monkeypatch.setattr(manifest, "KEPT", timedelta(0))
     for number in range(6):
         put(place, a_png=number)
         scan(place)
     assert len(list((place.manifest / "data").iterdir())) == 1
+
+
+def test_a_reader_may_go_on_while_the_manifest_is_written_anew(place):
+    put(place, a_png=1)
+    scan(place)
+    reader = lance.dataset(place.manifest)
+    put(place, b_png=2)
+    scan(place)
+    assert reader.to_table()["path"].to_pylist() == ["a.png"]
+
+
+DAMAGE = {
+    "gone": Path.unlink,
+    "other bytes": lambda file: file.write_bytes(bytes(range(256)) * 4),
+    "cut": lambda file: os.truncate(file, file.stat().st_size // 2),
+    "empty": lambda file: file.write_bytes(b""),
+}
+
+
+@pytest.mark.parametrize("table", ["manifest.lance", "other_files.lance"])
+@pytest.mark.parametrize("how", [*DAMAGE, "other columns"])
+def test_damaged_data_are_named(place, table, how):
+    put(place, a_png=1, b_txt=b"words")
+    scan(place)
+    for file in (place.folder / table / "data").iterdir():
+        if how in DAMAGE:
+            DAMAGE[how](file)
+    if how == "other columns":
+        lance.write_dataset(pa.table({"x": [1]}), place.folder / table, mode="overwrite")
+    with pytest.raises(InputError, match=rf"{table} cannot be read \(.*\): move it away, it is made anew$"):
+        scan(place)
 
 
 def test_a_damaged_manifest_is_named(place):

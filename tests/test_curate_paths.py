@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curate.paths import from_text, printable, to_text
+from curate.paths import from_text, to_text
 
 NAMES = st.binary(max_size=20) | st.lists(
     st.sampled_from([b"%", b"2", b"5", b"F", b"f", b"\xff", b"\xc3", b"\xa9", b"/", b" ", b"g"]), max_size=12
@@ -60,8 +60,3 @@ def test_what_is_escaped_and_how(data, text):
 
 def test_no_slash_can_be_smuggled_in():
     assert to_text("..%2F..%2Fetc") == "..%252F..%252Fetc"
-
-
-def test_printable_is_one_line_without_control_characters():
-    assert printable("roses/ä 🌷.jpg") == "roses/ä 🌷.jpg"
-    assert printable("a\nb\x1b[31m\r\t\u202e") == "a\\nb\\x1b[31m\\r\\t\\u202e"

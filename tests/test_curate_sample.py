@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -132,3 +133,12 @@ def test_too_few_pictures_for_all_noise_are_refused(tmp_path):
     with pytest.raises(InputError, match="per_class must be 5 or more. Got 4 instead."):
         draw(tmp_path / "new", per_class=4)
     assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("name", [".", ".."])
+def test_a_folder_without_a_name_of_its_own_is_refused(tmp_path, monkeypatch, name):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    with pytest.raises(InputError, match="is not the name of a new folder: give one, as in `.*photos`"):
+        draw(Path(name))
+    assert truth_path(Path(name)).suffix == ".csv"

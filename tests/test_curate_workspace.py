@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -106,13 +107,18 @@ def test_the_home_folder_may_be_written_as_a_tilde(photos, tmp_path, monkeypatch
     assert locate(Path("~/data/photos"), Path("~/w")) == Workspace(tmp_path / "w", photos)
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"format": "x"}', '{"format": 1}', b"\xff\xfe"])
+WRONG_TYPES = ('{"format": 1, "images": "/x", "labels": 5}', '{"format": 1, "images": ["/x"], "labels": "folder"}')
+
+
+@pytest.mark.parametrize(
+    "content", ["", "{", "[]", "{}", '{"format": "x"}', '{"format": 1}', b"\xff\xfe", *WRONG_TYPES]
+)
 def test_a_damaged_file_is_named(photos, content):
     place = locate(photos)
     place.save()
     file = place.folder / "workspace.json"
     file.write_bytes(content if isinstance(content, bytes) else content.encode())
-    with pytest.raises(InputError, match=r"workspace\.json cannot be read \(\w+\): remove it and scan again"):
+    with pytest.raises(InputError, match=r"json cannot be read \(\w+\): remove it and scan again, with --labels"):
         locate(photos)
 
 
@@ -129,13 +135,81 @@ def test_a_folder_whose_name_is_not_utf8_has_a_workspace(tmp_path):
     odd.mkdir()
     locate(odd).save()
     assert locate(None) == locate(odd)
-    assert locate(odd).folder.name == os.fsdecode(b"caf\xe9.winnow")
+    assert locate(odd).folder.name == "caf%E9.winnow"
+
+
+def test_control_characters_of_the_folder_are_not_in_the_name_of_the_workspace(tmp_path):
+    (tmp_path / "two\nlines").mkdir()
+    assert locate(tmp_path / "two\nlines") == Workspace(tmp_path / "two_lines.winnow", tmp_path / "two\nlines")
+
+
+@pytest.mark.parametrize("name", ["a\tb", os.fsdecode(b"caf\xe9")])
+def test_a_workspace_where_lance_cannot_write_is_refused(photos, tmp_path, name):
+    with pytest.raises(InputError, match="control characters or bytes that are not UTF-8 in its path: use --workspace"):
+        locate(photos, tmp_path / name / "w")
+
+
+def test_pictures_that_moved_keep_their_workspace(photos, tmp_path):
+    Workspace(tmp_path / "photos.winnow", photos, "parent").save()
+    (tmp_path / "new").mkdir()
+    photos.rename(tmp_path / "new/photos")
+    assert locate(tmp_path / "new/photos") == Workspace(tmp_path / "photos.winnow", tmp_path / "new/photos", "parent")
+    (tmp_path / "new/photos").rename(tmp_path / "new/pictures")
+    moved = locate(tmp_path / "new/pictures", tmp_path / "photos.winnow")
+    assert moved == Workspace(tmp_path / "photos.winnow", tmp_path / "new/pictures", "parent")
+
+
+def test_what_is_as_it_should_be_is_not_written_again(photos):
+    place = locate(photos)
+    place.save()
+    before = (place.folder / "workspace.json").stat()
+    place.save()
+    after = (place.folder / "workspace.json").stat()
+    assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+
+
+def test_many_may_save_at_once(photos, tmp_path):
+    def save(rule):
+        for _ in range(20):
+            Workspace(tmp_path / "w", photos, rule).save()
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(save, "abcd"))  # raises what one of them raised
+    assert locate(photos, tmp_path / "w").labels in "abcd"
+    assert os.listdir(tmp_path / "w") == ["workspace.json"]
 
 
 def test_a_place_that_cannot_be_written_to_is_told(photos, tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(InputError, match="Not a directory; use --workspace to put it elsewhere"):
         Workspace(tmp_path / "file" / "w", photos).save()
+
+
+def test_a_lock_that_cannot_be_had_is_told(photos):
+    place = locate(photos)
+    place.save()
+    (place.folder / ".lock").mkdir()
+    with pytest.raises(InputError, match="use --workspace to put it elsewhere"), place.lock():
+        pass
+
+
+def test_whoever_waits_long_for_the_lock_is_told(photos):
+    place = locate(photos)
+    place.save()
+    told = threading.Event()
+    said = []
+
+    def second():
+        with place.lock(lambda words: (said.append(words), told.set())):
+            said.append("in")
+
+    with place.lock():
+        other = threading.Thread(target=second)
+        other.start()
+        assert told.wait(10)
+        assert said == [f"waiting for another winnow command on {place.folder}"]
+    other.join()
+    assert said[1:] == ["in"]
 
 
 def test_one_command_at_a_time_holds_the_lock(photos):

@@ -364,6 +364,26 @@ def test_a_hand_given_file_is_read(colours):
     assert abs(bottlenecks - [[1, 0.2]] * 2).max() < 1e-4
 
 
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ({"size": 128}, "size 96, not 128"),
+        ({"alpha": 0.5}, "alpha 1.0, not 0.5"),
+        ({"pool": "none"}, "pool 'avg', not"),
+    ],
+)
+def test_an_option_that_contradicts_the_file_is_refused(colours, option, said):
+    with pytest.raises(InputError, match=rf"colours\.onnx was exported with {said}.*: leave the option out"):
+        load(colours, Recipe(**option))
+    assert load(colours, Recipe(size=96, resize="pad")).recipe == Recipe(size=96, resize="pad")
+
+
+def test_an_export_may_be_read_by_whom_the_umask_lets(colours, tmp_path):
+    backbones._write(onnx.load(colours), tmp_path / "cache" / "made.onnx")
+    (tmp_path / "plain").touch()
+    assert (tmp_path / "cache" / "made.onnx").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
 def test_a_missing_backbone_file_is_told(tmp_path):
     with pytest.raises(InputError, match=r"none\.onnx: no such file; --backbone takes an ONNX file that"):
         load(tmp_path / "none.onnx")

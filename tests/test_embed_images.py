@@ -430,9 +430,13 @@ def test_kind_of_knows_pictures_by_their_first_bytes():
         assert images.kind_of(head) is None
 
 
-@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "LA", "P", "1", "CMYK", "YCbCr", "I;16", "I", "HSV"])
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "LA", "P", "1", "CMYK", "YCbCr", "LAB", "I;16", "I", "HSV", "La"])
 def test_every_pillow_mode_becomes_rgb(mode):
-    image = Image.new("I;16", (6, 4), 65535) if mode == "I;16" else Image.new("RGB", (6, 4), WHITE).convert(mode)
+    image = Image.new("I;16", (6, 4), 65535) if mode == "I;16" else Image.new("RGB", (6, 4), WHITE)
+    if mode not in ("I;16", "La"):
+        image = image.convert(mode)
+    elif mode == "La":
+        image = image.convert("LA").convert("La")
     pixels = images.upright_rgb(image)
     assert (pixels.dtype, pixels.shape) == (np.uint8, (4, 6, 3))
     assert (pixels > 247).all() or mode == "I"

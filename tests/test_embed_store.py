@@ -7,16 +7,18 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import lance
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from embed import store as stores
 from embed.backbone import load
 from embed.errors import InputError
-from embed.store import Store, open_table
+from embed.store import Store, open_table, read_errors
 
 PROJECT = Path(stores.__file__).resolve().parents[1]
 
@@ -41,7 +43,6 @@ def put(store, *ids, seed=0, view=0):
 
 def test_an_empty_store_has_nothing_and_makes_nothing(store):
     assert store.ids() == set()
-    assert store.missing(["a", "b"]) == ["a", "b"]
     assert store.read([]).shape == (0, 3)
     store.compact()
     assert not store.path.exists()
@@ -54,11 +55,10 @@ def test_what_is_appended_is_read_in_the_order_asked_for(store):
     assert store.read(["a"]).dtype == np.float32
 
 
-def test_appends_add_up_and_what_is_missing_is_told_once_and_in_order(store):
+def test_appends_add_up(store):
     first, _ = put(store, "a", "b")
     second, _ = put(store, "c", seed=1)
     assert store.ids() == {"a", "b", "c"}
-    assert store.missing(["z", "c", "y", "z", "a"]) == ["z", "y"]
     assert (store.read(["c", "b"]) == np.stack([second[0], first[1]])).all()
 
 
@@ -134,7 +134,8 @@ def test_another_backend_or_version_may_add_to_the_table(store, backbone, tmp_pa
     assert store.ids() == {"a", "b"}
 
 
-def test_compacting_leaves_one_file_one_version_and_every_value(store):
+def test_compacting_leaves_one_file_one_version_and_every_value(store, monkeypatch):
+    monkeypatch.setattr(stores, "KEPT", timedelta(0))
     kept = [put(store, f"{number}", seed=number)[0] for number in range(8)]
     store.compact()
     assert len(list((store.path / "data").iterdir())) == 1
@@ -144,11 +145,57 @@ def test_compacting_leaves_one_file_one_version_and_every_value(store):
     assert len(store.ids()) == 9
 
 
+def test_a_reader_may_go_on_while_the_table_is_compacted(store, monkeypatch):
+    for number in range(3):
+        put(store, f"{number}", seed=number)
+    reader = lance.dataset(store.path)
+    store.compact()
+    assert reader.to_table()["id"].to_pylist() == ["0", "1", "2"]
+    monkeypatch.setattr(stores, "KEPT", timedelta(0))  # a minute later
+    store.compact()
+    assert len(list((store.path / "data").iterdir())) == 1
+
+
 def test_a_folder_without_a_commit_is_no_table(store):
     (store.path / "_versions").mkdir(parents=True)
     assert open_table(store.path) is None
     vectors, _ = put(store, "a")
     assert (store.read(["a"]) == vectors).all()
+
+
+DAMAGE = {
+    "gone": Path.unlink,
+    "other bytes": lambda file: file.write_bytes(bytes(range(256)) * 4),
+    "cut": lambda file: os.truncate(file, file.stat().st_size // 2),
+    "empty": lambda file: file.write_bytes(b""),
+}
+
+
+@pytest.mark.parametrize("how", DAMAGE)
+def test_damaged_data_are_named(store, how):
+    put(store, "a")
+    for file in (store.path / "data").iterdir():
+        DAMAGE[how](file)
+    for use in (store.ids, lambda: store.read(["a"])):
+        with pytest.raises(InputError, match=r"\.lance cannot be read \(.*\): move it away, it is made anew$"):
+            use()
+
+
+def test_a_panic_of_lance_is_named_but_an_interrupt_is_none(store):
+    panic = type("PanicException", (BaseException,), {})
+    with pytest.raises(InputError, match=r"cannot be read \(out of range\)"), read_errors(store.path):
+        raise panic("out of range")
+    with pytest.raises(KeyboardInterrupt), read_errors(store.path):
+        raise KeyboardInterrupt
+
+
+def test_other_columns_under_the_same_name_are_named(store):
+    put(store, "a")
+    said = lance.dataset(store.path).schema.metadata
+    lance.write_dataset(pa.table({"id": ["a"]}).replace_schema_metadata(said), store.path, mode="overwrite")
+    for use in (store.ids, lambda: store.read(["a"])):
+        with pytest.raises(InputError, match=r"cannot be read \(.*view.*\): move it away, it is made anew$"):
+            use()
 
 
 def test_a_damaged_table_is_named(store):

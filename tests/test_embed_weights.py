@@ -164,6 +164,8 @@ def test_what_a_server_gives_is_kept_and_asked_for_once(home, serve):
     assert find(Recipe()).digest == hashlib.sha256(HDF5).hexdigest()
     assert find(Recipe()).file == home / NAME
     assert asked == [f"/{NAME}"]
+    (home.parent / "plain").touch()
+    assert (home / NAME).stat().st_mode == (home.parent / "plain").stat().st_mode
     assert left_in(home) == [NAME]
     assert (home / NAME).read_bytes() == HDF5
 
