@@ -117,7 +117,7 @@ def _document(
         "kind": kind,
         "version": installed("winnow-images"),
         "data": _data_document(work),
-        "vectors": {name: made[name] for name in ("recipe", "key", "dimension", "parity", "backend", "precision")}
+        "vectors": {name: made[name] for name in ("recipe", "key", "dimension", "parity", "made_by", "precision")}
         | {"backbone": _backbone_in_words(made), "untrained": made["weights"] == "random"},
         "heads": [
             row | {"chosen": row is rows[0], "shown": runs.shown(fits[row["name"]], data.classes)} for row in rows

@@ -71,6 +71,8 @@ def embed(workspace: Workspace, choice: Vectors, on_progress: Progress, say: Say
             filled = pipeline.fill(
                 store, missing, backbone.recipe, session, workers=choice.workers, on_progress=on_progress
             )
+        else:
+            store.compact()  # drops what an earlier run left for readers that are done by now
     return store, {
         "embedded": filled.embedded,
         "reused": len(files) - len(missing),
@@ -80,6 +82,7 @@ def embed(workspace: Workspace, choice: Vectors, on_progress: Progress, say: Say
         "total_seconds": round(time.monotonic() - start, 2),
         "dimension": int(np.prod(backbone.dimension)),
         "backend": choice.backend,
+        "made_by": store.made_by(),
         "precision": backbone.recipe.precision,
         "recipe": str(backbone.recipe),
         "weights": backbone.recipe.weights,

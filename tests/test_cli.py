@@ -216,6 +216,7 @@ class TestEmbed:
         assert Path(first["store"]).is_dir()
         again = json.loads(winnow("embed", folder, "--weights", "random", "--size", "96", "--json").stdout)
         assert (again["embedded"], again["reused"]) == (0, 12)
+        assert again["made_by"].startswith("onnxruntime ")
 
     def test_adding_a_picture_costs_one_picture_and_a_renamed_one_nothing(self, folder: Path) -> None:
         words = ("embed", folder, "--weights", "random", "--size", "96", "--json")
