@@ -19,7 +19,7 @@ test-long: $(READY) lint
 	$(BIN)/python -m pytest
 
 quick: $(READY)
-	$(BIN)/python -m pytest -m "not slow and not long"
+	$(BIN)/python -m pytest -m "not slow and not long" -n 2
 
 lint: $(READY)
 	$(BIN)/ruff check .

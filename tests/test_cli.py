@@ -175,10 +175,14 @@ class TestErrors:
         assert "no such file; --labels takes folder, parent or a CSV file" in done.stderr.splitlines()[-1]
         assert "Traceback" not in done.output
 
-    def test_show_what_a_name_would_tell_the_terminal(self, folder: Path, tmp_path: Path) -> None:
+    def test_show_what_a_name_would_tell_the_terminal(self, folder: Path, colours: Path, tmp_path: Path) -> None:
         (folder / "red").rename(folder / "red\x1b]0;title\x07")
-        done = winnow("compare", folder / "red\x1b]0;title\x07", "--workspace", "w", "--weights", "random")
+        (folder / "blue").rename(tmp_path / "blue")
+        done = winnow("compare", folder, "--workspace", "w", "--backbone", colours)
         assert done.exit_code == 1
+        assert "labels found: red\\x1b]0;title\\x07" in done.stderr
+        assert "\x1b" not in done.output
+        (tmp_path / "blue").rename(folder / "blue")
         (tmp_path / "labels.csv").write_text("path,label\nblue/0.jpg,x\nno\x1b[2J.jpg,y\n")
         done = winnow("scan", folder, "--labels", "labels.csv")
         assert "note:" in done.stderr

@@ -58,6 +58,7 @@ def test_compare_puts_the_head_that_is_best_on_val_first(hues: Path, colours: Pa
     assert said["data"]["splits"]["train"] == {"blue": 14, "green": 14, "red": 14}
 
 
+@pytest.mark.slow
 def test_fits_done_before_are_used_again_unless_fresh_ones_are_asked_for(hues: Path, colours: Path) -> None:
     words = ("compare", hues, "--backbone", colours, *QUICK)
     winnow(*words)
@@ -77,6 +78,7 @@ def test_a_changed_picture_makes_new_fits(hues: Path, colours: Path) -> None:
     assert len(list(Path("hues.winnow/fits").iterdir())) == 2
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_numbers_and_another_one_others(hues: Path, colours: Path) -> None:
     words = ("compare", hues, "--backbone", colours, "--heads", "mlp", "--repeats", 2, "--jobs", 1, "--fresh")
     scores = [winnow(*words, "--seed", seed)["heads"][0]["log_loss"] for seed in (0, 0, 5)]
@@ -147,6 +149,7 @@ def test_pictures_of_a_group_never_stand_on_two_sides(hues: Path, colours: Path)
     assert sum(row["split"] == "test" and row["repeat"] == 0 for row in splits) == 6 * len(tested)
 
 
+@pytest.mark.slow
 def test_splits_of_the_folders_are_honoured(hues: Path, colours: Path, tmp_path: Path) -> None:
     for label in HUES:
         for number in range(20):
@@ -189,6 +192,7 @@ def test_numbers_that_json_has_not_become_null(hues: Path, colours: Path, tmp_pa
     assert json.loads(done.stdout)["heads"][0]["params"] == {"C": None}
 
 
+@pytest.mark.slow
 def test_a_run_that_fails_leaves_no_folder(hues: Path, colours: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
