@@ -77,7 +77,7 @@ def scan(images: Path | None, workspace: Path | None, as_json: bool, labels: str
 
     place = _open(images, workspace)
     with console.progress("Scanning") as told:
-        found = manifest.scan(place, _rule(labels), told, workers)
+        found = manifest.scan(place, _rule(labels), told, workers, console.say)
     if as_json:
         console.print_json(found.document())
     else:
@@ -100,7 +100,7 @@ def embed(images: Path | None, workspace: Path | None, as_json: bool, vectors: V
 
     place = _open(images, workspace)
     with console.progress("Scanning") as told:
-        found = manifest.scan(place, on_progress=told)
+        found = manifest.scan(place, on_progress=told, say=console.say)
     with console.progress("Embedding") as told:
         _, made = workflow.embed(place, vectors, told, console.say)
     if as_json:

@@ -137,7 +137,7 @@ def prepare(
     """Scan, embed and divide: what every run begins with. Raises: InputError."""
     seconds: dict[str, float] = {}
     with listener.progress("Scanning") as told, timed(seconds, "scan"):
-        found = manifest.scan(workspace, on_progress=told)
+        found = manifest.scan(workspace, on_progress=told, say=listener.say)
     with listener.progress("Embedding") as told, timed(seconds, "embed"):
         store, made = embed(workspace, vectors, told, listener.say)
     data = datasets.read(workspace, repeats=repeats, seed=seed, group_by=group_by, among=store.ids())
@@ -240,7 +240,7 @@ def run(
     }
 
 
-def demo(workspace: Workspace, listener: Listener, *, repeats: int = 5, seed: int = 0) -> dict[str, Any]:
+def demo(workspace: Workspace, listener: Listener, *, repeats: int = 10, seed: int = 0) -> dict[str, Any]:
     """`run` on drawn pictures; where the ImageNet weights cannot be had, with an untrained backbone, and it says so."""
     try:
         return run(workspace, Vectors(), listener, repeats=repeats, seed=seed)

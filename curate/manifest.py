@@ -67,11 +67,13 @@ def scan(
     rule: str | None = None,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
     workers: int | None = None,
+    say: Callable[[str], None] = lambda message: None,
 ) -> Scan:
     """Bring the manifest up to date: files whose path, size or time changed are read and decoded, the rest is kept.
 
     Parameters: `rule`, a label rule (None: that of the workspace, "folder" at first); `on_progress`, told how many of
-    how many files are read; `workers`, decode threads (None: one a processor).
+    how many files are read; `workers`, decode threads (None: one a processor); `say`, told when another command has
+    to be waited for.
     Raises: InputError for a label file that cannot be used and a disk that refuses.
     """
     import pyarrow as pa
@@ -79,7 +81,7 @@ def scan(
     workspace = replace(workspace, labels=rule or workspace.labels)
     labels.assign(workspace.labels, [], workspace.images)  # a bad rule is told before the work, not after it
     workspace.save()
-    with workspace.lock():
+    with workspace.lock(say):
         before, others = read(workspace), _read_others(workspace)
         unlisted: list[dict[str, Any]] = []
         found = list(walk(workspace.images, lambda path, error: unlisted.append(_unlisted(path, error))))

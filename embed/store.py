@@ -87,11 +87,8 @@ class Store:
     def made_by(self) -> str:
         """The engine and its version that made the first vectors of the table."""
         table = self._open()
-        return (
-            json.loads(table.schema.metadata[b"winnow"])["versions"]
-            if table is not None
-            else self._metadata["versions"]
-        )
+        made = self._metadata if table is None else json.loads(table.schema.metadata[b"winnow"])
+        return made["versions"]
 
     def compact(self) -> None:
         """Join the small commits of a long run into few files, and drop the versions that were replaced `KEPT` ago."""

@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 
 from embed.versions import installed
+from embed.whole import whole_file
 from heads import evaluate
 from heads.fit import Fit, Head, Split, build, fit_head
 
@@ -198,14 +199,10 @@ def _digest(head: Head, split_key: str, seed: int) -> str:
 
 
 def _save(file: Path, fit: Fit) -> None:
-    """Written beside its place and moved there, so that a killed run leaves no half file under the name."""
-    file.parent.mkdir(parents=True, exist_ok=True)
     said = {name: value for name, value in asdict(fit).items() if name not in ("proba", "y")}
     arrays = {f"{name}_{part}": getattr(fit, name)[part] for name in ("proba", "y") for part in ("val", "test")}
-    scratch = file.with_suffix(f".{os.getpid()}.part")
-    with scratch.open("wb") as out:
-        np.savez(out, fit=np.array(json.dumps(said)), **arrays)
-    scratch.replace(file)
+    with whole_file(file) as stream:
+        np.savez(stream, fit=np.array(json.dumps(said)), **arrays)
 
 
 def _load(file: Path) -> Fit | None:

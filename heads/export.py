@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import warnings
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 from embed import quiet_keras
 from embed.errors import InputError
 from embed.versions import installed
+from embed.whole import whole_file
 from heads.fit import Head
 
 OPSET = 17  # the same as the backbone's, so that the two can be joined
@@ -102,13 +102,10 @@ def save_head(
     }
     onnx.helper.set_model_props(model, said | (extra or {}))
     file = Path(file)
-    scratch = file.with_name(file.name + ".part")
     try:
-        scratch.write_bytes(model.SerializeToString())
-        scratch.replace(file)
+        with whole_file(file) as stream:
+            stream.write(model.SerializeToString())
     except OSError as error:
-        with contextlib.suppress(OSError):
-            scratch.unlink()
         raise InputError(f"{file}: {error.strerror}; make room there") from None
     return parity
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import math
-import os
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from embed.whole import whole_file
 from heads import plots, svg
 
 if TYPE_CHECKING:
@@ -187,6 +187,5 @@ def _data_address(jpeg: bytes | None) -> str | None:
 
 
 def _write(path: Path, content: bytes) -> None:
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    unfinished.write_bytes(content)
-    unfinished.replace(path)
+    with whole_file(path) as stream:
+        stream.write(content)

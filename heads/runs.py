@@ -15,6 +15,7 @@ import numpy as np
 from embed.errors import InputError
 from embed.recipe import digest
 from embed.store import disk_errors
+from embed.whole import whole_file
 
 if TYPE_CHECKING:
     from heads.fit import Fit
@@ -44,10 +45,9 @@ def to_json(value: Any) -> str:
 
 def write_json(file: Path, value: Any) -> None:
     """Write a JSON document (see `to_json`), whole or not at all. Raises: InputError when the disk refuses."""
-    part = file.with_name(file.name + ".part")
     try:
-        part.write_text(to_json(value) + "\n", encoding="utf-8")
-        part.replace(file)
+        with whole_file(file) as stream:
+            stream.write(f"{to_json(value)}\n".encode())
     except OSError as error:
         raise InputError(f"{file}: {error.strerror}; make room there") from None
 

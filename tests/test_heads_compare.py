@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -198,7 +199,10 @@ class TestFitHead:
 
     def test_a_head_that_does_not_converge_says_nothing(self):
         X, y, (split, _) = data()
-        fit_head(Head("mlp", "mlp", {"max_iter": 1}), X, y, split, CLASSES, seed=0)
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            fit_head(Head("mlp", "mlp", {"max_iter": 1}), X, y, split, CLASSES, seed=0)
+        assert [str(warning.message) for warning in said] == []
 
     def test_the_seed_of_a_head_holds_over_that_of_the_repeat(self):
         X, y, (split, _) = data()
@@ -275,7 +279,7 @@ class TestCompare:
             damaged = bytearray(whole)
             damaged[place] ^= 1 << place % 8
             file.write_bytes(damaged)
-            module._load(file)  # whole or None, and nothing else
+            assert isinstance(module._load(file), Fit | None)
 
     def test_without_a_folder_nothing_is_kept(self, tmp_path):
         X, y, splits = data()
