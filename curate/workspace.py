@@ -38,6 +38,11 @@ class Workspace:
         return self.folder / "embeddings"
 
     @property
+    def scores(self) -> Path:
+        """Lance table: a row a picture file, what every score says of it."""
+        return self.folder / "scores.lance"
+
+    @property
     def runs(self) -> Path:
         """Folder of the run folders."""
         return self.folder / "runs"
@@ -46,6 +51,10 @@ class Workspace:
     def fits(self) -> Path:
         """Folder of the fits that can be used again."""
         return self.folder / "fits"
+
+    def is_there(self) -> bool:
+        """Whether it was ever saved."""
+        return (self.folder / "workspace.json").is_file()
 
     def save(self) -> None:
         """Write `workspace.json`, making the folder, unless it is as it should be. Raises: InputError (disk)."""

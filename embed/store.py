@@ -38,11 +38,8 @@ class Store:
 
     def ids(self, view: int = 0) -> set[str]:
         """Ids that have a vector of this view."""
-        table = self._open()
-        if table is None:
-            return set()
-        with read_errors(self.path):
-            return set(table.to_table(columns=["id"], filter=f"view = {view}")["id"].to_pylist())
+        self._open()
+        return read_ids(self.path, view)
 
     def append(self, ids: Sequence[str], vectors: np.ndarray, bottlenecks: np.ndarray, view: int = 0) -> None:
         """Commit rows: (n,) ids, float (n, D) or (n, H, W, D) vectors, float (n, bottleneck). All or none are kept.
@@ -65,24 +62,9 @@ class Store:
 
         Parameters: `column`, "vector" or "bottleneck". Raises: InputError naming how many ids have no vector.
         """
-        width = int(np.prod(self.shape)) if column == "vector" else self._bottleneck
-        out = np.empty((len(ids), width), dtype=np.float32)
-        rows: dict[str, list[int]] = {}
-        for row, id in enumerate(ids):
-            rows.setdefault(id, []).append(row)
-        table = self._open()
-        with read_errors(self.path):
-            batches = table.to_batches(columns=["id", column], filter=f"view = {view}") if table is not None else ()
-            for batch in batches:
-                values = batch[column].flatten().to_numpy().reshape(batch.num_rows, width)
-                for position, id in enumerate(batch["id"].to_pylist()):
-                    for row in rows.pop(id, ()):
-                        out[row] = values[position]
-        if rows:
-            raise InputError(
-                f"{len(rows)} of {len(ids)} pictures have no vector in {self.path}: run `winnow embed` first"
-            )
-        return out
+        if self._open() is None and not ids:  # (`_open` also refuses vectors that were made another way)
+            return np.empty((0, int(np.prod(self.shape)) if column == "vector" else self._bottleneck), dtype=np.float32)
+        return read_vectors(self.path, ids, column, view)
 
     def made_by(self) -> str:
         """The engine and its version that made the first vectors of the table."""
@@ -121,6 +103,39 @@ class Store:
         return table
 
 
+def read_ids(path: Path, view: int = 0) -> set[str]:
+    """Ids that have a vector of this view in the table at a path, however it was made."""
+    table = open_table(path)
+    if table is None:
+        return set()
+    with read_errors(path):
+        return set(table.to_table(columns=["id"], filter=f"view = {view}")["id"].to_pylist())
+
+
+def read_vectors(path: Path, ids: Sequence[str], column: str = "vector", view: int = 0) -> np.ndarray:
+    """Vectors of a table at a path, however they were made: float32 (len(ids), D), rows in the order of `ids`.
+
+    Parameters: `column`, "vector" (a map is flattened) or "bottleneck". Raises: InputError as `Store.read`.
+    """
+    table = open_table(path)
+    rows: dict[str, list[int]] = {}
+    for row, id in enumerate(ids):
+        rows.setdefault(id, []).append(row)
+    out = np.empty((len(ids), 0), dtype=np.float32)
+    with read_errors(path):
+        if table is not None:
+            width = table.schema.field(column).type.list_size
+            out = np.empty((len(ids), width), dtype=np.float32)
+            for batch in table.to_batches(columns=["id", column], filter=f"view = {view}"):
+                values = batch[column].flatten().to_numpy().reshape(batch.num_rows, width)
+                for position, id in enumerate(batch["id"].to_pylist()):
+                    for row in rows.pop(id, ()):
+                        out[row] = values[position]
+    if rows:
+        raise InputError(f"{len(rows)} of {len(ids)} pictures have no vector in {path}: run `winnow embed` first")
+    return out
+
+
 def metadata(backbone: Backbone) -> dict[str, Any]:
     """What a table says of how its vectors were made."""
     from dataclasses import asdict
@@ -149,6 +164,19 @@ def open_table(path: Path) -> lance.LanceDataset | None:
         return None
     with read_errors(path):
         return lance.dataset(path)
+
+
+def write_table(path: Path, table: pa.Table, mode: str = "overwrite") -> None:
+    """Commit rows to the Lance dataset at a path, which need not exist. Parameters: `mode`, "append" or "overwrite".
+
+    What was overwritten stays for `KEPT`, for those who are just reading it. Raises: InputError (disk).
+    """
+    import lance
+
+    with disk_errors(path):
+        written = lance.write_dataset(table, path, mode="create" if open_table(path) is None else mode)
+        if mode == "overwrite":
+            written.cleanup_old_versions(older_than=KEPT)
 
 
 @contextmanager

@@ -18,7 +18,7 @@ import pytest
 from embed import store as stores
 from embed.backbone import load
 from embed.errors import InputError
-from embed.store import Store, open_table, read_errors
+from embed.store import Store, open_table, read_errors, read_vectors
 
 PROJECT = Path(stores.__file__).resolve().parents[1]
 
@@ -189,12 +189,22 @@ def test_a_panic_of_lance_is_named_but_an_interrupt_is_none(store):
         raise KeyboardInterrupt
 
 
+def test_a_table_is_read_by_its_path_alone(store):
+    put(store, "a", "b")
+    np.testing.assert_array_equal(read_vectors(store.path, ["b", "a"]), store.read(["b", "a"]))
+    np.testing.assert_array_equal(read_vectors(store.path, ["b"], "bottleneck"), store.read(["b"], "bottleneck"))
+    with pytest.raises(InputError, match="1 of 2 pictures have no vector in .*: run `winnow embed` first"):
+        read_vectors(store.path, ["a", "z"])
+    with pytest.raises(InputError, match="1 of 1 pictures have no vector"):
+        read_vectors(store.path.with_name("none.lance"), ["a"])
+
+
 def test_other_columns_under_the_same_name_are_named(store):
     put(store, "a")
     said = lance.dataset(store.path).schema.metadata
     lance.write_dataset(pa.table({"id": ["a"]}).replace_schema_metadata(said), store.path, mode="overwrite")
     for use in (store.ids, lambda: store.read(["a"])):
-        with pytest.raises(InputError, match=r"cannot be read \(.*view.*\): move it away, it is made anew$"):
+        with pytest.raises(InputError, match=r"cannot be read \(.*(view|vector).*\): move it away, it is made anew$"):
             use()
 
 
