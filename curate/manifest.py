@@ -7,17 +7,19 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from curate import labels
+from curate import duplicates, labels, quality
 from curate.paths import from_text
 from curate.walk import Entry, walk
 from curate.workspace import Workspace
 from embed import images
 from embed.ahead import ahead, processors
+from embed.errors import InputError
 from embed.images import PictureError
 from embed.store import KEPT, disk_errors, open_table, read_errors
 
@@ -39,6 +41,7 @@ class Scan:
     labels: dict[str, int]  # readable pictures of each label
     unlabelled: int  # readable pictures without a label
     exact_duplicates: int  # readable files beyond the first with the same bytes
+    quality: dict[str, int]  # rule of `curate.quality` -> readable files that break it
     warnings: list[str]
 
     def document(self) -> dict[str, Any]:
@@ -53,13 +56,29 @@ def schema() -> pa.Schema:
     text, number, side = pa.string(), pa.int64(), pa.int32()
     columns = {"id": text, "path": text, "label": text, "split": text, "bytes": number, "mtime_ns": number}
     columns |= {"format": text, "width": side, "height": side, "pixels": text, "phash": pa.uint64()}
-    columns |= {"problem": text, "problem_message": text}
+    columns |= {"thumbnail": pa.binary(duplicates.SIDE**2)}  # grey, for `thumbnails`
+    columns |= dict.fromkeys(quality.NUMBERS, pa.float32()) | {"problem": text, "problem_message": text}
     return pa.schema(list(columns.items()))
 
 
 def read(workspace: Workspace) -> pa.Table:
-    """The manifest, in the order of paths; empty before the first scan. Raises: InputError when it is damaged."""
+    """The manifest, in the order of paths; empty before the first scan.
+
+    Raises: InputError when it is damaged, or an older Winnow wrote it.
+    """
     return _read(workspace.manifest, schema())
+
+
+def areas(workspace: Workspace) -> dict[str, int]:
+    """Id -> width times height in pixels, of every readable picture."""
+    rows = read(workspace).select(["id", "width", "height"]).to_pylist()
+    return {row["id"]: row["width"] * row["height"] for row in rows if row["width"]}
+
+
+def thumbnails(table: pa.Table) -> np.ndarray:
+    """The thumbnails of readable pictures, rows of the manifest: uint8 (N, 16, 16), as `duplicates.near` takes them."""
+    side = duplicates.SIDE
+    return np.frombuffer(b"".join(table["thumbnail"].to_pylist()), dtype=np.uint8).reshape(-1, side, side)
 
 
 def scan(
@@ -73,7 +92,7 @@ def scan(
 
     Parameters: `rule`, a label rule (None: that of the workspace, "folder" at first); `on_progress`, told how many of
     how many files are read; `workers`, decode threads (None: one a processor); `say`, told when another command has
-    to be waited for.
+    to be waited for, or all has to be read anew.
     Raises: InputError for a label file that cannot be used and a disk that refuses.
     """
     import pyarrow as pa
@@ -82,7 +101,8 @@ def scan(
     labels.assign(workspace.labels, [], workspace.images)  # a bad rule is told before the work, not after it
     workspace.save()
     with workspace.lock(say):
-        before, others = read(workspace), _read_others(workspace)
+        _renew(workspace, say)
+        before, others = read(workspace), other_files(workspace)
         unlisted: list[dict[str, Any]] = []
         found = list(walk(workspace.images, lambda path, error: unlisted.append(_unlisted(path, error))))
         codes = before["problem"].to_pylist()
@@ -110,7 +130,7 @@ def _others_path(workspace: Workspace) -> Path:
     return workspace.folder / "other_files.lance"
 
 
-def _read_others(workspace: Workspace) -> set[Entry]:
+def other_files(workspace: Workspace) -> set[Entry]:
     """Files that are no pictures, as last seen: known by size and time, so that they are not opened again."""
     return {Entry(*row) for row in _entries(_read(_others_path(workspace), _others_schema()))}
 
@@ -131,10 +151,25 @@ def _read(path: Path, columns: pa.Schema) -> pa.Table:
     found = open_table(path)
     if found is None:
         return columns.empty_table()
+    if _is_old(found.schema, columns):
+        raise InputError(f"{path} was written by an older Winnow: run `winnow scan`, which reads the pictures anew")
     with read_errors(path):
         if not found.schema.equals(columns):
             raise ValueError("its columns are others")
         return found.to_table()
+
+
+def _is_old(found: pa.Schema, columns: pa.Schema) -> bool:
+    """Whether columns are those of an earlier version: not all of today's, and none besides."""
+    return set(found) < set(columns) and "path" in found.names
+
+
+def _renew(workspace: Workspace, say: Callable[[str], None]) -> None:
+    """Empty a manifest of an earlier version, so that what it lacks is measured."""
+    found = open_table(workspace.manifest)
+    if found is not None and _is_old(found.schema, schema()):
+        say(f"{workspace.manifest} was written by an older Winnow: every picture is read anew")
+        _write(workspace.manifest, schema().empty_table(), "overwrite")
 
 
 def _write(path: Path, table: pa.Table, mode: str) -> None:
@@ -189,6 +224,8 @@ def examine(root: Path, entry: Entry) -> dict[str, Any] | None:
         row["height"], row["width"] = pixels.shape[:2]
         row["pixels"] = hashlib.sha256(pixels.tobytes()).hexdigest()
         row["phash"] = perceptual_hash(pixels)
+        row["thumbnail"] = duplicates.thumbnail(pixels).tobytes()
+        row |= quality.measure(pixels)
     except PictureError as error:
         row |= {"problem": error.code, "problem_message": str(error)}
     return row
@@ -241,5 +278,6 @@ def _summary(table: pa.Table, files: int, ignored: int, read: int, warnings: lis
         unlabelled=counts.pop(None, 0),
         labels=dict(sorted(counts.items())),
         exact_duplicates=len(good) - pc.count_distinct(good["id"]).as_py(),
+        quality=dict(Counter(chain.from_iterable(quality.problems(good)))),
         warnings=warnings,
     )

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
-from curate import manifest
+from curate import duplicates, manifest, quality
 from curate.manifest import perceptual_hash, read, scan
 from curate.workspace import Workspace, locate
 from embed.errors import InputError
@@ -102,6 +102,7 @@ def test_a_row_says_what_the_file_is(place):
     scan(place)
     data = (place.images / "roses/1.png").read_bytes()
     pixels = np.asarray(Image.open(io.BytesIO(data)))
+    numbers = quality.measure(pixels)
     assert read(place).schema.equals(manifest.schema())
     assert read(place).to_pylist() == [
         {
@@ -116,6 +117,11 @@ def test_a_row_says_what_the_file_is(place):
             "height": 16,
             "pixels": hashlib.sha256(pixels.tobytes()).hexdigest(),
             "phash": perceptual_hash(pixels),
+            "thumbnail": duplicates.thumbnail(pixels).tobytes(),
+            "highlight": pytest.approx(numbers["highlight"]),
+            "shadow": pytest.approx(numbers["shadow"]),
+            "contrast": pytest.approx(numbers["contrast"]),
+            "sharpness": pytest.approx(numbers["sharpness"]),
             "problem": None,
             "problem_message": None,
         }
@@ -374,6 +380,49 @@ def test_damaged_data_are_named(place, table, how):
         lance.write_dataset(pa.table({"x": [1]}), place.folder / table, mode="overwrite")
     with pytest.raises(InputError, match=rf"{table} cannot be read \(.*\): move it away, it is made anew$"):
         scan(place)
+
+
+@pytest.fixture
+def old(place) -> Workspace:
+    """A workspace whose manifest was written before pictures were measured."""
+    put(place, roses__1_png=1, roses__2_png=b"broken")
+    scan(place)
+    table = read(place).drop_columns(["thumbnail", *quality.NUMBERS])
+    lance.write_dataset(table, place.manifest, mode="overwrite")
+    return place
+
+
+def test_an_older_manifest_is_read_anew_by_scan_which_says_so(old):
+    said = []
+    found = scan(old, say=said.append)
+    assert said == [f"{old.manifest} was written by an older Winnow: every picture is read anew"]
+    assert (found.read, found.images, problems(found)) == (2, 2, {"roses/2.png": "not_an_image"})
+    assert rows(old)["roses/1.png"]["contrast"] > 0
+    assert scan(old, say=said.append).read == 0
+    assert len(said) == 1
+
+
+def test_other_readers_of_an_older_manifest_say_what_to_do(old):
+    with pytest.raises(InputError, match=r"manifest\.lance was written by an older Winnow: run `winnow scan`"):
+        read(old)
+
+
+def test_what_a_picture_looks_like_is_measured_and_counted(place):
+    put(place, a__good_jpg=encoded(1, "JPEG", (200, 150)), a__small_png=1, a__broken_jpg=b"")
+    Image.new("RGB", (400, 100)).save(place.images / "a" / "black.png")
+    found = scan(place)
+    assert found.quality == {"too_dark": 1, "blurred": 1, "extreme_aspect": 1, "near_uniform": 1, "tiny": 1}
+    assert found.document()["quality"] == found.quality
+    assert rows(place)["a/broken.jpg"]["thumbnail"] is None
+    assert rows(place)["a/broken.jpg"]["sharpness"] is None
+
+
+def test_thumbnails_come_as_near_duplicates_take_them(place):
+    put(place, a_png=1, b_png=2)
+    scan(place)
+    expected = [np.asarray(Image.open(place.images / name)) for name in ("a.png", "b.png")]
+    assert np.array_equal(manifest.thumbnails(read(place)), [duplicates.thumbnail(pixels) for pixels in expected])
+    assert manifest.thumbnails(read(place).slice(0, 0)).shape == (0, 16, 16)
 
 
 def test_a_damaged_manifest_is_named(place):

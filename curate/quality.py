@@ -1,0 +1,84 @@
+"""Pictures that are technically poor: four numbers measured at the scan, and the bounds that a person can see."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+SIDE = 256  # pixels: pictures are measured on a copy whose longer side is at most this, so that sizes compare
+FAINT = 0.04  # gradients below ten grey levels are noise as likely as edges
+GREY = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # luminance of red, green and blue (ITU-R BT.601)
+NUMBERS = ("highlight", "shadow", "contrast", "sharpness")
+
+
+class Rule(NamedTuple):
+    """A picture breaks it when its `number` (a column, `shorter_side` or `aspect`) lies beyond the bounds."""
+
+    name: str
+    number: str
+    low: float
+    high: float
+    words: str
+
+
+ANY = float("inf")
+RULES = (
+    Rule("too_dark", "highlight", 0.3, ANY, "even its brightest hundredth has no channel above 0.3"),
+    Rule("too_bright", "shadow", -ANY, 0.7, "even its darkest twentieth has no channel below 0.7"),
+    Rule("blurred", "sharpness", 1.0, ANY, "its sharpest edges spread over several pixels"),
+    Rule("tiny", "shorter_side", 64, ANY, "its shorter side has fewer than 64 pixels"),
+    Rule("extreme_aspect", "aspect", -ANY, 3.0, "it is more than three times as long as wide"),
+    Rule("near_uniform", "contrast", 0.02, ANY, "it is nearly of one colour"),
+)
+
+
+def measure(pixels: np.ndarray) -> dict[str, float]:
+    """What is stored of uint8 RGB (H, W, 3), measured on a copy of at most `SIDE` pixels; values of 0-1 unless said.
+
+    `highlight`: 99th percentile of the pixels' largest channel; `shadow`: 5th percentile of their smallest channel;
+    `contrast`: standard deviation of the channel that varies most; `sharpness` (0-8): 99th percentile of the
+    Laplacian's size over that of the gradient's, which falls below 1 when no edge is sharper than a few pixels.
+    """
+    from PIL import Image
+
+    image = Image.fromarray(pixels)
+    image.thumbnail((SIDE, SIDE), Image.Resampling.BOX, reducing_gap=2.0)
+    rgb = np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1), dtype=np.float32) / 255  # (3, h, w)
+    return {
+        "highlight": float(np.percentile(rgb.max(axis=0), 99)),
+        "shadow": float(np.percentile(rgb.min(axis=0), 5)),
+        "contrast": float(rgb.reshape(3, -1).std(axis=1).max()),
+        "sharpness": _sharpness(np.tensordot(GREY, rgb, 1)),
+    }
+
+
+def _sharpness(grey: np.ndarray) -> float:
+    g = np.pad(grey, 1, mode="edge")
+    across, down = np.diff(g[1:-1], axis=1), np.diff(g[:, 1:-1], axis=0)
+    laplacian = np.abs(np.diff(across, axis=1) + np.diff(down, axis=0))
+    gradient = np.maximum(np.abs(across[:, 1:]), np.abs(down[1:]))
+    return float(np.percentile(laplacian, 99) / max(np.percentile(gradient, 99), FAINT))
+
+
+def problems(table: pa.Table) -> list[list[str]]:
+    """Of every row of a manifest, the names of the rules that it breaks; none for pictures that were not measured."""
+    broken: list[list[str]] = [[] for _ in range(len(table))]
+    numbers = _numbers(table)
+    for rule in RULES:
+        values = numbers[rule.number]
+        for row in np.flatnonzero((values < rule.low) | (values > rule.high)).tolist():
+            broken[row].append(rule.name)
+    return broken
+
+
+def _numbers(table: pa.Table) -> dict[str, np.ndarray]:
+    """Columns as float64 (N,), nan for null, and what the width and height say of the shape."""
+    names = (*NUMBERS, "width", "height")
+    columns = {name: table[name].to_numpy(zero_copy_only=False).astype(np.float64) for name in names}
+    shorter = np.minimum(columns["width"], columns["height"])
+    longer = np.maximum(columns["width"], columns["height"])
+    return columns | {"shorter_side": shorter, "aspect": longer / shorter}
