@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -83,6 +84,28 @@ def folder(tmp_path: Path) -> Path:
     return root
 
 
+HUES = {"red": (220, 60, 50), "green": (60, 200, 70), "blue": (50, 70, 210)}
+
+
+def paint(file: Path, hue: tuple[int, int, int], seed: int) -> None:
+    """A picture of one hue in soft patches, no two alike."""
+    from PIL import Image
+
+    rng = np.random.default_rng(seed)
+    patches = np.clip(rng.normal(hue, 40, (12, 10, 3)), 0, 255).astype(np.uint8)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(patches).resize((48, 40), Image.Resampling.BICUBIC).save(file, quality=92)
+
+
+@pytest.fixture
+def hues(tmp_path: Path) -> Path:
+    """Sixty pictures, twenty a class, that the colour backbone tells apart."""
+    for index, (label, hue) in enumerate(HUES.items()):
+        for number in range(20):
+            paint(tmp_path / "hues" / label / f"{number:02d}.jpg", hue, 100 * index + number)
+    return tmp_path / "hues"
+
+
 @pytest.fixture
 def colours(tmp_path: Path) -> Path:
     """A backbone file made by hand, for pictures of 96 x 96: its embedding is the mean colour, red, green and blue from
@@ -133,6 +156,40 @@ def exported(session_cache: Path) -> Callable[..., Any]:
             return obtain(recipe, lambda: np.stack([fit(picture(n), recipe.size) for n in range(8)]))
 
     return export
+
+
+class Photographs(NamedTuple):
+    """The flower photographs as Winnow sees them, in the order of paths, and what is publicly known of their noise."""
+
+    table: Any  # the manifest
+    ids: list[str]
+    pooled: np.ndarray
+    bottleneck: np.ndarray
+    labels: np.ndarray  # int64 (N,), indexes of the sorted names
+    known: np.ndarray  # (N,) of ok, off_topic, mislabelled; "doubtful" where nobody can tell, or it is not public
+
+
+@pytest.fixture(scope="session")
+def photographs(flowers: Path, keras_home: Path, session_cache: Path, tmp_path_factory: Any) -> Photographs:
+    """Scanned and embedded once a session, with ImageNet weights."""
+    from curate import manifest
+    from curate.workspace import locate
+    from vectors import Vectors, embed
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("WINNOW_CACHE", str(session_cache))
+        patch.setenv("KERAS_HOME", str(keras_home))
+        workspace = locate(flowers, tmp_path_factory.mktemp("photographs") / "flowers.winnow")
+        manifest.scan(workspace)
+        store, _ = embed(workspace, Vectors(), lambda done, total: None, lambda line: None)
+    table = manifest.read(workspace)
+    ids, labels = (table[name].to_pylist() for name in ("id", "label"))
+    with (SHARED / "flower_noise_half.csv").open(newline="") as stream:
+        said = {row["path"]: row["verdict"] for row in csv.DictReader(stream)}
+    known = np.array([said.get(path, "doubtful") for path in table["path"].to_pylist()])
+    return Photographs(
+        table, ids, store.read(ids), store.read(ids, "bottleneck"), np.unique(labels, return_inverse=True)[1], known
+    )
 
 
 def pytest_configure() -> None:
