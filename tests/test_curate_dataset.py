@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from collections import Counter
 
+import lance
 import numpy as np
+import pyarrow as pa
 import pytest
+from hypothesis import assume, settings
+from hypothesis import given as given_any
+from hypothesis import strategies as st
 from PIL import Image
 
-from curate import dataset
+from curate import dataset, manifest
+from curate.journal import Line
 from curate.manifest import scan
-from curate.workspace import locate
+from curate.workspace import Workspace, locate
 from embed.errors import InputError
 
 
@@ -298,3 +304,282 @@ def test_a_part_that_cannot_be_filled_is_an_error_that_names_it(tmp_path):
     photos = given(tmp_path, train=(2, 2), test=(2, 2))
     with pytest.raises(InputError, match="no picture is left for val: add some"):
         read(photos)
+
+
+# As decided
+
+
+def line(verdict: str, label: str | None = None, reason: str | None = None) -> Line:
+    return Line("when", "who", "batch", "id", "path", verdict, reason, label)
+
+
+def decided(photos, verdicts: dict[str, Line], **options):
+    """As decided, with the verdicts given by path."""
+    place = locate(photos)
+    scan(place)
+    table = manifest.read(place)
+    id_of = dict(zip(table["path"].to_pylist(), table["id"].to_pylist(), strict=True))
+    return dataset.read(
+        place, **{"repeats": 1} | options, verdicts={id_of[path]: said for path, said in verdicts.items()}
+    )
+
+
+def by_path(data, repeat: int = 0) -> dict[str, tuple[str, str]]:
+    """Path -> label and part."""
+    return dict(zip(data.paths, zip(data.labels, data.parts[repeat].tolist(), strict=True), strict=True))
+
+
+def test_without_verdicts_the_dataset_is_as_found(photos):
+    found, same = read(photos), decided(photos, {})
+    assert by_path(same) == by_path(found)
+    assert (same.dropped, same.relabelled, same.warnings) == ({}, 0, [])
+
+
+def test_a_dropped_picture_leaves_and_the_others_stay_where_they_are(photos):
+    found = by_path(read(photos))
+    data = decided(photos, {"a/0.png": line("drop", reason="off_topic"), "b/5.png": line("drop", reason="quality")})
+    del found["a/0.png"], found["b/5.png"]
+    assert by_path(data) == found
+    assert data.dropped == {"off_topic": 1, "quality": 1}
+    assert (data.relabelled, data.warnings, data.left_out) == (0, [], {})
+
+
+def test_a_relabelled_picture_takes_its_part_with_it(photos):
+    found = by_path(read(photos))
+    data = decided(photos, {f"a/{number}.png": line("relabel", "b") for number in (1, 4)})
+    found |= {f"a/{number}.png": ("b", found[f"a/{number}.png"][1]) for number in (1, 4)}
+    assert by_path(data) == found
+    assert (data.dropped, data.relabelled) == ({}, 2)
+
+
+def test_keep_and_a_relabel_to_the_same_change_nothing(photos):
+    data = decided(photos, {"a/0.png": line("keep"), "a/1.png": line("relabel", "a")})
+    assert by_path(data) == by_path(read(photos))
+    assert (data.dropped, data.relabelled, data.warnings) == ({}, 0, [])
+
+
+def test_a_verdict_on_what_is_not_there_changes_nothing(photos):
+    scan(locate(photos))
+    data = dataset.read(locate(photos), repeats=1, verdicts={"f" * 64: line("drop")})
+    assert data.dropped == {}
+    assert len(data.ids) == 12
+
+
+def test_copies_under_several_labels_come_in_when_they_are_relabelled(photos):
+    (photos / "b/copy.png").write_bytes((photos / "a/0.png").read_bytes())
+    data = decided(photos, {"b/copy.png": line("relabel", "b")})
+    assert by_path(data)["a/0.png"][0] == "b"
+    assert len(data.ids) == 12
+    assert (data.relabelled, data.warnings) == (1, [])
+    kept = decided(photos, {"b/copy.png": line("keep")})
+    assert kept.warnings == ["left out, 1 pictures with copies under different labels, as a/0.png"]
+    assert decided(photos, {"b/copy.png": line("drop")}).warnings == []
+
+
+def test_a_verdict_comes_before_the_majority(photos):
+    for name in ("a/copy.png", "b/copy.png"):
+        (photos / name).write_bytes((photos / "a/0.png").read_bytes())
+    assert by_path(decided(photos, {"a/0.png": line("relabel", "b")}))["a/0.png"][0] == "b"
+
+
+def test_pictures_without_a_label_come_in_when_they_are_relabelled(photos):
+    for number in range(40):
+        draw(photos / f"stray{number:02d}.png", 999 + number)
+    data = decided(photos, {f"stray{number:02d}.png": line("relabel", "ab"[number % 2]) for number in range(39)})
+    assert data.warnings == ["left out, 1 pictures without a label"]
+    assert by_path(data) | by_path(read(photos)) == by_path(data)
+    parts = Counter(part for path, (_, part) in by_path(data).items() if path.startswith("stray"))
+    assert parts["train"] in (27, 28)
+    assert parts["val"] in (5, 6)
+    assert parts["test"] in (5, 6)
+
+
+def test_a_folder_without_labels_becomes_a_dataset_by_verdicts_alone(tmp_path):
+    for number in range(40):
+        draw(tmp_path / "photos" / f"{number:02d}.png", number)
+    data = decided(tmp_path / "photos", {f"{n:02d}.png": line("relabel", "ab"[n % 2]) for n in range(40)})
+    assert Counter(data.labels) == {"a": 20, "b": 20}
+    assert Counter(data.parts[0].tolist()) == {"train": 28, "val": 6, "test": 6}
+
+
+def test_a_class_that_verdicts_make_large_enough_comes_in(photos):
+    for number in range(3):
+        draw(photos / "c" / f"{number}.png", 500 + number)
+    assert read(photos).left_out == {"c": 3}
+    data = decided(photos, {"a/0.png": line("relabel", "c")})
+    assert by_path(data)["c/0.png"] == ("c", "train")
+    assert data.left_out == {}
+    assert len(data.ids) == 15
+
+
+def test_a_class_that_is_emptied_is_named(photos):
+    for number in range(6):
+        draw(photos / "c" / f"{number}.png", 500 + number)
+    data = decided(
+        photos, {f"c/{n}.png": line("drop", reason="other") if n else line("relabel", "a") for n in range(6)}
+    )
+    assert data.classes == ["a", "b"]
+    assert data.warnings == ["left out, all pictures dropped or relabelled: c (6)"]
+    assert data.dropped == {"other": 5}
+
+
+def test_a_class_that_verdicts_make_too_small_is_left_out_and_named(photos):
+    for number in range(6):
+        draw(photos / "c" / f"{number}.png", 500 + number)
+    data = decided(photos, {f"c/{number}.png": line("drop") for number in range(3)})
+    assert data.classes == ["a", "b"]
+    assert data.left_out == {"c": 3}
+    assert data.warnings == ["left out, fewer than 4 different pictures: c (3)"]
+    assert data.dropped == {"other": 3}
+
+
+def test_a_class_without_training_pictures_in_some_division_is_left_out_and_named(photos):
+    for number in range(20):
+        draw(photos / "a" / f"more{number:02d}.png", 3000 + number)
+    tested = [path for path, (_, part) in by_path(read(photos)).items() if part != "train" and path[0] == "a"]
+    data = decided(photos, {path: line("relabel", "new") for path in tested})
+    assert data.classes == ["a", "b"]
+    assert data.left_out == {"new": len(tested)}
+    assert data.warnings == [f"left out, fewer than 2 pictures in train in some division: new ({len(tested)})"]
+
+
+@pytest.mark.parametrize("said", [line("drop", reason="off_topic"), line("relabel", "b")])
+def test_verdicts_that_leave_one_class_are_an_error_that_says_how_to_go_back(photos, said):
+    with pytest.raises(InputError) as caught:
+        decided(photos, {f"a/{number}.png": said for number in range(6)})
+    assert str(caught.value) == (
+        "a classifier needs two classes of 4 different pictures each; labels found: b "
+        "(left out, all pictures dropped or relabelled: a (6)). "
+        "The verdicts did that: `winnow undo` takes back the last ones, --as-found ignores them all"
+    )
+
+
+def test_verdicts_that_empty_a_part_are_an_error_that_says_how_to_go_back(photos):
+    tested = [path for path, (_, part) in by_path(read(photos)).items() if part == "test"]
+    with pytest.raises(InputError) as caught:
+        decided(photos, {path: line("drop") for path in tested})
+    assert str(caught.value) == (
+        "no picture is left for test. "
+        "The verdicts did that: `winnow undo` takes back the last ones, --as-found ignores them all"
+    )
+
+
+def test_one_class_is_not_the_fault_of_verdicts_that_change_nothing(tmp_path):
+    for number in range(6):
+        draw(tmp_path / "photos/only" / f"{number}.png", number)
+    with pytest.raises(InputError, match=r"labels found: only\. Put the pictures of each class in a folder of its own"):
+        decided(tmp_path / "photos", {"only/0.png": line("keep")})
+
+
+def test_a_picture_with_a_problem_stays_out_whatever_the_verdict(photos):
+    (photos / "a/broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    for said in (line("keep"), line("relabel", "b"), line("drop")):
+        data = decided(photos, {"a/broken.png": said})
+        assert len(data.ids) == 12
+        assert (data.dropped, data.relabelled, data.warnings) == ({}, 0, [])
+
+
+def test_near_duplicates_stay_together_and_take_the_place_of_equal_hashes(photos):
+    with Image.open(photos / "a/0.png") as image:
+        image.resize((80, 64), Image.Resampling.BICUBIC).save(photos / "a/larger.png")  # the same perceptual hash
+        image.save(photos / "a/same.bmp")  # the same pixels
+    place = locate(photos)
+    data = read(photos)
+    near = {data.ids[data.paths.index(f"{label}/3.png")]: 5 for label in "ab"}
+    again = dataset.read(place, repeats=10, near=near)
+    assert len(set(again.groups.tolist())) == 12
+    group = dict(zip(again.paths, again.groups.tolist(), strict=True))
+    assert group["a/3.png"] == group["b/3.png"]
+    assert group["a/0.png"] == group["a/same.bmp"] != group["a/larger.png"]
+    rows = [again.paths.index(f"{label}/3.png") for label in "ab"]
+    assert all(parts[rows[0]] == parts[rows[1]] for parts in again.parts)
+
+
+def test_given_splits_are_honoured_for_what_verdicts_bring_in(tmp_path):
+    photos = given(tmp_path, train=(4, 4), val=(2, 2), test=(2, 2))
+    for part in ("train", "test"):
+        (photos / part / "b" / "both.png").write_bytes((photos / part / "a" / "0.png").read_bytes())
+    assert len(read(photos).ids) == 14
+    data = decided(photos, {f"{part}/a/0.png": line("relabel", "b") for part in ("train", "test")})
+    assert by_path(data)["train/a/0.png"] == ("b", "train")
+    assert by_path(data)["test/a/0.png"] == ("b", "test")
+    assert data.warnings == []
+
+
+def test_a_class_that_verdicts_make_learnable_comes_in_with_given_splits(tmp_path):
+    photos = given(tmp_path, train=(4, 4, 1), val=(1, 1, 1), test=(1, 1, 1))
+    data = decided(photos, {"train/a/0.png": line("relabel", "c")})
+    assert data.counts()["train"] == {"a": 3, "b": 4, "c": 2}
+    assert data.warnings == []
+
+
+def test_labels_as_found_of_every_id(photos):
+    (photos / "b/copy.png").write_bytes((photos / "a/0.png").read_bytes())
+    draw(photos / "stray.png", 999)
+    (photos / "a/broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    scan(locate(photos))
+    table = manifest.read(locate(photos))
+    found = dataset.labels_of(table)
+    label_of = {
+        path: found.get(id, "gone") for path, id in zip(*(table[n].to_pylist() for n in ("path", "id")), strict=True)
+    }
+    assert {path: label_of[path] for path in ("a/0.png", "a/1.png", "b/copy.png", "stray.png", "a/broken.png")} == {
+        "a/0.png": None,
+        "a/1.png": "a",
+        "b/copy.png": None,
+        "stray.png": None,
+        "a/broken.png": "gone",
+    }
+
+
+def scanned(folder, splits: bool) -> Workspace:
+    """A workspace whose manifest was made up: four classes, one of them small, copies, duplicates, no labels."""
+    random = np.random.default_rng(7)
+    rows = []
+    for number in range(70):
+        label = random.choice(["a", "a", "b", "b", "c", None])
+        label = "small" if number in (3, 4) else label
+        split = random.choice(["train", "train", "train", "val", "test", None]) if splits else None
+        row = {"id": f"id{number}", "path": f"{number:03d}.png", "label": label, "split": split}
+        row |= {"pixels": f"p{number - number % 8 // 7}", "phash": int(random.integers(0, 1500))}
+        rows.append(row)
+        if number % 9 == 0:  # a copy, under another label or the same
+            rows.append(row | {"path": f"{number:03d}x.png", "label": str(random.choice(["a", "b"]))})
+    lance.write_dataset(pa.Table.from_pylist(rows, manifest.schema()), folder / "manifest.lance")
+    return Workspace(folder, folder / "images")
+
+
+@pytest.fixture(scope="session")
+def made_up(tmp_path_factory) -> dict[bool, Workspace]:
+    return {splits: scanned(tmp_path_factory.mktemp("w"), splits) for splits in (False, True)}
+
+
+SAID = st.one_of(
+    st.just(line("drop")),
+    st.just(line("keep")),
+    st.sampled_from(["a", "b", "c", "small", "new"]).map(lambda n: line("relabel", n)),
+)
+
+
+@settings(max_examples=20)
+@pytest.mark.parametrize(("splits", "group_by"), [(False, None), (False, "^..(.)"), (True, None)])
+@given_any(verdicts=st.dictionaries(st.integers(0, 69), SAID, max_size=40))
+def test_no_verdict_moves_a_picture_to_another_part(made_up, splits, group_by, verdicts):
+    options = {"repeats": 4, "group_by": group_by}
+    found = dataset.read(made_up[splits], **options)
+    by_id = {f"id{number}": said for number, said in verdicts.items()}
+    try:
+        data = dataset.read(made_up[splits], **options, verdicts=by_id)
+    except InputError:
+        assume(False)  # they left too little; other tests say what it says
+    for before, after in zip(found.parts, data.parts, strict=True):
+        part = dict(zip(found.ids, before.tolist(), strict=True))
+        assert all(part.get(id, now) == now for id, now in zip(data.ids, after.tolist(), strict=True))
+        for group in set(data.groups.tolist()):
+            assert len(set(after[data.groups == group])) == 1
+    labels = dict(zip(data.ids, data.labels, strict=True))
+    assert not [id for id, said in by_id.items() if said.verdict == "drop" and id in labels]
+    assert not [
+        id for id, said in by_id.items() if said.verdict == "relabel" and labels.get(id, said.label) != said.label
+    ]
+    assert sum(data.dropped.values()) == sum(said.verdict == "drop" for said in by_id.values())

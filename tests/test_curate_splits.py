@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from curate.splits import PARTS, assign, honour, too_small
+from curate.splits import PARTS, assign, divide, honour, too_small
 
 
 def named(*counts: int) -> tuple[list[str], list[str]]:
@@ -245,3 +245,118 @@ def test_no_group_is_ever_on_both_sides(rows, seed):
     parts, _ = honour([part for part, _ in rows], ids, labels, groups, seed)
     for group in set(groups.tolist()):
         assert len(set(parts[groups == group]) - {""}) <= 1
+
+
+def named_or_not(pictures) -> tuple[list[str], list[str | None], np.ndarray]:
+    ids = [f"id{row}" for row in range(len(pictures))]
+    return ids, [label for label, *_ in pictures], np.array([group for _, group, *_ in pictures], dtype=np.int64)
+
+
+SOME_NAMED = st.lists(st.tuples(st.sampled_from(["a", "b", "c", None]), st.integers(0, 40)), max_size=60)
+
+
+@given(SOME_NAMED, st.integers(0, 3))
+def test_pictures_without_a_label_change_nothing_for_the_others(pictures, seed):
+    ids, labels, groups = named_or_not(pictures)
+    rows = [row for row, label in enumerate(labels) if label is not None]
+    alone_parts = assign([ids[row] for row in rows], [labels[row] for row in rows], groups[rows], seed)
+    assert assign(ids, labels, groups, seed)[rows].tolist() == alone_parts.tolist()
+    parts = divide(ids, labels, groups, seed)
+    assert [a for a, b in zip(parts[rows], alone_parts, strict=True) if b] == [b for b in alone_parts if b]
+
+
+@given(SOME_NAMED, st.integers(0, 3))
+def test_everything_is_divided_and_groups_stay_whole(pictures, seed):
+    ids, labels, groups = named_or_not(pictures)
+    parts = divide(ids, labels, groups, seed)
+    assert set(parts.tolist()) <= set(PARTS)
+    for group in set(groups.tolist()):
+        assert len(set(parts[groups == group])) == 1
+
+
+def test_pictures_without_a_label_are_divided_70_15_15_among_themselves():
+    ids, labels = named(20, 100)
+    parts = divide(ids, labels[:20] + [None] * 100, alone(ids), 0)
+    assert counted(parts[20:]) == {"train": 70, "val": 15, "test": 15}
+    assert parts[:20].tolist() == assign(ids[:20], labels[:20], alone(ids)[:20], 0).tolist()
+
+
+def test_classes_that_are_too_small_are_divided_with_what_has_no_label():
+    ids, labels = named(20, 3, 3, 4)
+    parts = divide(ids, [*labels[:26], None, None, None, None], alone(ids), 0)
+    assert counted(parts[20:]) == {"train": 6, "val": 2, "test": 2}
+
+
+def test_a_picture_without_a_label_goes_where_its_duplicate_with_one_is():
+    ids, labels = named(40)
+    groups = np.arange(40)
+    groups[20:] = groups[:20]
+    parts = divide(ids, labels[:20] + [None] * 20, groups, 0)
+    assert parts[20:].tolist() == parts[:20].tolist()
+    assert set(parts) == set(PARTS)
+
+
+@pytest.mark.parametrize(
+    ("given_parts", "kept"),
+    [
+        (["test", "train", "val"], ["test", "", "val"]),  # the second has a labelled duplicate in test
+        (["train", "train", "val"], ["train", "train", "val"]),
+        (["train", "test", "val"], ["train", "", "val"]),
+        (["test", None, None], ["test", "", ""]),
+    ],
+)
+def test_a_given_split_counts_for_a_picture_without_a_label_too(given_parts, kept):
+    others = ["test", "val", "train"]
+    ids, labels = named(3, 3)
+    parts, left_out = honour(
+        given_parts + others, ids, ["a", None, None, "b", "b", "b"], np.array([0, 0, 1, 2, 3, 4]), 0
+    )
+    assert parts.tolist() == kept + others
+    assert left_out == 0
+
+
+def test_of_duplicates_without_a_label_the_one_to_be_tested_on_stays():
+    ids, _ = named(6)
+    given_parts = ["train", "test", "val", "train", "val", "test"]
+    labels = [None, None, None, "a", "a", "a"]
+    parts, _ = honour(given_parts, ids, labels, np.array([0, 0, 0, 1, 2, 3]), 0)
+    assert parts.tolist() == ["", "test", "", "train", "val", "test"]
+
+
+def test_a_missing_part_is_taken_also_from_train_without_a_label():
+    ids, labels = named(40, 60, 40)
+    some: list[str | None] = [*labels[:40], *[None] * 60, *labels[40:80]]
+    groups = alone(ids)
+    groups[40:60] = groups[:20]  # duplicates of labelled ones
+    parts, _ = honour(["train"] * 100 + ["test"] * 40, ids, some, groups, 0)
+    assert counted(parts[60:100]) == {"train": 34, "val": 6}
+    assert parts[40:60].tolist() == parts[:20].tolist()
+    only = [*range(40), *range(100, 140)]
+    without, _ = honour(
+        ["train"] * 40 + ["test"] * 40, [ids[row] for row in only], ["a"] * 40 + ["b"] * 40, groups[only], 0
+    )
+    assert parts[only].tolist() == without.tolist()
+
+
+GIVEN_OR_NOT = st.lists(
+    st.tuples(st.sampled_from(["a", "b", None]), st.integers(0, 20), st.sampled_from([None, *PARTS])), max_size=40
+)
+
+
+@given(GIVEN_OR_NOT, st.integers(0, 3))
+def test_given_splits_never_part_a_group_and_what_has_no_label_changes_nothing(pictures, seed):
+    ids, labels, groups = named_or_not(pictures)
+    given_parts = [part for *_, part in pictures]
+    parts, left_out = honour(given_parts, ids, labels, groups, seed)
+    rows = [row for row, label in enumerate(labels) if label is not None]
+    few, few_left_out = honour(
+        [given_parts[row] for row in rows],
+        [ids[row] for row in rows],
+        [labels[row] for row in rows],
+        groups[rows],
+        seed,
+    )
+    assert (parts[rows].tolist(), left_out) == (few.tolist(), few_left_out)
+    for group in set(groups.tolist()):
+        assert len(set(parts[groups == group]) - {""}) <= 1
+    assert not [row for row, part in enumerate(given_parts) if part is None and parts[row]]
