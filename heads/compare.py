@@ -186,7 +186,8 @@ def _end_with(parent: int) -> None:
 
 def _split_key(data_key: str, y: np.ndarray, split: Split, n_classes: int, validation: str) -> str:
     digest = hashlib.sha256(json.dumps([FORMAT, data_key, n_classes, validation]).encode())
-    for array in (y, split.train, split.val, split.test, np.asarray(split.groups)[split.train]):
+    also = [] if split.also is None else [split.also]
+    for array in (y, split.train, split.val, split.test, np.asarray(split.groups)[split.train], *also):
         digest.update(np.asarray(array, dtype=np.int64).tobytes() + b"|")
     return digest.hexdigest()
 
@@ -200,7 +201,7 @@ def _digest(head: Head, split_key: str, seed: int) -> str:
 
 def _save(file: Path, fit: Fit) -> None:
     said = {name: value for name, value in asdict(fit).items() if name not in ("proba", "y")}
-    arrays = {f"{name}_{part}": getattr(fit, name)[part] for name in ("proba", "y") for part in ("val", "test")}
+    arrays = {f"{name}_{part}": array for name in ("proba", "y") for part, array in getattr(fit, name).items()}
     with whole_file(file) as stream:
         np.savez(stream, fit=np.array(json.dumps(said)), **arrays)
 
@@ -211,7 +212,7 @@ def _load(file: Path) -> Fit | None:
         with file.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
             said = json.loads(str(stored["fit"]))
             for name in ("proba", "y"):
-                said[name] = {part: stored[f"{name}_{part}"] for part in ("val", "test")}
+                said[name] = {part: stored[f"{name}_{part}"] for part in said["metrics"] if part != "train"}
             return Fit(**said)
     except (OSError, EOFError, ValueError, KeyError, TypeError, RuntimeError, zipfile.BadZipFile, zlib.error):
         return None

@@ -7,7 +7,7 @@ import tomllib
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,6 @@ from heads.baselines import BASELINES
 
 HEADS = ("dense", *BASELINES)
 GRIDS = Path(__file__).parent / "grids"
-PARTS = ("train", "val", "test")
 SEEDS = 2**31  # so many there are: a larger one begins again at 0
 
 
@@ -42,12 +41,16 @@ class Grid:
 
 @dataclass
 class Split:
-    """Rows of X and y in the three parts, int64 (n,) each, and groups int (N,): rows of one group stay together."""
+    """Rows of X and y in the three parts, int64 (n,) each, and groups int (N,): rows of one group stay together.
+
+    also: rows of a second test part, when there is one.
+    """
 
     train: np.ndarray
     val: np.ndarray
     test: np.ndarray
     groups: np.ndarray
+    also: np.ndarray | None = None
 
 
 @dataclass
@@ -55,7 +58,8 @@ class Fit:
     """What one head did on one split; C classes, n rows in a part.
 
     metrics: {part: {weighted_f1, macro_f1, accuracy, log_loss}}; confusion: {part: C lists of C counts}, truth in the
-    rows, both for train, val and test. proba {part: (n, C) float32} and y {part: (n,) int64} for val and test.
+    rows, both for train, val and test, and for `also` where the split has it. proba {part: (n, C) float32} and y
+    {part: (n,) int64} for all of them but train.
     history: of a dense head, a list of floats a quantity, one an epoch, else None; best_epoch: from 0, or None.
     Seconds: to fit, to predict test.
     """
@@ -68,6 +72,14 @@ class Fit:
     best_epoch: int | None
     fit_seconds: float
     predict_seconds: float
+
+    def of_classes(self, count: int) -> Fit:
+        """The same with the first `count` classes only, for a head that never saw, nor was tested on, the others."""
+        return replace(
+            self,
+            confusion={part: [row[:count] for row in rows[:count]] for part, rows in self.confusion.items()},
+            proba={part: proba[:, :count] for part, proba in self.proba.items()},
+        )
 
 
 def heads_from_names(names: list[str]) -> list[Head]:
@@ -152,16 +164,17 @@ def fit_head(
     with _said_of(head):
         proba = {"test": _proba(estimator, X[split.test], len(classes))}
         predicted = time.perf_counter()
-        proba |= {part: _proba(estimator, X[getattr(split, part)], len(classes)) for part in ("train", "val")}
-    truth = {part: y[getattr(split, part)] for part in PARTS}
+        others = ("train", "val") if split.also is None else ("train", "val", "also")
+        proba |= {part: _proba(estimator, X[getattr(split, part)], len(classes)) for part in others}
+    truth = {part: y[getattr(split, part)] for part in proba}
     history = getattr(estimator, "history_", None)
     return estimator, Fit(
-        metrics={part: evaluate.metrics(truth[part], proba[part]) for part in PARTS},
+        metrics={part: evaluate.metrics(truth[part], proba[part]) for part in proba},
         confusion={
-            part: evaluate.confusion(truth[part], proba[part].argmax(axis=1), len(classes)).tolist() for part in PARTS
+            part: evaluate.confusion(truth[part], proba[part].argmax(axis=1), len(classes)).tolist() for part in proba
         },
-        proba={part: proba[part] for part in ("val", "test")},
-        y={part: truth[part] for part in ("val", "test")},
+        proba={part: proba[part] for part in proba if part != "train"},
+        y={part: truth[part] for part in proba if part != "train"},
         history=history if history and history["loss"] else None,
         best_epoch=estimator.best_epoch_ if history and history["loss"] else None,
         fit_seconds=fitted - start,

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from embed.whole import whole_file
-from heads import plots, svg
+from heads import cleaning, plots, svg
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -117,6 +117,7 @@ def _page(run: dict[str, Any], thumbnails: Thumbnails, drawings: dict[str, tuple
     environment.trim_blocks = environment.lstrip_blocks = True
     environment.filters |= {"number": number, "setting": _setting, "seconds": _seconds}
     heads = run["heads"]
+    curation, cleaned = run.get("curation"), run.get("cleaning")
     verdicts = [verdict(head["versus_chosen"]) if head["versus_chosen"] else "chosen" for head in heads]
     return environment.get_template("report.html.j2").render(
         run,
@@ -130,7 +131,18 @@ def _page(run: dict[str, Any], thumbnails: Thumbnails, drawings: dict[str, tuple
         confused=confused,
         drawings={name: Markup(svg.inline(text, plots.VARIABLES, alt)) for name, (text, alt) in drawings.items()},
         thumbnails=[_data_address(thumbnails(row["path"])) for row in run["most_wrong"]],
+        curation=curation,
+        cleaning=cleaned,
+        bought=cleaning.in_words(cleaned) if cleaned else "",
+        shots={path: _data_address(thumbnails(path)) for path in _curated(curation)} if curation else {},
     )
+
+
+def _curated(curation: dict[str, Any]) -> set[str]:
+    """Paths of the pictures that the Curation section shows."""
+    rows = [*curation["dropped"], *curation["relabelled"], *curation["suspects"]]
+    rows += [picture for group in curation["duplicates"]["groups"] for picture in group["pictures"][:8]]
+    return {row["path"] for row in rows}
 
 
 def _histogram(data: dict[str, Any]) -> tuple[str, str, Figure]:

@@ -1,0 +1,77 @@
+"""What cleaning the training pictures bought: the same heads, splits and test pictures, trained before and after it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from heads import evaluate
+from heads.fit import Fit, Head, Split
+
+
+def summary(
+    heads: list[Head],
+    before: list[list[Fit]],
+    after: list[list[Fit]],
+    splits_before: list[Split],
+    splits_after: list[Split],
+) -> dict[str, Any]:
+    """{heads: [{name, as_found, as_decided}]}, the best by mean weighted F1 on the val part after cleaning first.
+
+    before, after: fits[head][repeat] of heads trained before and after cleaning. `test` of before and `also` of after
+    are the test pictures as found; `also` of before and `test` of after those as decided. Each of as_found and
+    as_decided is {before, after, difference, low, high, p}: mean test weighted F1, after minus before with its 95%
+    interval, by the corrected resampled t-test (`evaluate.paired`), or with one split by a bootstrap over its test
+    pictures.
+    """
+    n_train = float(np.mean([len(split.train) for split in splits_after]))
+    n_test = float(np.mean([len(split.test) for split in splits_before]))
+    rows = [
+        {
+            "name": head.name,
+            "as_found": _paired(b, "test", a, "also", n_train, n_test),
+            "as_decided": _paired(b, "also", a, "test", n_train, n_test),
+        }
+        for head, b, a in zip(heads, before, after, strict=True)
+    ]
+    val = [np.mean([fit.metrics["val"]["weighted_f1"] for fit in fits]) for fits in after]
+    return {"repeats": len(splits_after), "heads": [rows[h] for h in np.argsort(-np.array(val), kind="stable")]}
+
+
+def _paired(
+    before: list[Fit], part_before: str, after: list[Fit], part_after: str, n_train: float, n_test: float
+) -> dict[str, float]:
+    b, a = (
+        np.array([fit.metrics[part]["weighted_f1"] for fit in fits])
+        for fits, part in ((before, part_before), (after, part_after))
+    )
+    if len(a) > 1:
+        difference = evaluate.paired(a, b, n_train, n_test)
+    else:
+        drawn = evaluate.bootstrap_f1(after[0].y[part_after], after[0].proba[part_after])
+        drawn = drawn - evaluate.bootstrap_f1(before[0].y[part_before], before[0].proba[part_before])
+        low, high = evaluate.bootstrap_interval(drawn)
+        p = evaluate.bootstrap_p(drawn)
+        difference = {"difference": float(a[0] - b[0]), "low": low, "high": high, "p": p}
+    return {"before": float(b.mean()), "after": float(a.mean())} | difference
+
+
+def in_words(said: dict[str, Any]) -> str:
+    """One sentence of what `summary` found, of its first head, on test pictures as found, in points of weighted F1."""
+    best = said["heads"][0]
+    row = best["as_found"]
+    what = [
+        f"{verb} {said[name]}"
+        for name, verb in (("dropped", "dropping"), ("relabelled", "relabelling"), ("added", "adding"))
+        if said[name]
+    ]
+    points = f"{_points(row['difference'])} points [{_points(row['low'])}, {_points(row['high'])}]"
+    sentence = f"{', '.join(what) or 'no change'}: {points} of weighted F1 ({best['name']})"
+    if row["low"] > 0:
+        return sentence
+    return f"{sentence}: {'it made it worse' if row['high'] < 0 else 'no clear gain'}"
+
+
+def _points(value: float) -> str:
+    return f"{100 * value:+.1f}".replace("-", "−")
