@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import sys
 import warnings
 from pathlib import Path
@@ -12,15 +11,20 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import console
+import curating
 import options
 from embed.errors import InputError
 
 if TYPE_CHECKING:
     from curate.manifest import Scan
-    from curate.workspace import Workspace
-    from workflow import Listener, Vectors
+    from vectors import Vectors
 
-ROOMS = {"Start here": ("run", "demo"), "Curate": ("scan",), "Embed": ("embed",), "Heads": ("compare", "train")}
+ROOMS = {
+    "Start here": ("run", "status", "demo"),
+    "Curate": ("scan", "score", "review", "decide", "prune", "undo", "materialize"),
+    "Embed": ("embed",),
+    "Heads": ("compare", "train"),
+}
 
 
 class Rooms(click.Group):
@@ -75,14 +79,14 @@ def scan(images: Path | None, workspace: Path | None, as_json: bool, labels: str
     """
     from curate import manifest
 
-    place = _open(images, workspace)
+    place = console.opened(images, workspace)
     with console.progress("Scanning") as told:
         found = manifest.scan(place, _rule(labels), told, workers, console.say)
     if as_json:
         console.print_json(found.document())
     else:
         _print_scan(found)
-        _say_next("run", images, workspace)
+        console.say_next("run", images, workspace)
 
 
 @main.command()
@@ -95,14 +99,14 @@ def embed(images: Path | None, workspace: Path | None, as_json: bool, vectors: V
     The first time MobileNetV2 is exported to ONNX and compared with Keras, which takes TensorFlow; from then on it is
     taken from the cache.
     """
-    import workflow
+    import vectors as joined
     from curate import manifest
 
-    place = _open(images, workspace)
+    place = console.opened(images, workspace)
     with console.progress("Scanning") as told:
         found = manifest.scan(place, on_progress=told, say=console.say)
     with console.progress("Embedding") as told:
-        _, made = workflow.embed(place, vectors, told, console.say)
+        _, made = joined.embed(place, vectors, told, console.say)
     if as_json:
         return console.print_json(made | {"scan": found.document()})
     rate = f" at {made['images_per_second']:,.0f} a second" if made["embedded"] else ""
@@ -113,7 +117,7 @@ def embed(images: Path | None, workspace: Path | None, as_json: bool, vectors: V
     click.echo(f"Largest difference of the exported network from Keras: {made['parity']:.1g}.")
     for failure in made["failed_files"]:
         click.echo(f"  {console.shown(failure['path'])}: {failure['message']}")
-    _say_next("compare", images, workspace)
+    console.say_next("compare", images, workspace)
     return None
 
 
@@ -126,6 +130,11 @@ def embed(images: Path | None, workspace: Path | None, as_json: bool, vectors: V
     help="Heads with parameters, from a TOML file; `report` is the one that is shipped.",
 )
 @options.repeats
+@click.option(
+    "--cleaning",
+    is_flag=True,
+    help="Train on the pictures as found, too, and say what the verdicts bought on the same test pictures.",
+)
 @click.option("--fresh", is_flag=True, help="Fit again what was fitted before.")
 @options.jobs
 @options.division
@@ -138,7 +147,9 @@ def compare(
 
     if heads and grid:
         raise click.UsageError("--heads and --grid exclude each other")
-    result = workflow.compare(_open(images, workspace), listener=_listener(), heads=heads, grid=grid, **rest)
+    result = workflow.compare(
+        console.opened(images, workspace), listener=console.listener(), heads=heads, grid=grid, **rest
+    )
     _print_run(result, as_json)
 
 
@@ -152,7 +163,7 @@ def train(images: Path | None, workspace: Path | None, as_json: bool, **rest: An
     """Train one head: curves, matrices, a report, and head.onnx."""
     import workflow
 
-    _print_run(workflow.train(_open(images, workspace), listener=_listener(), **rest), as_json)
+    _print_run(workflow.train(console.opened(images, workspace), listener=console.listener(), **rest), as_json)
 
 
 @main.command()
@@ -166,8 +177,23 @@ def run(images: Path | None, workspace: Path | None, as_json: bool, **rest: Any)
     """From a folder to a report: scan, embed, compare heads, train the best."""
     import workflow
 
-    result = workflow.run(_open(images, workspace), listener=_listener(), **rest)
+    result = workflow.run(console.opened(images, workspace), listener=console.listener(), **rest)
     _print_whole(result, as_json)
+
+
+@main.command()
+@options.images
+def status(images: Path | None, workspace: Path | None, as_json: bool) -> None:
+    """How far the work is: what is scanned, embedded, scored, decided and trained, and what to do next."""
+    from status import status as found
+
+    place = console.opened(images, workspace)
+    said = found(place)
+    if as_json:
+        return console.print_json(said)
+    console.status(said)
+    console.say_next(said["next"], images, workspace)
+    return None
 
 
 @main.command()
@@ -191,38 +217,14 @@ def demo(folder: Path | None, per_class: int, repeats: int, seed: int, workspace
     import workflow
 
     folder = folder or Path("winnow-demo")
-    listener = _listener()
+    listener = console.listener()
     workflow.draw(folder, per_class, seed, listener)
-    result = workflow.demo(_open(folder, workspace), listener, repeats=repeats, seed=seed)
+    result = workflow.demo(console.opened(folder, workspace), listener, repeats=repeats, seed=seed)
     _print_whole(result, as_json)
-
-
-def _open(images: Path | None, workspace: Path | None) -> Workspace:
-    from curate.workspace import locate
-
-    place = locate(images, workspace)
-    console.say(f"Pictures: {console.shown(str(place.images))}   Workspace: {console.shown(str(place.folder))}")
-    return place
-
-
-def _say_next(command: str, images: Path | None, workspace: Path | None) -> None:
-    """The command that a person would type next, as this one was typed."""
-    words = ["winnow", command]
-    if images is not None:
-        words.append(f"./{images}" if str(images).startswith("-") else str(images))
-    if workspace is not None:
-        words += ["--workspace", str(workspace)]
-    console.say(f"Next: {shlex.join(words)}")
 
 
 def _rule(labels: str | None) -> str | None:
     return labels if labels in (None, "folder", "parent") else str(Path(labels).expanduser().resolve())
-
-
-def _listener() -> Listener:
-    from workflow import Listener
-
-    return Listener(console.progress, console.say, shlex.join(["winnow", *sys.argv[1:]]))
 
 
 def _print_scan(found: Scan) -> None:
@@ -250,6 +252,8 @@ def _print_run(result: dict[str, Any], as_json: bool) -> None:
     if len(result["heads"]) > 1:
         console.comparison(result["heads"], result["data"])
     console.headline(result)
+    if result.get("cleaning"):
+        console.cleaning(result["cleaning"])
     return None
 
 
@@ -262,6 +266,9 @@ def _print_whole(result: dict[str, Any], as_json: bool) -> None:
     click.echo(f"Time: {stages}")
     return None
 
+
+for command in curating.COMMANDS:
+    main.add_command(command)
 
 if __name__ == "__main__":
     main()

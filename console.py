@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from curate.workspace import Workspace
+    from record import Listener
 
 LINE_SECONDS = 5.0  # between two lines of progress where there is no terminal to draw a bar on
 
@@ -150,3 +156,64 @@ def headline(result: dict[str, Any]) -> None:
     if model := result.get("model"):
         click.echo(f"Model:  {shown(str(model))}")
     click.echo(f"Report: {shown(str(result['report']))}")
+
+
+def cleaning(said: dict[str, Any]) -> None:
+    """What the verdicts bought: a table on the same test pictures, and a sentence."""
+    from heads.cleaning import in_words
+
+    rows = []
+    for head in said["heads"]:
+        row, beside = head["as_found"], head["as_decided"]
+        scores = [f"{part[name]:.3f}" for part in (row, beside) for name in ("before", "after")]
+        low, points, high = (f"{100 * row[name]:+.1f}" for name in ("low", "difference", "high"))
+        rows.append((head["name"], *scores[:2], points, f"{low} to {high}", *scores[2:]))
+    columns: list[str | tuple[str, int]] = ["trained on", "as found", "as decided", "points", "95% interval"]
+    columns += [("test decided: found", 110), ("decided", 110)]
+    table(columns, rows, title="Weighted F1 on the test pictures as found, trained before and after the verdicts")
+    click.echo(in_words(said))
+
+
+def status(said: dict[str, Any]) -> None:
+    """How far the work on a folder is, a line a room."""
+    scanned, scored = said["scanned"], said["scored"]
+    since = ", ".join(f"{scanned[name]:,} {name}" for name in ("added", "changed", "removed") if scanned[name])
+    click.echo(f"Scanned:  {scanned['pictures']:,} pictures{f'; since then {since}' if since else ''}")
+    for table in said["embedded"]:
+        lacks = f", {table['missing']:,} missing" if table["missing"] else ""
+        click.echo(f"Embedded: {table['vectors']:,}{lacks}: {shown(table['recipe'])}")
+    click.echo(f"Scored:   {scored['pictures']:,} pictures{'; something has changed since' if scored['stale'] else ''}")
+    decided = ", ".join(f"{count:,} {verdict}" for verdict, count in said["decided"].items())
+    click.echo(f"Decided:  {decided or 'nothing yet'}")
+    for run in said["trained"]:
+        f1 = run["weighted_f1"]
+        score = f"{f1['mean']:.3f} [{f1['low']:.3f}, {f1['high']:.3f}]"
+        click.echo(f"{run['kind'].capitalize() + ':':9} {shown(run['head'])}, weighted F1 {score}: {shown(run['run'])}")
+    sizes = ", ".join(f"{name} {size / 1e6:,.1f} MB" for name, size in said["bytes"].items() if size > 50_000)
+    click.echo(f"On disk:  {sizes}")
+
+
+def opened(images: Path | None, workspace: Path | None) -> Workspace:
+    """The workspace that a command is about, which is told. Raises: InputError."""
+    from curate.workspace import locate
+
+    place = locate(images, workspace)
+    say(f"Pictures: {shown(str(place.images))}   Workspace: {shown(str(place.folder))}")
+    return place
+
+
+def say_next(command: str, images: Path | None, workspace: Path | None) -> None:
+    """The command that a person would type next, as this one was typed."""
+    words = ["winnow", command]
+    if images is not None:
+        words.append(f"./{images}" if str(images).startswith("-") else str(images))
+    if workspace is not None:
+        words += ["--workspace", str(workspace)]
+    say(f"Next: {shlex.join(words)}")
+
+
+def listener() -> Listener:
+    """Who shows progress and messages here, and how this command was typed."""
+    from record import Listener
+
+    return Listener(progress, say, shlex.join(["winnow", *sys.argv[1:]]))

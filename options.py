@@ -61,7 +61,7 @@ jobs = option("--jobs", type=click.IntRange(min=1), help="Fits at a time.  [defa
 
 
 def _vectors(backbone: Path | None, backend: str, workers: int | None, alpha: str, **recipe: Any) -> Any:
-    from workflow import Vectors
+    from vectors import Vectors
 
     return Vectors(Recipe(alpha=float(alpha), **recipe), backbone, backend, workers)
 
@@ -86,7 +86,20 @@ vectors = _gathered(
     workers,
 )
 
-division = _all(
+as_found = option(
+    "--as-found", is_flag=True, help="The folder as it lies, without the verdicts of `review`, `decide` and `prune`."
+)
+
+
+def _division(**values: Any) -> Any:
+    from workflow import Division
+
+    return Division(**values)
+
+
+division = _gathered(
+    "division",
+    _division,
     option("--seed", type=int, default=0, help="Of the first split and of the heads."),
     option(
         "--group-by",
@@ -94,6 +107,7 @@ division = _all(
         help="Keep bursts, products or cameras on one side of a split: a CSV file (path,group), or a regular "
         "expression on paths whose first group names them.",
     ),
+    as_found,
 )
 
 

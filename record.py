@@ -6,7 +6,8 @@ import io
 import shutil
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,14 +19,18 @@ from curate.dataset import Dataset
 from curate.manifest import Scan
 from curate.paths import from_text, to_text
 from curate.splits import PARTS
+from curate.summary import summary
 from curate.workspace import Workspace
 from embed import images
 from embed.errors import InputError
 from embed.images import PictureError
+from embed.store import Store
 from embed.versions import PACKAGES, installed
 from heads import report, runs
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from heads.fit import Fit, Split
 
 Say = Callable[[str], None]
@@ -58,6 +63,10 @@ class Work:
     notes: list[str]  # what the person should know of the data
     seed: int
     seconds: dict[str, float]  # of each stage so far
+    store: Store  # the table that X is from
+    scores: pa.Table  # what `curate.ranking.score` returned, now or the last time; empty before that
+    as_found: bool  # without the verdicts
+    cleaning: dict[str, Any] | None = None  # what `training.fit_cleaning` says of the verdicts
 
     @property
     def splits(self) -> list[Split]:
@@ -66,6 +75,14 @@ class Work:
 
         rows = ({name: np.flatnonzero(part == name) for name in PARTS} for part in self.data.parts)
         return [Split(**parts, groups=self.data.groups) for parts in rows]
+
+
+@contextmanager
+def timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
+    """Note the seconds that a stage took."""
+    start = time.monotonic()
+    yield
+    seconds[stage] = round(time.monotonic() - start, 2)
 
 
 def leave_run(
@@ -122,6 +139,8 @@ def _document(
         "heads": [
             row | {"chosen": row is rows[0], "shown": runs.shown(fits[row["name"]], data.classes)} for row in rows
         ],
+        "curation": None if work.as_found else summary(work.workspace, work.scores),
+        "cleaning": work.cleaning,
         "most_wrong": runs.most_wrong(data.classes, [data.paths[row] for row in test], data.y[test], proba),
         "seconds": work.seconds,
     }

@@ -10,34 +10,15 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from PIL import Image
 
 import cli
-
-HUES = {"red": (220, 60, 50), "green": (60, 200, 70), "blue": (50, 70, 210)}
+from tests.conftest import HUES, paint
 
 
 def winnow(*words: object) -> Any:
     done = CliRunner().invoke(cli.main, [*map(str, words), "--json"])
     assert done.exit_code == 0, done.output
     return json.loads(done.stdout)
-
-
-def paint(file: Path, hue: tuple[int, int, int], seed: int) -> None:
-    """A picture of one hue in soft patches, no two alike."""
-    rng = np.random.default_rng(seed)
-    patches = np.clip(rng.normal(hue, 40, (4, 4, 3)), 0, 255).astype(np.uint8)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(patches).resize((48, 40), Image.Resampling.BICUBIC).save(file, quality=92)
-
-
-@pytest.fixture
-def hues(tmp_path: Path) -> Path:
-    """Sixty pictures, twenty a class, that the colour backbone tells apart."""
-    for index, (label, hue) in enumerate(HUES.items()):
-        for number in range(20):
-            paint(tmp_path / "hues" / label / f"{number:02d}.jpg", hue, 100 * index + number)
-    return tmp_path / "hues"
 
 
 QUICK = ("--heads", "centroid,logistic,dummy", "--repeats", 3, "--jobs", 1)
@@ -220,7 +201,7 @@ def test_a_head_whose_file_is_not_like_it_is_told_and_the_run_kept(
 def test_heads_whose_time_is_quadratic_are_left_out_of_large_folders_unless_named(
     hues: Path, colours: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("workflow.QUADRATIC_LIMIT", 10)
+    monkeypatch.setattr("training.QUADRATIC_LIMIT", 10)
     monkeypatch.setattr("heads.fit.HEADS", ("centroid", "knn", "svm-rbf"))
     words = ["compare", str(hues), "--backbone", str(colours), "--repeats", "1", "--json"]
     done = CliRunner().invoke(cli.main, words)

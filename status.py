@@ -1,0 +1,107 @@
+"""How far the work on a folder is: what is scanned, embedded, scored, decided and trained, and what is out of date."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from curate import manifest, ranking
+from curate.journal import Journal, holding
+from curate.walk import walk
+from curate.workspace import Workspace
+from embed.store import open_table, read_errors, read_ids
+
+RUNS = 5  # the last ones are told
+
+
+def status(workspace: Workspace) -> dict[str, Any]:
+    """{scanned, embedded, scored, decided, trained, next, bytes}; nothing is read of the pictures but their names.
+
+    next: the sensible command. bytes: of each file and folder of the workspace. Raises: InputError (damaged tables).
+    """
+    rows = manifest.read(workspace)
+    ids = {
+        id for id, problem in zip(rows["id"].to_pylist(), rows["problem"].to_pylist(), strict=True) if problem is None
+    }
+    held = holding(Journal(workspace.folder).lines())
+    said = {
+        "scanned": _scanned(workspace, rows) | {"readable": len(ids)},
+        "embedded": _embedded(workspace, ids),
+        "scored": _scored(workspace, ids, {id: line.verdict for id, line in held.items()}),
+        "decided": dict(Counter(line.verdict for line in held.values())),
+        "trained": _trained(workspace),
+    }
+    return said | {"next": _next(said), "bytes": _sizes(workspace.folder)}
+
+
+def _scanned(workspace: Workspace, rows: Any) -> dict[str, int]:
+    """Pictures in the manifest, and how many files were added, changed or removed since."""
+    columns = (rows[name].to_pylist() for name in ("path", "bytes", "mtime_ns"))
+    known = {path: entry for path, *entry in zip(*columns, strict=True)}
+    others = {entry.path for entry in manifest.other_files(workspace)}
+    here = {path: entry for path, *entry in walk(workspace.images, lambda path, error: None)}
+    return {
+        "pictures": len(known),
+        "added": len(here.keys() - known.keys() - others),
+        "changed": sum(here[path] != entry for path, entry in known.items() if path in here),
+        "removed": len(known.keys() - here.keys()),
+    }
+
+
+def _embedded(workspace: Workspace, ids: set[str]) -> list[dict[str, Any]]:
+    """Every table of vectors: how they were made, and how many of today's pictures it lacks."""
+    tables = []
+    for path in sorted(workspace.embeddings.glob("*.lance")):
+        table = open_table(path)
+        if table is None:
+            continue
+        with read_errors(path):
+            made = json.loads(table.schema.metadata[b"winnow"])
+        stored = read_ids(path)
+        tables.append(
+            {"key": path.stem, "recipe": made["recipe"], "vectors": len(stored), "missing": len(ids - stored)}
+        )
+    return tables
+
+
+def _scored(workspace: Workspace, ids: set[str], verdicts: dict[str, str]) -> dict[str, Any]:
+    """How many pictures have scores, and whether pictures or verdicts have changed since."""
+    table = ranking.read(workspace).select(["id", "off_topic", "verdict"]).to_pylist()
+    scored = {row["id"]: row["verdict"] for row in table if row["off_topic"] is not None}
+    now = {id: verdicts.get(id) for id in ids}
+    return {"pictures": len(scored), "stale": bool(scored) and scored != now}
+
+
+def _trained(workspace: Workspace) -> list[dict[str, Any]]:
+    """The last runs, the newest first: folder, kind, chosen head and its weighted F1."""
+    found = []
+    for file in sorted(workspace.runs.glob("*/metrics.json"), reverse=True)[:RUNS]:
+        said = json.loads(file.read_text(encoding="utf-8"))
+        head = said["heads"][0]
+        found.append(
+            {"run": str(file.parent), "kind": said["kind"], "head": head["name"], "weighted_f1": head["weighted_f1"]}
+        )
+    return found
+
+
+def _next(said: dict[str, Any]) -> str:
+    scanned = said["scanned"]
+    if not scanned["pictures"] or scanned["added"] or scanned["changed"] or scanned["removed"]:
+        return "scan"
+    if not said["scored"]["pictures"] or said["scored"]["stale"]:
+        return "score"
+    if not said["decided"]:
+        return "review"
+    return "run"
+
+
+def _sizes(folder: Path) -> dict[str, int]:
+    """Bytes of every file and folder of the workspace, the largest first."""
+    sizes = {
+        entry.name: sum(file.lstat().st_size for file in (entry.rglob("*") if entry.is_dir() else [entry]))
+        for entry in (folder.iterdir() if folder.is_dir() else ())
+        if not entry.name.startswith(".")
+    }
+    return dict(sorted(sizes.items(), key=lambda item: -item[1]))

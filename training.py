@@ -1,0 +1,134 @@
+"""Fitting heads on a prepared dataset: all of them on every split, and what the verdicts bought."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from curate.dataset import Dataset
+from curate.splits import PARTS
+from embed.ahead import processors
+from embed.recipe import digest
+from record import Listener, Work, timed
+
+if TYPE_CHECKING:
+    from heads.fit import Fit, Grid, Split
+
+QUADRATIC = ("knn", "svm-linear", "svm-rbf")  # heads whose time grows with the square of the training pictures
+QUADRATIC_LIMIT = 20_000  # training pictures above which they are left out unless they are named
+
+
+def named(heads: str | None) -> Grid:
+    """The heads of comma-separated kinds, None: all. Raises: InputError for an unknown or doubled one."""
+    from heads.fit import HEADS, Grid, heads_from_names
+
+    return Grid(heads_from_names([name.strip() for name in heads.split(",")] if heads is not None else list(HEADS)))
+
+
+def affordable(grid: Grid, work: Work, listener: Listener) -> Grid:
+    """The heads without those whose time grows with the square of a large training part; they can still be named."""
+    pictures = len(work.splits[0].train)
+    if pictures <= QUADRATIC_LIMIT:
+        return grid
+    listener.say(f"note: {', '.join(QUADRATIC)} are left out, slow on {pictures:,} pictures; name them with --heads")
+    return replace(grid, heads=[head for head in grid.heads if head.kind not in QUADRATIC])
+
+
+def fit_all(
+    work: Work, grid: Grid, jobs: int | None, fresh: bool, listener: Listener
+) -> tuple[list[dict[str, Any]], dict[str, Fit]]:
+    """The rows of the comparison, and of every head the fit on the first split."""
+    from heads.compare import table
+
+    rows = Rows(work.X, work.data.y, work.data.classes, digest([work.made["key"], work.data.ids]))
+    with timed(work.seconds, "compare"):
+        fits = _fit(rows, work.splits, work, grid, jobs, fresh, listener)
+    return table(grid.heads, fits, work.splits), _first(grid, fits)
+
+
+def fit_cleaning(
+    work: Work, found: Dataset, X_found: np.ndarray, grid: Grid, jobs: int | None, fresh: bool, listener: Listener
+) -> tuple[list[dict[str, Any]], dict[str, Fit], dict[str, Any]]:
+    """As `fit_all`, and what the verdicts bought: every head is trained on the pictures as found and as decided.
+
+    Both are judged on the same test pictures: those as found, and beside them those as decided.
+    Parameters: `found`, the dataset as found, with as many splits as that of `work`; `X_found` (N, D) its vectors.
+    """
+    from heads import cleaning
+    from heads.compare import table
+
+    rows, of_found = _with_found(work, found, X_found)
+    groups = np.zeros(len(rows.X), dtype=np.int64)
+    groups[: len(work.X)], groups[of_found] = work.data.groups, found.groups
+    before, after = [], []
+    for split, parts in zip(work.splits, found.parts, strict=True):
+        as_found = {part: of_found[parts == part] for part in PARTS}
+        before.append(replace(split, groups=groups, also=split.test, **as_found))
+        after.append(replace(split, groups=groups, also=as_found["test"]))
+    with timed(work.seconds, "compare"):
+        fits_before, fits = (_fit(rows, of, work, grid, jobs, fresh, listener) for of in (before, after))
+    said = cleaning.summary(grid.heads, fits_before, fits, before, after) | _changed(work.data, found)
+    first = {name: fit.of_classes(len(work.data.classes)) for name, fit in _first(grid, fits).items()}
+    return table(grid.heads, fits, after), first, said
+
+
+class Rows(NamedTuple):
+    """What splits point into: X float32 (N, D), y int64 (N,) indexes into the classes; key stands for X."""
+
+    X: np.ndarray
+    y: np.ndarray
+    classes: list[str]
+    key: str
+
+
+def _with_found(work: Work, found: Dataset, X_found: np.ndarray) -> tuple[Rows, np.ndarray]:
+    """The rows of `work`, then those pictures that had another label as found or are dropped; and the row of each
+    picture as found, int64 (n,). Classes that no picture has as decided come last."""
+    data = work.data
+    row_of = {pair: row for row, pair in enumerate(zip(data.ids, data.labels, strict=True))}
+    pairs = list(zip(found.ids, found.labels, strict=True))
+    only = [row for row, pair in enumerate(pairs) if pair not in row_of]
+    row_of |= {pairs[row]: len(data.ids) + number for number, row in enumerate(only)}
+    classes = [*data.classes, *sorted(set(found.labels) - set(data.classes))]
+    y = [*data.y.tolist(), *(classes.index(found.labels[row]) for row in only)]
+    key = digest([work.made["key"], data.ids, [found.ids[row] for row in only]])
+    rows = Rows(np.concatenate([work.X, X_found[only]]), np.array(y, dtype=np.int64), classes, key)
+    return rows, np.array([row_of[pair] for pair in pairs], dtype=np.int64)
+
+
+def _changed(decided: Dataset, found: Dataset) -> dict[str, int]:
+    """How many pictures the verdicts took away, brought in, and gave another label."""
+    now, then = (dict(zip(data.ids, data.labels, strict=True)) for data in (decided, found))
+    return {
+        "dropped": len(then.keys() - now.keys()),
+        "added": len(now.keys() - then.keys()),
+        "relabelled": sum(then[id] != label for id, label in now.items() if id in then),
+    }
+
+
+def _fit(
+    rows: Rows, splits: list[Split], work: Work, grid: Grid, jobs: int | None, fresh: bool, listener: Listener
+) -> list[list[Fit]]:
+    from heads.compare import compare
+
+    with listener.progress("Fitting") as told:
+        return compare(
+            grid.heads,
+            rows.X,
+            rows.y,
+            splits,
+            rows.classes,
+            seed=work.seed,
+            validation=grid.validation,
+            cache_dir=work.workspace.fits,
+            data_key=rows.key,
+            fresh=fresh,
+            jobs=jobs or processors(),
+            on_fit=lambda done, total, head: told(done, total),
+        )
+
+
+def _first(grid: Grid, fits: list[list[Fit]]) -> dict[str, Fit]:
+    return {head.name: of[0] for head, of in zip(grid.heads, fits, strict=True)}
