@@ -1,0 +1,60 @@
+"""Seconds and memory of the whole scoring on many drawn vectors: `python -m benchmarks.scale [N]` prints JSON."""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import time
+
+import numpy as np
+
+from curate import duplicates, feedback, scores
+
+CLASSES = 10
+SPREAD = 0.5  # of the vectors around the centre of their class, whose coordinates have a spread of 1
+
+
+def main(count: int) -> None:
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, CLASSES, count)
+    pooled, bottleneck = (_vectors(rng, labels, width) for width in (1280, 320))
+    phash = rng.integers(0, 2**64, count, dtype=np.uint64)
+    thumbnails = rng.integers(0, 256, (count, 16, 16), dtype=np.uint8)
+    names = [f"{number:08}" for number in range(count)]
+    area = np.full(count, 240 * 320)
+    seconds: dict[str, float] = {}
+    start = time.monotonic()
+
+    def took(stage: str) -> None:
+        seconds[stage] = round(time.monotonic() - start - sum(seconds.values()), 1)
+
+    found = duplicates.near(bottleneck, phash, names, area, labels, names, thumbnails)
+    groups = np.where(found.group < 0, count + np.arange(count), found.group)
+    took("duplicates")
+    prior = scores.off_topic(pooled, bottleneck, labels, groups)
+    took("off-topic")
+    scores.label_suspect(pooled, bottleneck, labels, groups)
+    took("label suspects")
+    verdicts = np.full(count, -1, dtype=np.int8)
+    verdicts[:50] = rng.integers(0, 2, 50)
+    score = feedback.rerank(pooled, bottleneck, prior, verdicts, groups)
+    feedback.next_batch(names, score, verdicts)
+    feedback.outlook(names, score, verdicts)
+    took("feedback")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    print(
+        json.dumps({"pictures": count, "seconds": seconds, "total": sum(seconds.values()), "peak_gb": round(peak, 2)})
+    )
+
+
+def _vectors(rng: np.random.Generator, labels: np.ndarray, width: int) -> np.ndarray:
+    """Around a centre for each class: float32 (N, width), made in place."""
+    vectors = rng.standard_normal((len(labels), width), dtype=np.float32)
+    vectors *= SPREAD
+    vectors += rng.standard_normal((CLASSES, width), dtype=np.float32)[labels]
+    return vectors
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 100_000)
