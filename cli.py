@@ -238,6 +238,7 @@ def _print_scan(found: Scan) -> None:
     ):
         if count:
             click.echo(f"{count:,} {what}")
+    console.quality(found.quality)
     for problem in found.problems[:20]:
         click.echo(f"  {console.shown(problem['path'])}  {problem['code']}: {problem['message']}")
     if len(found.problems) > 20:

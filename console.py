@@ -158,6 +158,15 @@ def headline(result: dict[str, Any]) -> None:
     click.echo(f"Report: {shown(str(result['report']))}")
 
 
+def quality(counts: dict[str, int]) -> None:
+    """How many pictures break each rule of quality, and what the rule is."""
+    from curate.quality import RULES
+
+    for rule in RULES:
+        if count := counts.get(rule.name):
+            click.echo(f"{count:,} {rule.name.replace('_', ' ')}: {rule.words}")
+
+
 def cleaning(said: dict[str, Any]) -> None:
     """What the verdicts bought: a table on the same test pictures, and a sentence."""
     from heads.cleaning import in_words

@@ -243,7 +243,6 @@ def _print_scores(table: pa.Table, said: dict[str, Any]) -> None:
         click.echo(
             f"{count:,} near-duplicates in {said['duplicate_groups']:,} groups{mixed}: winnow prune --duplicates"
         )
-    for rule, count in said["quality"].items():
-        click.echo(f"{count:,} {rule}")
+    console.quality(said["quality"])
     if said["verdicts"]:
         click.echo("Decided: " + ", ".join(f"{count:,} {verdict}" for verdict, count in said["verdicts"].items()))

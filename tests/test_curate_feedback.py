@@ -124,6 +124,7 @@ def test_nothing_looked_at_promises_nothing():
     said = outlook(named(100), np.linspace(0.9, 0.1, 100), np.full(100, -1, dtype=np.int8))
     assert (said.looked, said.found, said.low) == (0, 0, 0)
     assert said.high > 20
+    assert said.words == "found 0 in 0 looks: after 10 there is something to say of the others"
     one = outlook(["a"], np.array([0.5]), np.array([-1], dtype=np.int8))
     assert 0 <= one.low <= one.high <= 1
 
