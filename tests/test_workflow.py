@@ -21,6 +21,7 @@ def winnow(*words: object) -> Any:
     return json.loads(done.stdout)
 
 
+SLOW_KINDS = ("dummy", "knn", "svm-linear", "svm-rbf", "lda", "mlp")
 QUICK = ("--heads", "centroid,logistic,dummy", "--repeats", 3, "--jobs", 1)
 
 
@@ -87,7 +88,17 @@ def test_a_run_folder_says_how_it_was_made(hues: Path, colours: Path) -> None:
     assert "hues" in (folder / "report.html").read_text()
 
 
-@pytest.mark.parametrize("kind", ["dummy", "centroid", "knn", "logistic", "svm-linear", "svm-rbf", "lda", "mlp"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "centroid",
+        "logistic",
+        *(
+            pytest.param(kind, marks=pytest.mark.slow)
+            for kind in ("dummy", "knn", "svm-linear", "svm-rbf", "lda", "mlp")
+        ),
+    ],
+)
 def test_a_trained_head_is_an_onnx_file_that_says_the_same(hues: Path, colours: Path, kind: str) -> None:
     import onnxruntime
 
@@ -112,6 +123,7 @@ def winnow_vectors(images: Path, backbone: Path, ids: list[str]) -> np.ndarray:
     return Store(locate(images).embeddings, load(backbone)).read(ids)
 
 
+@pytest.mark.slow
 def test_pictures_of_a_group_never_stand_on_two_sides(hues: Path, colours: Path) -> None:
     import lance
 
