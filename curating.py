@@ -162,7 +162,8 @@ def undo(images: Path | None, workspace: Path | None, as_json: bool, last: int) 
     for line in lines[: 2 * SHOWN]:
         now = "undecided" if line.verdict == "undo" else line.verdict
         click.echo(f"  {console.shown(line.path)}  {now}{f' {console.shown(line.label)}' if line.label else ''} again")
-    click.echo(f"{len(lines):,} verdicts taken back." if lines else "There is nothing to take back.")
+    many = "verdict" if len(lines) == 1 else "verdicts"
+    click.echo(f"{len(lines):,} {many} taken back." if lines else "There is nothing to take back.")
     return None
 
 
