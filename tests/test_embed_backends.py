@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from embed import backends
 from embed.backbone import TOLERANCE, load
 from embed.backends import BACKENDS, PACKAGES
 from embed.errors import InputError
@@ -77,3 +82,17 @@ def test_a_file_that_cannot_be_run_is_told_in_one_line(colours):
 
 def test_every_backend_says_which_package_it_is():
     assert PACKAGES.keys() == BACKENDS.keys()
+
+
+def test_onnxruntime_calls_nobody_and_leaves_nothing_in_the_home_folder(colours: Path, tmp_path: Path) -> None:
+    for name in ("home", "tmp"):
+        (tmp_path / name).mkdir()
+    code = (
+        "import sys; from pathlib import Path; from embed.backbone import load; from embed.backends import BACKENDS\n"
+        "from embed.recipe import Recipe; BACKENDS['onnx'](load(Path(sys.argv[1]), Recipe(size=96)))"
+    )
+    project = Path(backends.__file__).parents[1]
+    env = {k: v for k, v in os.environ.items() if not k.startswith("ORT_")}
+    env |= {"HOME": str(tmp_path / "home"), "TMPDIR": str(tmp_path / "tmp"), "PYTHONPATH": str(project)}
+    subprocess.run([sys.executable, "-c", code, str(colours)], env=env, check=True)
+    assert not [*(tmp_path / "home").rglob("*"), *(tmp_path / "tmp").rglob("*")]
