@@ -147,6 +147,8 @@ def compare(
 
     if heads and grid:
         raise click.UsageError("--heads and --grid exclude each other")
+    if rest["cleaning"] and rest["division"].as_found:
+        raise click.UsageError("--cleaning compares the folder as found and as decided: leave out --as-found")
     result = workflow.compare(
         console.opened(images, workspace), listener=console.listener(), heads=heads, grid=grid, **rest
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +15,7 @@ from embed.whole import whole_file
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from curate.workspace import Workspace
     from vectors import Vectors
 
 REASONS = ("off_topic", "duplicate", "quality", "unreadable", "other")
@@ -65,7 +65,12 @@ def review(
 
     place = console.opened(images, workspace)
     said = workflow.review(
-        place, console.listener(), port=port, browser=browser, accept=accept, ask=lambda text: click.confirm(text)
+        place,
+        console.listener(),
+        port=port,
+        browser=browser,
+        accept=accept,
+        ask=lambda text: click.confirm(text, err=True),
     )
     if as_json:
         return console.print_json(said)
@@ -75,8 +80,8 @@ def review(
 
 @click.command()
 @click.argument("paths", nargs=-1, metavar="[IMAGES] PATH...", type=click.Path(path_type=Path))
-@click.option("--drop", "verdict", flag_value="drop", help="Leave these pictures out.")
-@click.option("--keep", "verdict", flag_value="keep", help="These pictures are right as they are.")
+@click.option("--drop", is_flag=True, help="Leave these pictures out.")
+@click.option("--keep", is_flag=True, help="These pictures are right as they are.")
 @click.option("--relabel", "label", metavar="NAME", help="These pictures belong to another class.")
 @click.option("--reason", type=click.Choice(REASONS), help="Why they are dropped.  [default: off_topic]")
 @click.option("--from", "source", type=click.File("rb"), help="Paths from a file, one a line; - for stdin.")
@@ -84,7 +89,8 @@ def review(
 @options.json
 def decide(
     paths: tuple[Path, ...],
-    verdict: str | None,
+    drop: bool,
+    keep: bool,
     label: str | None,
     reason: str | None,
     source: Any,
@@ -96,20 +102,19 @@ def decide(
     IMAGES is the first argument only when it is a folder with a workspace. A PATH is that of a file or one as `scan`
     and `score` print it. A verdict is on the content: a renamed picture keeps it.
     """
-    from curate import decisions, ranking
+    from curate import decisions
 
-    if (verdict is None) == (label is None):
+    if drop + keep + (label is not None) != 1:
         raise click.UsageError("say one of --drop, --keep or --relabel NAME")
-    if reason and verdict != "drop":
+    if reason and not drop:
         raise click.UsageError("--reason goes with --drop")
     images, rest = _split_images(paths, workspace)
     named = [str(path) for path in rest] + (decisions.listed(source.read()) if source else [])
     if not named:
         raise click.UsageError("name the pictures, or give a file of their names with --from")
     place = console.opened(images, workspace)
-    scores = ranking.read(place)
-    off_topic = dict(zip(scores["id"].to_pylist(), scores["off_topic"].to_pylist(), strict=True))
-    said = decisions.decide(place, named, verdict or "relabel", reason, label, console.say, off_topic)
+    verdict = "drop" if drop else "keep" if keep else "relabel"
+    said = decisions.decide(place, named, verdict, reason, label, console.say, _off_topic(place))
     if as_json:
         return console.print_json(said)
     click.echo(f"{said['recorded']:,} recorded.")
@@ -156,6 +161,10 @@ def undo(images: Path | None, workspace: Path | None, as_json: bool, last: int) 
     from curate.journal import Journal
 
     place = console.opened(images, workspace)
+    if not place.is_there():
+        raise InputError(
+            f"{place.folder} is no workspace: `winnow undo` where `winnow scan` was run, or use --workspace"
+        )
     lines = Journal(place.folder, say=console.say).undo(last)
     if as_json:
         return console.print_json({"undone": len(lines), "batches": len({line.undoes for line in lines})})
@@ -179,7 +188,7 @@ def materialize(paths: tuple[Path, ...], link: bool, workspace: Path | None, as_
     """
     from curate import materialize as made
 
-    images, rest = _split_images(paths, workspace)
+    images, rest = _split_images(paths, workspace, alone=False)
     if len(rest) != 1:
         raise click.UsageError("name one new folder, as in `winnow materialize clean`")
     place = console.opened(images, workspace)
@@ -194,31 +203,52 @@ def materialize(paths: tuple[Path, ...], link: bool, workspace: Path | None, as_
 COMMANDS = (score, review, decide, prune, undo, materialize)
 
 
-def _split_images(paths: tuple[Path, ...], workspace: Path | None) -> tuple[Path | None, tuple[Path, ...]]:
-    """IMAGES, when the first path is a folder that has a workspace, and the others."""
+def _split_images(
+    paths: tuple[Path, ...], workspace: Path | None, alone: bool = True
+) -> tuple[Path | None, tuple[Path, ...]]:
+    """IMAGES, when the first path is a folder that has a workspace, and the others.
+
+    Parameters: `alone`, whether a folder that stands alone is meant as IMAGES too. Raises: InputError for a folder
+    without a workspace.
+    """
     from curate.workspace import locate
 
-    if paths and paths[0].is_dir():
-        try:
-            if locate(paths[0], workspace).is_there():
-                return paths[0], paths[1:]
-        except InputError:
-            pass
-    return None, paths
+    if not paths or not paths[0].is_dir() or (len(paths) == 1 and not alone):
+        return None, paths
+    if not locate(paths[0], workspace).is_there():
+        raise InputError(f"{paths[0]} has no workspace here: `winnow scan` it, or use --workspace")
+    return paths[0], paths[1:]
+
+
+def _off_topic(place: Workspace) -> dict[str, float | None]:
+    """Id -> score, to be written beside a verdict; none where there are none that can be read."""
+    from curate import ranking
+
+    try:
+        scores = ranking.read(place)
+    except InputError as error:
+        console.say(f"note: {error}; the verdict is recorded without a score")
+        return {}
+    return dict(zip(scores["id"].to_pylist(), scores["off_topic"].to_pylist(), strict=True))
 
 
 def _write_csv(file: Path, table: pa.Table) -> None:
-    with whole_file(file) as stream:
-        import io
+    """Every row as CSV, whole or not at all; what is there already and no ordinary file (a pipe) is written into."""
+    import csv
+    import io
 
-        text = io.TextIOWrapper(stream, encoding="utf-8", newline="")
-        writer = csv.writer(text)
-        writer.writerow(table.column_names)
-        for row in table.to_pylist():
-            row["quality"] = " ".join(row["quality"] or ())
-            writer.writerow(["" if value is None else value for value in row.values()])
-        text.flush()
-        text.detach()
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(table.column_names)
+    for row in table.to_pylist():
+        row["quality"] = " ".join(row["quality"] or ())
+        writer.writerow(["" if value is None else value for value in row.values()])
+    try:
+        target = file.resolve()
+        with target.open("wb") if target.exists() and not target.is_file() else whole_file(target) as stream:
+            stream.write(text.getvalue().encode())
+    except OSError as error:
+        raise InputError(f"{file}: {error.strerror}; mend that or name another file") from None
 
 
 def _print_scores(table: pa.Table, said: dict[str, Any]) -> None:

@@ -64,6 +64,7 @@ class Work:
     seed: int
     seconds: dict[str, float]  # of each stage so far
     store: Store  # the table that X is from
+    near: dict[str, int]  # id -> its group of near-duplicates
     scores: pa.Table  # what `curate.ranking.score` returned, now or the last time; empty before that
     as_found: bool  # without the verdicts
     cleaning: dict[str, Any] | None = None  # what `training.fit_cleaning` says of the verdicts

@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from curate import manifest, ranking
-from curate.journal import Journal, holding
+from curate import dataset, manifest, ranking
+from curate.journal import Journal, Line, holding
 from curate.walk import walk
 from curate.workspace import Workspace
 from embed.store import open_table, read_errors, read_ids
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 RUNS = 5  # the last ones are told
 
@@ -25,18 +28,19 @@ def status(workspace: Workspace) -> dict[str, Any]:
     ids = {
         id for id, problem in zip(rows["id"].to_pylist(), rows["problem"].to_pylist(), strict=True) if problem is None
     }
+    here = set(rows["id"].to_pylist())
     held = holding(Journal(workspace.folder).lines())
     said = {
         "scanned": _scanned(workspace, rows) | {"readable": len(ids)},
         "embedded": _embedded(workspace, ids),
-        "scored": _scored(workspace, ids, {id: line.verdict for id, line in held.items()}),
-        "decided": dict(Counter(line.verdict for line in held.values())),
+        "scored": _scored(workspace, rows, held),
+        "decided": dict(Counter(line.verdict for id, line in held.items() if id in here)),
         "trained": _trained(workspace),
     }
     return said | {"next": _next(said), "bytes": _sizes(workspace.folder)}
 
 
-def _scanned(workspace: Workspace, rows: Any) -> dict[str, int]:
+def _scanned(workspace: Workspace, rows: pa.Table) -> dict[str, int]:
     """Pictures in the manifest, and how many files were added, changed or removed since."""
     columns = (rows[name].to_pylist() for name in ("path", "bytes", "mtime_ns"))
     known = {path: entry for path, *entry in zip(*columns, strict=True)}
@@ -58,37 +62,46 @@ def _embedded(workspace: Workspace, ids: set[str]) -> list[dict[str, Any]]:
         if table is None:
             continue
         with read_errors(path):
-            made = json.loads(table.schema.metadata[b"winnow"])
+            recipe = json.loads(table.schema.metadata[b"winnow"])["recipe"]
         stored = read_ids(path)
-        tables.append(
-            {"key": path.stem, "recipe": made["recipe"], "vectors": len(stored), "missing": len(ids - stored)}
-        )
+        tables.append({"key": path.stem, "recipe": recipe, "vectors": len(stored), "missing": len(ids - stored)})
     return tables
 
 
-def _scored(workspace: Workspace, ids: set[str], verdicts: dict[str, str]) -> dict[str, Any]:
-    """How many pictures have scores, and whether pictures or verdicts have changed since."""
-    table = ranking.read(workspace).select(["id", "off_topic", "verdict"]).to_pylist()
-    scored = {row["id"]: row["verdict"] for row in table if row["off_topic"] is not None}
-    now = {id: verdicts.get(id) for id in ids}
-    return {"pictures": len(scored), "stale": bool(scored) and scored != now}
+def _scored(workspace: Workspace, rows: pa.Table, held: dict[str, Line]) -> dict[str, Any]:
+    """How many pictures have scores, and whether pictures, labels or verdicts have changed since."""
+    columns = ["id", "label", "verdict", "reason", "problem", "off_topic"]
+    table = ranking.read(workspace).select(columns).to_pylist()
+    scored = {
+        row["id"]: (row["label"], row["verdict"], row["reason"]) for row in table if row["id"] and not row["problem"]
+    }
+    now: dict[str, tuple[str | None, str | None, str | None]] = {}
+    for id, label in dataset.labels_of(rows).items():
+        line = held.get(id)
+        said = (line.verdict, line.reason) if line else (None, None)
+        now[id] = (line.label if line and line.verdict == "relabel" else label, *said)
+    pictures = len({row["id"] for row in table if row["off_topic"] is not None})
+    return {"pictures": pictures, "stale": bool(pictures) and scored != now}
 
 
 def _trained(workspace: Workspace) -> list[dict[str, Any]]:
     """The last runs, the newest first: folder, kind, chosen head and its weighted F1."""
     found = []
     for file in sorted(workspace.runs.glob("*/metrics.json"), reverse=True)[:RUNS]:
-        said = json.loads(file.read_text(encoding="utf-8"))
-        head = said["heads"][0]
-        found.append(
-            {"run": str(file.parent), "kind": said["kind"], "head": head["name"], "weighted_f1": head["weighted_f1"]}
-        )
+        try:
+            said = json.loads(file.read_text(encoding="utf-8"))
+            head, kind = said["heads"][0], said["kind"]
+            found.append(
+                {"run": str(file.parent), "kind": kind, "head": head["name"], "weighted_f1": head["weighted_f1"]}
+            )
+        except (OSError, ValueError, LookupError, TypeError):
+            continue  # damaged, or of another version: the others are told
     return found
 
 
 def _next(said: dict[str, Any]) -> str:
     scanned = said["scanned"]
-    if not scanned["pictures"] or scanned["added"] or scanned["changed"] or scanned["removed"]:
+    if not scanned["readable"] or scanned["added"] or scanned["changed"] or scanned["removed"]:
         return "scan"
     if not said["scored"]["pictures"] or said["scored"]["stale"]:
         return "score"

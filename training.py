@@ -92,19 +92,21 @@ def _with_found(work: Work, found: Dataset, X_found: np.ndarray) -> tuple[Rows, 
     only = [row for row, pair in enumerate(pairs) if pair not in row_of]
     row_of |= {pairs[row]: len(data.ids) + number for number, row in enumerate(only)}
     classes = [*data.classes, *sorted(set(found.labels) - set(data.classes))]
-    y = [*data.y.tolist(), *(classes.index(found.labels[row]) for row in only)]
+    index = {label: number for number, label in enumerate(classes)}
+    y = [*data.y.tolist(), *(index[found.labels[row]] for row in only)]
     key = digest([work.made["key"], data.ids, [found.ids[row] for row in only]])
     rows = Rows(np.concatenate([work.X, X_found[only]]), np.array(y, dtype=np.int64), classes, key)
     return rows, np.array([row_of[pair] for pair in pairs], dtype=np.int64)
 
 
-def _changed(decided: Dataset, found: Dataset) -> dict[str, int]:
-    """How many pictures the verdicts took away, brought in, and gave another label."""
+def _changed(decided: Dataset, found: Dataset) -> dict[str, Any]:
+    """How many pictures the verdicts took away, brought in, and gave another label; whether classes came or went."""
     now, then = (dict(zip(data.ids, data.labels, strict=True)) for data in (decided, found))
     return {
         "dropped": len(then.keys() - now.keys()),
         "added": len(now.keys() - then.keys()),
         "relabelled": sum(then[id] != label for id, label in now.items() if id in then),
+        "classes_changed": decided.classes != found.classes,
     }
 
 

@@ -37,13 +37,10 @@ def prepare(
 ) -> Work:
     """Scan, embed, perhaps score, and divide: what every run begins with. Raises: InputError."""
     seconds: dict[str, float] = {}
+    scores = _scored(workspace, vectors, listener, seconds, division.as_found)[0] if scored else None
     found, store, made = _embedded(workspace, vectors, listener, seconds)
-    if scored:
-        with timed(seconds, "score"):
-            scores = ranking.score(workspace, store.path, listener.say, as_found=division.as_found)
-    else:
-        scores = ranking.read(workspace)
-    data = _dataset(workspace, store, division, repeats, listener)
+    near = ranking.near_groups(workspace, store.path)
+    data = _dataset(workspace, store, division, repeats, near, listener)
     notes = [*found.warnings, *data.warnings]
     if failed := made["failed_files"]:
         notes.append(f"left out, {len(failed)} pictures that could not be embedded, as {failed[0]['path']}")
@@ -59,12 +56,15 @@ def prepare(
         seed=division.seed,
         seconds=seconds,
         store=store,
-        scores=scores,
+        near=near,
+        scores=ranking.read(workspace) if scores is None else scores,
         as_found=division.as_found,
     )
 
 
-def _dataset(workspace: Workspace, store: Store, division: Division, repeats: int, listener: Listener) -> Dataset:
+def _dataset(
+    workspace: Workspace, store: Store, division: Division, repeats: int, near: dict[str, int], listener: Listener
+) -> Dataset:
     journal = Journal(workspace.folder, say=listener.say)
     return datasets.read(
         workspace,
@@ -72,7 +72,7 @@ def _dataset(workspace: Workspace, store: Store, division: Division, repeats: in
         seed=division.seed,
         group_by=division.group_by,
         among=store.ids(),
-        near=ranking.near_groups(workspace, store.path),
+        near=near,
         verdicts=None if division.as_found else holding(journal.lines()),
     )
 
@@ -80,11 +80,24 @@ def _dataset(workspace: Workspace, store: Store, division: Division, repeats: in
 def _embedded(
     workspace: Workspace, vectors: Vectors, listener: Listener, seconds: dict[str, float]
 ) -> tuple[manifest.Scan, Store, dict[str, Any]]:
+    before = {stage: seconds.get(stage, 0.0) for stage in ("scan", "embed")}
     with listener.progress("Scanning") as told, timed(seconds, "scan"):
         found = manifest.scan(workspace, on_progress=told, say=listener.say)
     with listener.progress("Embedding") as told, timed(seconds, "embed"):
         store, made = embed(workspace, vectors, told, listener.say)
+    seconds |= {stage: round(seconds[stage] + spent, 2) for stage, spent in before.items()}
     return found, store, made
+
+
+def _scored(
+    workspace: Workspace, vectors: Vectors, listener: Listener, seconds: dict[str, float], as_found: bool
+) -> tuple[pa.Table, dict[str, Any]]:
+    """The table of scores, and what `embed` said. Pictures are scored by pooled vectors, whatever heads learn from."""
+    pooled = replace(vectors, recipe=replace(vectors.recipe, pool="avg"))
+    _, store, made = _embedded(workspace, pooled, listener, seconds)
+    with timed(seconds, "score"):
+        table = ranking.score(workspace, store.path, listener.say, as_found=as_found, made=pooled.document())
+    return table, made
 
 
 def score(
@@ -95,10 +108,7 @@ def score(
     Returns: the rows of `scores.lance`, and what `score --json` prints: suspects, what to look at next, what is left.
     """
     seconds: dict[str, float] = {}
-    pooled = replace(vectors, recipe=replace(vectors.recipe, pool="avg"))
-    _, store, made = _embedded(workspace, pooled, listener, seconds)
-    with timed(seconds, "score"):
-        table = ranking.score(workspace, store.path, listener.say, as_found=as_found, made=pooled.document())
+    table, made = _scored(workspace, vectors, listener, seconds, as_found)
     return table, suspects.document(table) | {"vectors": made["key"], "store": made["store"], "seconds": seconds}
 
 
@@ -117,16 +127,19 @@ def prune(workspace: Workspace, listener: Listener, *, record: bool, **rules: An
     """What the rules of `curate.decisions.plan` would drop among the undecided; recorded as one batch on request."""
     from curate import decisions
 
-    if rules["duplicates"] or rules["off_topic_above"] is not None:
+    with listener.progress("Scanning") as told:
+        manifest.scan(workspace, on_progress=told, say=listener.say)
+    areas = manifest.areas(workspace)
+    if areas and (rules["duplicates"] or rules["off_topic_above"] is not None):
         table, _ = score(workspace, Vectors.of(ranking.made(workspace)), listener)
     else:  # what scan knows is enough
-        with listener.progress("Scanning") as told:
-            manifest.scan(workspace, on_progress=told, say=listener.say)
         table = ranking.unscored(workspace, listener.say)
     journal = Journal(workspace.folder, say=listener.say)
-    plan = decisions.plan(table, **rules, verdicts=holding(journal.lines()), area=manifest.areas(workspace))
+    plan = decisions.plan(table, **rules, verdicts=holding(journal.lines()), area=areas)
+    if mixed := suspects.mixed(table, [decision.id for decision in plan if decision.reason == "duplicate"]):
+        listener.say(f"note: {mixed} of the duplicates have copies under other labels: `winnow review` shows them")
     if record:
-        journal.record(plan)
+        journal.record(plan, undecided_only=True)
     return plan
 
 
@@ -158,12 +171,19 @@ def compare(
     work = prepare(workspace, vectors, listener, division, repeats)
     if heads is None and grid is None:
         chosen = training.affordable(chosen, work, listener)
-    if not cleaning:
+    found = _as_found(work, division, repeats, listener) if cleaning else None
+    if found is None:
         rows, fits = training.fit_all(work, chosen, jobs, fresh, listener)
         return leave_run(work, "compare", rows, fits, listener)
-    found = _dataset(workspace, work.store, replace(division, as_found=True), repeats, listener)
     rows, fits, bought = training.fit_cleaning(work, found, work.store.read(found.ids), chosen, jobs, fresh, listener)
     return leave_run(replace(work, cleaning=bought), "compare", rows, fits, listener)
+
+
+def _as_found(work: Work, division: Division, repeats: int, listener: Listener) -> Dataset:
+    try:
+        return _dataset(work.workspace, work.store, replace(division, as_found=True), repeats, work.near, listener)
+    except InputError as error:
+        raise InputError(f"there is nothing to compare with, leave out --cleaning: as found, {error}") from None
 
 
 def train(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
@@ -65,16 +66,19 @@ class Journal:
         self.file = folder / "journal.jsonl"
         self._say = say
 
-    def record(self, decisions: Sequence[Decision], who: str | None = None) -> str:
+    def record(self, decisions: Sequence[Decision], who: str | None = None, undecided_only: bool = False) -> str:
         """Append verdicts as one batch, all of them on the disk on return. Returns the name of the batch.
 
-        Parameters: `who`, None: the user's name. No decisions: "" and nothing is written.
+        Parameters: `who`, None: the user's name; `undecided_only`, leave out pictures that have got a verdict
+        meanwhile. No decisions: "" and nothing is written.
         Raises: InputError when the disk refuses; then the journal is as it was. ValueError for what is no verdict.
         """
         if not decisions:
             return ""
         with self._held() as stream:
             stamp = _stamp(who)
+            held = holding(self.lines()) if undecided_only else {}
+            decisions = [decision for decision in decisions if decision.id not in held]
             lines = [Line(**stamp, **decision._asdict() | {"score": _finite(decision.score)}) for decision in decisions]
             if wrong := next((line for line in lines if not _is_sound(line)), None):
                 raise ValueError(f"this is no verdict: {wrong}")
@@ -126,8 +130,9 @@ class Journal:
                 finally:
                     os.close(stream)
         except OSError as error:
+            mend = "make room there" if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) else "mend that"
             raise InputError(
-                f"{self.file}: {error.strerror or error}; nothing was recorded: make room there and do it again"
+                f"{self.file}: {error.strerror or error}; nothing was recorded: {mend} and do it again"
             ) from None
 
     def _lock(self) -> AcquireReturnProxy:
@@ -227,6 +232,10 @@ def _parsed(text: bytes) -> Line | None:
 
 def _is_sound(line: Line) -> bool:
     if not all(map(isinstance, vars(line).values(), _TYPES)) or line.verdict not in (*VERDICTS, UNDO):
+        return False
+    try:
+        "".join(value for value in vars(line).values() if isinstance(value, str)).encode()
+    except UnicodeEncodeError:
         return False
     return bool(line.label) or line.verdict != "relabel"
 

@@ -43,6 +43,8 @@ def read(workspace: Workspace) -> pa.Table:
     if found is None:
         return schema().empty_table()
     with read_errors(workspace.scores):
+        if not found.schema.remove_metadata().equals(schema()):  # of another version: the next scoring writes them anew
+            return schema().empty_table()
         return found.to_table()
 
 
@@ -233,7 +235,8 @@ def _by_path(rows: pa.Table, pictures: _Pictures | None, columns: Columns, verdi
     row_of = {id: row for row, id in enumerate(pictures.ids)} if pictures else {}
     columns = columns | ({"label": pictures.decided} if pictures else {})
     made = []
-    for row, rules in zip(rows.to_pylist(), quality.problems(rows), strict=True):
+    columns_used = rows.select(["id", "path", "label", "problem"]).to_pylist()
+    for row, rules in zip(columns_used, quality.problems(rows), strict=True):
         at = row_of.get(row["id"]) if row["problem"] is None else None
         line = verdicts.get(row["id"])
         said = {name: column[at] for name, column in columns.items()} if at is not None else {"label": row["label"]}

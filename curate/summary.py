@@ -29,7 +29,7 @@ def summary(workspace: Workspace, table: pa.Table) -> dict[str, Any]:
     lines = Journal(workspace.folder).lines()
     held = holding(lines)
     found = dataset.labels_of(rows)
-    scored = table.to_pylist()
+    scored = [_now(row, held) for row in table.to_pylist()]
     decided = {id: line for id, line in held.items() if id in found}
     dropped = [line for line in decided.values() if line.verdict == "drop"]
     return {
@@ -43,6 +43,13 @@ def summary(workspace: Workspace, table: pa.Table) -> dict[str, Any]:
         "journal": [asdict(line) for line in lines[: -LINES - 1 : -1]],
         "lines": len(lines),
     }
+
+
+def _now(row: dict[str, Any], held: dict[str, Line]) -> dict[str, Any]:
+    """A row of scores with the verdict that holds now, which may be younger than the scores."""
+    line = held.get(row["id"])
+    label = {"label": line.label} if line and line.verdict == "relabel" else {}
+    return row | {"verdict": line.verdict if line else None} | label
 
 
 def _by_reason(line: Line) -> tuple[str, float, str]:

@@ -55,9 +55,20 @@ def document(table: pa.Table) -> dict[str, Any]:
         "duplicate_groups": len(doubled),
         "near_duplicates": sum(map(len, doubled)) - len(doubled),
         "mixed_groups": sum(len(set(labels)) > 1 for labels in doubled),
-        "quality": dict(Counter(rule for row in first for rule in row["quality"] or ())),
+        "quality": dict(Counter(rule for row in first if row["verdict"] != "drop" for rule in row["quality"] or ())),
         "verdicts": dict(Counter(row["verdict"] for row in first if row["verdict"])),
     }
+
+
+def mixed(table: pa.Table, ids: Sequence[str]) -> int:
+    """How many of these pictures are in a group of near-duplicates with several labels."""
+    labels: dict[int, set[str | None]] = {}
+    group_of: dict[str, int] = {}
+    for row in table.select(["id", "label", "duplicate_group"]).to_pylist():
+        if row["duplicate_group"] is not None:
+            labels.setdefault(row["duplicate_group"], set()).add(row["label"])
+            group_of[row["id"]] = row["duplicate_group"]
+    return sum(id in group_of and len(labels[group_of[id]]) > 1 for id in ids)
 
 
 def verdict_codes(ids: Sequence[str], verdicts: dict[str, tuple[str | None, str | None]]) -> np.ndarray:

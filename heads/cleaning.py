@@ -58,19 +58,30 @@ def _paired(
 
 
 def in_words(said: dict[str, Any]) -> str:
-    """One sentence of what `summary` found, of its first head, on test pictures as found, in points of weighted F1."""
-    best = said["heads"][0]
-    row = best["as_found"]
+    """One sentence of what `summary` found, of its first head, in points of weighted F1.
+
+    On the test pictures as found, which have the labels as found; beside it on those as decided where labels changed,
+    and only on these when whole classes came or went: then no head could be right on the others.
+    """
+    best, classes = said["heads"][0], said["classes_changed"]
     what = [
         f"{verb} {said[name]}"
         for name, verb in (("dropped", "dropping"), ("relabelled", "relabelling"), ("added", "adding"))
         if said[name]
     ]
-    points = f"{_points(row['difference'])} points [{_points(row['low'])}, {_points(row['high'])}]"
-    sentence = f"{', '.join(what) or 'no change'}: {points} of weighted F1 ({best['name']})"
+    row = best["as_decided" if classes else "as_found"]
+    sentence = f"{', '.join(what) or 'no change'}: {_interval(row)} of weighted F1 ({best['name']})"
+    if classes:
+        sentence += " on the test pictures as decided, for classes came or went"
+    elif said["relabelled"]:
+        sentence += f", {_interval(best['as_decided'])} on the test pictures as decided"
     if row["low"] > 0:
         return sentence
     return f"{sentence}: {'it made it worse' if row['high'] < 0 else 'no clear gain'}"
+
+
+def _interval(row: dict[str, float]) -> str:
+    return f"{_points(row['difference'])} points [{_points(row['low'])}, {_points(row['high'])}]"
 
 
 def _points(value: float) -> str:

@@ -402,13 +402,13 @@ def test_a_file_that_cannot_be_read_or_written_is_one_line(journal):
     journal.file.mkdir(parents=True)
     with pytest.raises(InputError, match=r"journal\.jsonl cannot be read: Is a directory; check its permissions$"):
         journal.lines()
-    with pytest.raises(InputError, match=r"journal\.jsonl: Is a directory; nothing was recorded: make room there"):
+    with pytest.raises(InputError, match=r"journal\.jsonl: Is a directory; nothing was recorded: mend that"):
         journal.record(drop("a"))
 
 
 def test_a_lock_that_cannot_be_had_is_one_line(journal):
     (journal.file.parent / ".journal.lock").mkdir(parents=True)
-    with pytest.raises(InputError, match="nothing was recorded: make room there and do it again"):
+    with pytest.raises(InputError, match="nothing was recorded: mend that and do it again"):
         journal.record(drop("a"))
 
 
@@ -590,3 +590,20 @@ def test_a_large_journal_is_read_in_about_a_second(journal):
     start = time.process_time()
     assert len(holding(journal.lines())) == 20_000
     assert time.process_time() - start < 1.0  # of 100,000 lines in five: several times what it takes
+
+
+def test_a_bulk_verdict_leaves_alone_what_was_decided_meanwhile(tmp_path):
+    journal = Journal(tmp_path)
+    journal.record([Decision("a", "a.jpg", "keep")])
+    rule = [Decision(id, f"{id}.jpg", "drop", "duplicate") for id in ("a", "b")]
+    journal.record(rule, undecided_only=True)
+    assert {id: line.verdict for id, line in holding(journal.lines()).items()} == {"a": "keep", "b": "drop"}
+
+
+def test_a_line_that_no_text_can_hold_is_passed_over(tmp_path):
+    journal, said = Journal(tmp_path), []
+    journal.record([Decision("a", "a.jpg", "relabel", label="roses")])
+    line = journal.file.read_text()
+    journal.file.write_text(line + line.replace("roses", "\\ud800x"))
+    assert [line.label for line in Journal(tmp_path, said.append).lines()] == ["roses"]
+    assert "line 2 cannot be read" in said[0]

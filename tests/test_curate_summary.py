@@ -68,9 +68,10 @@ def test_groups_under_several_labels_and_the_most_suspect_labels_come_first(plac
         row("a", "red", duplicate_group=0, duplicate_keep=False),
         row("b", "red", duplicate_group=0, duplicate_keep=True, label_suspect=0.7, suggested_label="red"),
         row("c", "red", duplicate_group=1, duplicate_keep=True, label_suspect=0.8, suggested_label="blue"),
-        row("d", "blue", duplicate_group=1, duplicate_keep=False, verdict="drop", label_suspect=0.99),
+        row("d", "blue", duplicate_group=1, duplicate_keep=False, label_suspect=0.99, suggested_label="red"),
         row("e", "blue", label_suspect=0.9, suggested_label="red"),
     ]
+    Journal(place.folder).record([Decision("d", "d", "drop", "duplicate")])  # younger than the scores
     said = summary(place, pa.Table.from_pylist(rows, ranking.schema()))
     assert (said["duplicates"]["count"], said["duplicates"]["mixed"]) == (2, 1)
     assert [[picture["path"] for picture in group["pictures"]] for group in said["duplicates"]["groups"]] == [

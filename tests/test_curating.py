@@ -78,6 +78,17 @@ class TestScore:
         assert rows["red/broken.jpg"]["problem"] == "truncated"
         assert rows["red/broken.jpg"]["off_topic"] == ""
 
+    def test_writes_through_a_link_and_names_a_file_that_cannot_be_written(self, scored: Path, colours: Path) -> None:
+        Path("real.csv").write_text("old")
+        Path("link.csv").symlink_to("real.csv")
+        assert winnow("score", scored, "--backbone", colours, "--csv", "link.csv").exit_code == 0
+        assert Path("link.csv").is_symlink()
+        assert Path("real.csv").read_text().startswith("id,path,label,off_topic")
+        done = winnow("score", scored, "--backbone", colours, "--csv", "real.csv/rows.csv")
+        assert done.exit_code == 1
+        assert "Error: real.csv/rows.csv: " in done.stderr
+        assert "mend that or name another file" in done.stderr
+
     def test_learns_from_verdicts_unless_told_to_take_the_folder_as_it_lies(self, scored: Path, colours: Path) -> None:
         before = said("score", scored, "--backbone", colours)
         said("decide", scored, "--drop", STRANGE[0])
@@ -131,6 +142,7 @@ class TestDecide:
         [
             (["red/00.jpg"], "say one of --drop, --keep or --relabel NAME"),
             (["--drop", "--relabel", "x", "red/00.jpg"], "say one of --drop, --keep or --relabel NAME"),
+            (["--drop", "--keep", "red/00.jpg"], "say one of --drop, --keep or --relabel NAME"),
             (["--keep", "--reason", "other", "red/00.jpg"], "--reason goes with --drop"),
             (["--drop"], "name the pictures, or give a file of their names with --from"),
         ],
@@ -145,6 +157,23 @@ class TestDecide:
         assert done.exit_code == 1
         assert "red/0O.jpg" in done.stderr
         assert not Path("hues.winnow/journal.jsonl").exists()
+
+    def test_in_a_folder_without_a_workspace_says_so(self, scored: Path, tmp_path: Path) -> None:
+        (tmp_path / "other").mkdir()
+        for words in (("decide", "--drop", "other", "x.jpg"), ("materialize", "other", "clean")):
+            done = winnow(*words)
+            assert done.exit_code == 1
+            assert "other has no workspace here: `winnow scan` it, or use --workspace" in done.stderr
+        done = winnow("undo", tmp_path / "other")
+        assert "is no workspace" in done.stderr
+        assert not Path("other.winnow").exists()
+
+    def test_needs_no_scores_that_can_be_read(self, scored: Path) -> None:
+        for file in Path("hues.winnow/scores.lance/_versions").iterdir():
+            file.write_bytes(b"torn")
+        done = winnow("decide", "--drop", "red/00.jpg")
+        assert done.exit_code == 0
+        assert "the verdict is recorded without a score" in done.stderr
 
     def test_takes_paths_from_a_file(self, scored: Path) -> None:
         Path("names.txt").write_text("red/00.jpg\n\nred/01.jpg\n")
@@ -171,6 +200,11 @@ class TestPrune:
         assert said("prune", scored, "--off-topic-above", "1")["would_drop"] == 0
         said("decide", scored, "--keep", STRANGE[0])
         assert said("prune", scored, "--off-topic-above", "0")["would_drop"] == all_of_them - 1
+
+    def test_says_how_many_duplicates_straddle_labels(self, scored: Path) -> None:
+        (scored / "green" / "twin.png").write_bytes((scored / "blue" / "again.png").read_bytes() + b"\0")
+        done = winnow("prune", scored, "--duplicates")
+        assert "2 of the duplicates have copies under other labels" in done.stderr
 
     def test_without_a_rule_says_which_there_are(self, scored: Path) -> None:
         done = winnow("prune", scored)
@@ -233,3 +267,23 @@ class TestCleaning:
         done = winnow("compare", scored, "--backbone", colours, "--heads", "dummy", "--cleaning")
         assert done.exit_code == 1
         assert "winnow review" in done.stderr
+
+    def test_leaves_no_room_for_the_folder_as_it_lies(self, scored: Path) -> None:
+        done = winnow("compare", scored, "--cleaning", "--as-found")
+        assert done.exit_code == 2
+        assert "leave out --as-found" in done.stderr
+
+    def test_of_labels_that_only_verdicts_gave_says_that_there_is_nothing_to_compare_with(
+        self, tmp_path: Path, colours: Path
+    ) -> None:
+        for index, hue in enumerate(HUES.values()):
+            for number in range(8):
+                paint(tmp_path / "loose" / f"{index}{number}.jpg", hue, 100 * index + number)
+        said("scan", tmp_path / "loose")
+        for index, label in enumerate(HUES):
+            said("decide", "--relabel", label, *(f"{index}{number}.jpg" for number in range(8)))
+        quick = ("--backbone", colours, "--heads", "centroid", "--repeats", 2, "--jobs", 1)
+        assert said("compare", tmp_path / "loose", *quick)["data"]["pictures"] == 24
+        done = winnow("compare", tmp_path / "loose", *quick, "--cleaning")
+        assert done.exit_code == 1
+        assert "there is nothing to compare with, leave out --cleaning: as found, a classifier needs two" in done.stderr

@@ -48,19 +48,31 @@ def test_with_one_split_the_interval_is_a_bootstrap_over_its_test_pictures():
 
 def said(difference, low, high, **counts):
     row = {"difference": difference, "low": low, "high": high}
-    counts = {"dropped": 0, "relabelled": 0, "added": 0} | counts
-    return {"heads": [{"name": "lda", "as_found": row}]} | counts
+    counts = {"dropped": 0, "relabelled": 0, "added": 0, "classes_changed": False} | counts
+    beside = {"difference": 0.03, "low": 0.02, "high": 0.04}
+    return {"heads": [{"name": "lda", "as_found": row, "as_decided": beside}]} | counts
 
 
 def test_the_sentence_says_what_was_done_what_it_bought_and_when_it_bought_nothing():
     assert in_words(said(0.004, -0.001, 0.009, dropped=31)) == (
         "dropping 31: +0.4 points [−0.1, +0.9] of weighted F1 (lda): no clear gain"
     )
-    assert in_words(said(0.02, 0.01, 0.03, dropped=3, relabelled=2, added=1)) == (
-        "dropping 3, relabelling 2, adding 1: +2.0 points [+1.0, +3.0] of weighted F1 (lda)"
-    )
     assert in_words(said(-0.02, -0.03, -0.01, dropped=3)).endswith("(lda): it made it worse")
     assert in_words(said(0.0, 0.0, 0.0)).startswith("no change: +0.0 points")
+
+
+def test_where_labels_changed_the_sentence_gives_the_test_pictures_as_decided_too():
+    assert in_words(said(0.02, 0.01, 0.03, dropped=3, relabelled=2, added=1)) == (
+        "dropping 3, relabelling 2, adding 1: +2.0 points [+1.0, +3.0] of weighted F1 (lda), "
+        "+3.0 points [+2.0, +4.0] on the test pictures as decided"
+    )
+
+
+def test_where_classes_came_or_went_only_the_test_pictures_as_decided_say_anything():
+    assert in_words(said(-0.2, -0.3, -0.1, dropped=200, classes_changed=True)) == (
+        "dropping 200: +3.0 points [+2.0, +4.0] of weighted F1 (lda) on the test pictures as decided, "
+        "for classes came or went"
+    )
 
 
 def test_a_second_test_part_is_kept_with_a_stored_fit(tmp_path):

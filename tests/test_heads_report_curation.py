@@ -36,7 +36,7 @@ def curated(name: str = "roses", path: str = "roses/1.jpg") -> dict[str, Any]:
 def bought() -> dict[str, Any]:
     row = {"before": 0.88, "after": 0.884, "difference": 0.004, "low": -0.001, "high": 0.009, "p": 0.1}
     heads = [{"name": "lda", "as_found": row, "as_decided": row | {"before": 0.9}}]
-    return {"heads": heads, "repeats": 10, "dropped": 31, "relabelled": 1, "added": 0}
+    return {"heads": heads, "repeats": 10, "dropped": 31, "relabelled": 0, "added": 0, "classes_changed": False}
 
 
 def page(**extra: Any) -> Reader:
@@ -52,7 +52,7 @@ def shown() -> Reader:
 def test_says_what_was_decided_dropped_and_bought(shown: Reader) -> None:
     text = shown.text
     assert "By 33 lines of the journal: 31 dropped, 1 relabelled. Dropped as off-topic (30), other (1)." in text
-    assert "Dropping 31, relabelling 1: +0.4 points [−0.1, +0.9] of weighted F1 (lda): no clear gain. The same" in text
+    assert "Dropping 31: +0.4 points [−0.1, +0.9] of weighted F1 (lda): no clear gain. The same" in text
     assert "lda 0.880 0.884 +0.004 −0.001 to +0.009 0.900 0.884" in text
     assert "Class As found As decided roses 200 170 no label 5 4" in text
     assert "Dropped, 1 of 31 off-topic from roses roses/1.jpg" in text

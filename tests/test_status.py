@@ -62,3 +62,17 @@ def test_shows_the_last_runs_and_the_sizes_on_disk(hues: Path, colours: Path) ->
     assert "Scanned:  60 pictures" in shown
     assert "Compare:  centroid, weighted F1" in shown
     assert "On disk:" in shown
+
+
+def test_scores_are_out_of_date_when_a_label_or_reason_changes_and_a_damaged_run_is_passed_over(
+    hues: Path, colours: Path
+) -> None:
+    winnow("score", hues, "--backbone", colours)
+    for words in (("--relabel", "green"), ("--relabel", "blue"), ("--drop", "--reason", "other"), ("--drop",)):
+        winnow("decide", hues, *words, "red/00.jpg")
+        assert winnow("status", hues)["scored"]["stale"]
+        winnow("score", hues, "--backbone", colours)
+        assert not winnow("status", hues)["scored"]["stale"]
+    (Path("hues.winnow") / "runs" / "broken").mkdir(parents=True)
+    (Path("hues.winnow") / "runs" / "broken" / "metrics.json").write_text("{")
+    assert winnow("status", hues)["trained"] == []

@@ -242,3 +242,12 @@ def test_from_the_flower_photographs_to_a_report(flowers: Path, imagenet: Path) 
     assert (again["embed"]["embedded"], again["embed"]["reused"]) == (0, 1000)
     assert {file: file.stat().st_mtime_ns for file in Path("small_flower_dataset.winnow/fits").iterdir()} == fits
     assert again["compare"]["heads"][0]["weighted_f1"] == said["compare"]["heads"][0]["weighted_f1"]
+
+
+@pytest.mark.slow
+def test_heads_may_learn_from_maps_and_pictures_are_scored_by_pooled_vectors_all_the_same(hues: Path) -> None:
+    tiny = ("--weights", "random", "--alpha", "0.35", "--size", 96)
+    said = winnow("run", hues, *tiny, "--pool", "none", "--heads", "centroid", "--repeats", 1, "--jobs", 1)
+    assert said["embed"]["dimension"] == 3 * 3 * 1280
+    assert len(said["score"]["suspects"]) == 60
+    assert len(list(Path("hues.winnow/embeddings").glob("*.lance"))) == 2
