@@ -21,7 +21,7 @@ from embed import images
 from embed.ahead import ahead, processors
 from embed.errors import InputError
 from embed.images import PictureError
-from embed.store import KEPT, disk_errors, open_table, read_errors
+from embed.store import open_table, read_errors, write_table
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -111,13 +111,13 @@ def scan(
         changed = [entry for entry in found if entry not in rows and entry not in others]
         tables = [before.take(pa.array(kept, pa.int64())), pa.Table.from_pylist(unlisted, schema())]
         for table in _examined(changed, workspace.images, others, on_progress, workers):
-            _write(workspace.manifest, table, "append")
+            write_table(workspace.manifest, table, "append")
             tables.append(table)
         others.intersection_update(found)
         after, warnings = _labelled(pa.concat_tables(tables).sort_by("path"), workspace)
         if changed or not after.equals(before):
-            _write(workspace.manifest, after, "overwrite")
-            _write(_others_path(workspace), _others_table(others), "overwrite")
+            write_table(workspace.manifest, after, "overwrite")
+            write_table(_others_path(workspace), _others_table(others), "overwrite")
     return _summary(after, len(found), len(others), len(changed), warnings)
 
 
@@ -169,16 +169,7 @@ def _renew(workspace: Workspace, say: Callable[[str], None]) -> None:
     found = open_table(workspace.manifest)
     if found is not None and _is_old(found.schema, schema()):
         say(f"{workspace.manifest} was written by an older Winnow: every picture is read anew")
-        _write(workspace.manifest, schema().empty_table(), "overwrite")
-
-
-def _write(path: Path, table: pa.Table, mode: str) -> None:
-    import lance
-
-    with disk_errors(path):
-        written = lance.write_dataset(table, path, mode="create" if open_table(path) is None else mode)
-        if mode == "overwrite":
-            written.cleanup_old_versions(older_than=KEPT)
+        write_table(workspace.manifest, schema().empty_table(), "overwrite")
 
 
 def _examined(

@@ -21,6 +21,7 @@ from PIL import Image
 from curate import duplicates, manifest, quality
 from curate.manifest import perceptual_hash, read, scan
 from curate.workspace import Workspace, locate
+from embed import store
 from embed.errors import InputError
 
 PROJECT = Path(manifest.__file__).resolve().parents[1]
@@ -344,7 +345,7 @@ def test_the_pictures_are_never_written_to(place):
 
 
 def test_no_old_versions_pile_up(place, monkeypatch):
-    monkeypatch.setattr(manifest, "KEPT", timedelta(0))
+    monkeypatch.setattr(store, "KEPT", timedelta(0))
     for number in range(6):
         put(place, a_png=number)
         scan(place)
