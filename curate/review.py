@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
+import secrets
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from curate.app import database
 from curate.app.samples import OPENING, close, pull, push
@@ -22,8 +23,17 @@ from embed.whole import whole_file
 
 PORT = 5151  # FiftyOne's own; the next free one when it is taken
 START_SECONDS = 90.0  # for the App's server to answer
+TOKEN_BYTES = 16
 Say = Callable[[str], None]
 _HOME = "USERPROFILE" if sys.platform == "win32" else "HOME"
+
+
+class App(NamedTuple):
+    """The App's server."""
+
+    process: subprocess.Popen[bytes]
+    port: int
+    token: str  # in the header of its answers
 
 
 def open_review(
@@ -41,7 +51,8 @@ def open_review(
     Parameters: `store`, the table of vectors; `port`, None: 5151 or another free one; `accept`, record what was tagged
     and deleted without asking; `ask`, puts that question when standard input is a terminal, else it is kept for next
     time. Returns: `address`, `recorded` (verdict -> how many of tags and deletions), `running` (True: it was open
-    already, and is left alone). Raises: InputError when FiftyOne or its database is missing, or the port is taken.
+    already, and is left alone). Raises: InputError when FiftyOne or its database is missing, the port is taken, or the
+    App or its database ended by itself.
     """
     from curate import ranking
 
@@ -50,28 +61,35 @@ def open_review(
     with _alone(folder) as alone:
         if not alone:
             return _open_other(folder, browser, say)
-        port, table = _port(port), ranking.read(workspace)
+        _port(port)
+        table = ranking.read(workspace)
         if not table.num_rows:
             raise InputError(f"the pictures of {workspace.images} have no scores yet: run `winnow score` first")
         with database.running(folder) as mongod:
             say(f"Database: mongod {version}, {executable}")
             _load(folder, mongod.uri)
-            with _serve(folder, port) as server:
+            with ExitStack() as servers:
+                app = _serve(servers, folder, _port(port))
                 dataset = push(workspace, table, store)
-                _wait(server, folder, port)
+                while not _answers(app, folder):
+                    app = _serve(servers, folder, _port(port))
                 with _until_told():
-                    _welcome(folder, port, browser, say)
+                    _welcome(folder, app.port, browser, say)
                     add_umap(dataset)
-                    _watch([server, mongod.process], say)
-            say("Closed.")
+                    _watch([app.process, mongod.process])
+                ended = app.process.poll() is not None
             if mongod.process.poll() is not None:
                 raise InputError(
-                    f"the database ended by itself: {folder / 'mongod.log'} says why; tags wait for the next"
+                    f"the database ended by itself: {folder / 'mongod.log'} says why; every click is in the journal, "
+                    "tags wait for the next review"
                 )
+            say("Closed.")
             there = sys.stdin is not None and sys.stdin.isatty()
             recorded = pull(workspace, dataset, say, (lambda _: True) if accept else ask if there else None)
             close()
-    return {"address": _address(port), "recorded": recorded, "running": False}
+    if ended:
+        raise InputError(f"the App ended by itself: {folder / 'app.log'} says why; every click is in the journal")
+    return {"address": _address(app.port), "recorded": recorded, "running": False}
 
 
 @contextmanager
@@ -136,28 +154,44 @@ def _load(folder: Path, uri: str) -> None:
             os.environ[_HOME] = before
 
 
-def _wait(server: subprocess.Popen[bytes], folder: Path, port: int) -> None:
+def _serve(servers: ExitStack, folder: Path, port: int) -> App:
+    """Start the App's server; it runs until `servers` is left."""
+    command = [sys.executable, "-P", str(Path(__file__).parent / "app" / "server.py"), database.ADDRESS, str(port)]
+    env = {name: value for name, value in os.environ.items() if not name.startswith("WINNOW_")}
+    token = secrets.token_hex(TOKEN_BYTES)
+    env |= {_HOME: str(folder), "WINNOW_REVIEW": token}
+    return App(servers.enter_context(kept(command, folder / "app.log", patience=2, env=env)), port, token)
+
+
+def _answers(app: App, folder: Path) -> bool:
+    """Wait until the server answers. Returns: False when someone else got its port meanwhile, so that it ended."""
     deadline = time.monotonic() + START_SECONDS
-    while not _answers(port):
-        if server.poll() is not None or time.monotonic() > deadline:
-            raise InputError(f"the App does not start on port {port}: {folder / 'app.log'} says why")
+    while not _is(app):
+        if app.process.poll() is not None and _taken(app.port):
+            return False
+        if app.process.poll() is not None or time.monotonic() > deadline:
+            raise InputError(f"the App does not start on port {app.port}: {folder / 'app.log'} says why")
         time.sleep(0.1)
+    return True
 
 
-def _answers(port: int) -> bool:
+def _is(app: App) -> bool:
+    """Whether what answers on the port is this very server."""
     import requests
 
     try:
-        return requests.get(f"http://{database.ADDRESS}:{port}/fiftyone", timeout=5).ok
+        answer = requests.get(f"http://{database.ADDRESS}:{app.port}/fiftyone", timeout=5)
     except requests.RequestException:
         return False
+    return answer.ok and answer.headers.get("winnow-review") == app.token
 
 
-def _serve(folder: Path, port: int) -> AbstractContextManager[subprocess.Popen[bytes]]:
-    """Run the App's server for as long as the block."""
-    command = [sys.executable, "-P", str(Path(__file__).parent / "app" / "server.py"), database.ADDRESS, str(port)]
-    env = {name: value for name, value in os.environ.items() if not name.startswith("WINNOW_")}
-    return kept(command, folder / "app.log", patience=2, env=env | {_HOME: str(folder)})
+def _taken(port: int) -> bool:
+    try:
+        database.free_port(port)
+    except OSError:
+        return True
+    return False
 
 
 def _welcome(folder: Path, port: int, browser: bool, say: Say) -> None:
@@ -168,6 +202,7 @@ def _welcome(folder: Path, port: int, browser: bool, say: Say) -> None:
         say(f"From the machine where you sit: {tunnel}, then open that address there")
     elif browser:
         _browse(_address(port))
+    say("Drop, Keep, Relabel, Undo and Re-rank are icons above the pictures; in a narrow window, some under the arrow.")
     say("Every click is in the journal at once. Ctrl-C here ends it.")
 
 
@@ -204,8 +239,7 @@ def _until_told() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _watch(processes: Sequence[subprocess.Popen[bytes]], say: Say) -> None:
+def _watch(processes: Sequence[subprocess.Popen[bytes]]) -> None:
     """Wait for as long as they run. Tabs mean nothing: one that is loaded anew is closed for a moment."""
     while all(process.poll() is None for process in processes):
         time.sleep(0.5)
-    say("the App has ended by itself; what was clicked is in the journal")

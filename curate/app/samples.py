@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 DATASET = "pictures"  # the only one in the workspace's own database
 OPENING = f"/datasets/{DATASET}?view=off-topic-first&workspace=pictures"  # what the App's address ends in
-SHOWN = ["label", "suggested_label", "verdict", "new_label"]  # on the tiles
+SHOWN = ["label", "suggested_label", "verdict", "new_label", "duplicate", "quality", "problem"]  # on the tiles
 # Field -> type, and what the App says of it. All have an index: without one a number has no slider.
 FIELDS = {
     "picture": ("String", "sha256 of the file: what a verdict belongs to"),
@@ -40,12 +40,13 @@ FIELDS = {
     "label_suspect": ("Float", "0 to 1, higher is worse"),
     "duplicate_group": ("Int", "pictures with the same number are duplicates"),
     "duplicate_keep": ("Boolean", "the one to keep of its duplicates"),
+    "duplicate": ("String", "the same in words, for those that have duplicates"),
 }
 GROUPS = {
     "verdict": ["verdict", "reason", "new_label"],
     "labels": ["label", "suggested_label", "label_suspect", "split"],
     "off topic": ["off_topic", "off_topic_prior"],
-    "duplicates": ["duplicate_group", "duplicate_keep"],
+    "duplicates": ["duplicate", "duplicate_group", "duplicate_keep"],
     "quality": ["quality", "problem"],
     "metadata": ["path", "picture", "filepath", "id", "metadata", "created_at", "last_modified_at"],
 }
@@ -59,7 +60,8 @@ def push(workspace: Workspace, table: pa.Table, store: Path) -> Any:
     """
     import fiftyone as fo
 
-    dataset = fo.load_dataset(DATASET) if fo.dataset_exists(DATASET) else _new()
+    dataset = fo.load_dataset(DATASET) if fo.dataset_exists(DATASET) else fo.Dataset(DATASET, persistent=True)
+    _fields(dataset)
     dataset.info["winnow"] = {"workspace": str(workspace.folder), "store": str(store)}
     dataset.save()
     wanted, pushed = _wanted(workspace, table), _pushed(workspace)
@@ -189,6 +191,10 @@ def _wanted(workspace: Workspace, table: pa.Table) -> dict[str, dict[str, Any]]:
             continue
         fields = {name: row[name] for name in FIELDS if name in row} | {"picture": row["id"], "label": seen["label"]}
         fields |= verdict_fields(given.get(row["id"])) | {"filepath": _file(workspace, row["path"])}
+        if row["duplicate_group"] is not None:
+            fields["duplicate"] = "the one to keep" if row["duplicate_keep"] else "a copy"
+        else:
+            fields["duplicate"] = None
         fields["size"] = (seen["bytes"], seen["width"], seen["height"])
         wanted[row["path"]] = fields
     return wanted
@@ -206,11 +212,16 @@ def _file(workspace: Workspace, path: str) -> str:
     return str(link)
 
 
-def _new() -> Any:
+def _fields(dataset: Any) -> None:
+    """Add the fields that are not there yet, and show them as we would."""
     import fiftyone as fo
 
-    dataset = fo.Dataset(DATASET, persistent=True)
+    there = dataset.get_field_schema()
+    if FIELDS.keys() <= there.keys():
+        return
     for name, (kind, about) in FIELDS.items():
+        if name in there:
+            continue
         inner = {"subfield": fo.StringField} if kind == "List" else {}
         dataset.add_sample_field(name, getattr(fo, f"{kind}Field"), description=about, **inner)
         dataset.create_index(name)
@@ -220,7 +231,6 @@ def _new() -> Any:
         fo.SidebarGroupDocument(name=name, paths=paths, expanded=name != "metadata") for name, paths in GROUPS.items()
     ]
     dataset.save()
-    return dataset
 
 
 def _sample(fields: dict[str, Any], kept_tags: list[str] | None) -> Any:

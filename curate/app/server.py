@@ -1,7 +1,8 @@
 """The App's server as FiftyOne runs it, with two doors shut: its pages load nothing from elsewhere, and no other site's
 page may use it. It answers whoever asks for any file, so without the second every page in the browser could.
 
-Run as a file by `review`, in an environment of its own: `python -P server.py ADDRESS PORT`.
+Run as a file by `review`, in an environment of its own: `python -P server.py ADDRESS PORT`. Each answer carries what
+`$WINNOW_REVIEW` says in the header `winnow-review`, so that one review does not take another's server for its own.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 HOSTS = ("127.0.0.1", "localhost")
+RUN = os.environ.get("WINNOW_REVIEW", "").encode()
 POLICY = b"default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:"
 
 
@@ -35,7 +37,8 @@ class Doors:
 
         async def sent(message: Any) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], (b"content-security-policy", POLICY)]
+                ours = [(b"content-security-policy", POLICY), (b"winnow-review", RUN)]
+                message["headers"] = [*message["headers"], *ours]
             await send(message)
 
         return await self.app(scope, receive, sent)

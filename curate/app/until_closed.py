@@ -6,6 +6,8 @@ it is asked to. Nothing but the standard library is imported: it starts at once.
 
 from __future__ import annotations
 
+import ctypes
+import os
 import signal
 import subprocess
 import sys
@@ -37,19 +39,28 @@ def kept(
 
 
 def main(patience: float, command: list[str]) -> int:
-    """Run the command, end it when standard input closes, and return its exit code."""
+    """Run the command, end it when standard input closes, and return its exit code (128 + the signal that ended it)."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    child = subprocess.Popen(command, stdin=subprocess.DEVNULL)
+    bind = _end_with_parent if sys.platform == "linux" else None
+    child = subprocess.Popen(command, stdin=subprocess.DEVNULL, preexec_fn=bind)  # noqa: PLW1509 (no thread runs yet)
 
     def watch() -> None:
-        sys.stdin.buffer.read()
+        with suppress(OSError):
+            while os.read(0, 4096):  # not sys.stdin: a thread that holds it makes Python abort at its end
+                pass
         child.terminate()
         with suppress(subprocess.TimeoutExpired):
             child.wait(patience)
         child.kill()
 
     threading.Thread(target=watch, daemon=True).start()
-    return child.wait()
+    code = child.wait()
+    return code if code >= 0 else 128 - code
+
+
+def _end_with_parent() -> None:
+    """Have Linux send this process SIGTERM when the one that started it is gone, killed too."""
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG, <linux/prctl.h>
 
 
 if __name__ == "__main__":

@@ -43,17 +43,27 @@ def save_views(dataset: Any) -> None:
         "Label suspects": undecided.match(F("suggested_label") != F("label"))
         .match(F("suggested_label") != None)  # noqa: E711
         .sort_by("label_suspect", reverse=True),
-        "Duplicates": dataset.match(F("duplicate_group") != None).group_by("duplicate_group", flat=True),  # noqa: E711
+        "Duplicates": dataset.match(F("duplicate_group") != None).sort_by(  # noqa: E711
+            [("duplicate_group", 1), ("duplicate_keep", -1)]
+        ),
         "Quality": dataset.match((F("quality").length() > 0) | (F("problem") != None)),  # noqa: E711
         "Decided": dataset.match(F("verdict") != None),  # noqa: E711
         "Left to look at": undecided.match(F("off_topic") != None).sort_by("off_topic", reverse=True),  # noqa: E711
     }
     for name, view in views.items():
         dataset.save_view(name, view, overwrite=True)
-    if not dataset.has_workspace("Pictures"):
-        pictures = fo.Panel(type="Samples", pinned=True)
-        panels = fo.Space(children=[pictures, fo.Panel(type="Embeddings")], active_child=pictures.component_id)
-        dataset.save_workspace("Pictures", panels)
+    if not dataset.has_workspace("Pictures and embeddings"):
+        # Pictures alone in theirs: the App opens its own panels beside them, never in front.
+        dataset.save_workspace("Pictures", _space("Samples"), overwrite=True)
+        both = fo.Space(children=[_space("Samples"), _space("Embeddings")], orientation="horizontal", sizes=[0.6, 0.4])
+        dataset.save_workspace("Pictures and embeddings", both)
+
+
+def _space(kind: str) -> Any:
+    import fiftyone as fo
+
+    panel = fo.Panel(type=kind, pinned=kind == "Samples")
+    return fo.Space(children=[panel], active_child=panel.component_id)
 
 
 def embed(dataset: Any, store: Path) -> None:

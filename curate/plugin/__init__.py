@@ -18,11 +18,12 @@ if ROOT not in sys.path:
 
 from curate.app.samples import verdict_fields  # noqa: E402
 from curate.decisions import checked_label  # noqa: E402
-from curate.journal import REASONS, UNDO, Decision, Journal, Line  # noqa: E402
+from curate.journal import REASONS, UNDO, Decision, Journal, Line, holding  # noqa: E402
 from embed.errors import InputError  # noqa: E402
 
 REASON_IN = {"duplicate_group": "duplicate", "quality": "quality"}  # field that the view asks for -> reason of a drop
 FEW = 20_000  # pictures whose labels are judged anew at each Re-rank: more would be waited for
+LIKE = 50  # pictures that are shown as similar
 NOTHING = "Nothing is selected: hover over a picture and tick its box first."
 
 
@@ -36,7 +37,12 @@ class Button(foo.Operator):
     def config(self) -> foo.OperatorConfig:
         """How the App names it."""
         return foo.OperatorConfig(
-            name=type(self).__name__.lower(), label=self.label, description=self.__doc__, icon=self.icon, dynamic=False
+            name=type(self).__name__.lower(),
+            label=self.label,
+            description=self.__doc__,
+            icon=self.icon,
+            dynamic=False,
+            unlisted=not self.icon,
         )
 
     def resolve_placement(self, ctx: Any) -> types.Placement:
@@ -61,7 +67,7 @@ class Button(foo.Operator):
 class Drop(Button):
     """Drop the selected pictures (shown as duplicates: as duplicate)."""
 
-    label, icon = "Drop", "delete"
+    label, icon = "Drop", "block"
 
     def _act(self, ctx: Any) -> tuple[str, str]:
         return decide(ctx, "drop", reason=_reason(ctx))
@@ -117,10 +123,36 @@ class Undo(Button):
         return f"Taken back: {_many(len(lines), 'verdict')}.", "success"
 
 
+class Similar(Button):
+    """Show the pictures most like the selected ones."""
+
+    label, icon = "More like these", "image_search"
+
+    def _act(self, ctx: Any) -> tuple[str, str]:
+        if not ctx.selected:
+            return NOTHING, "warning"
+        if not ctx.dataset.has_brain_run("similar"):
+            return "There are too few pictures with vectors for this.", "warning"
+        ctx.ops.set_view(ctx.dataset.sort_by_similarity(ctx.selected, k=LIKE, brain_key="similar"))
+        ctx.ops.clear_selected_samples()
+        return "The most similar ones first.", "info"
+
+
 class Rerank(Button):
     """Learn from the verdicts so far, and show the next ten."""
 
     label, icon = "Re-rank", "autorenew"
+
+    def _act(self, ctx: Any) -> tuple[str, str]:
+        ctx.trigger("@winnow/review/learn")
+        return "Learning from the verdicts…", "info"
+
+
+class Learn(Button):
+    """What Re-rank does once it has said that it takes a while. The sentence it ends with stays until it is closed."""
+
+    def resolve_placement(self, ctx: Any) -> None:
+        """Nowhere: Re-rank calls it."""
 
     def _act(self, ctx: Any) -> tuple[str, str]:
         from curate import ranking, suspects
@@ -135,8 +167,10 @@ class Rerank(Button):
             ctx.dataset.set_values(name, values, key_field="id", validate=False)
         look = suspects.look(table)
         ctx.ops.clear_selected_samples()
-        ctx.ops.set_view(ctx.dataset.select([ids[path] for path in look.paths if path in ids], ordered=True))
-        return look.outlook.words, "info"
+        view = ctx.dataset.select([ids[path] for path in look.paths if path in ids], ordered=True)
+        ctx.ops.set_view(view)
+        _stay(ctx, look.outlook.words)
+        return "These are the next to look at.", "success"
 
 
 def decide(ctx: Any, verdict: str, reason: str | None = None, label: str | None = None) -> tuple[str, str]:
@@ -145,15 +179,30 @@ def decide(ctx: Any, verdict: str, reason: str | None = None, label: str | None 
         return NOTHING, "warning"
     names = ["picture", "path", "off_topic"]
     rows = list(zip(*ctx.dataset.select(ctx.selected).values(names), strict=True))
-    decisions = {id: Decision(id, path, verdict, reason, label, score) for id, path, score in rows if id is not None}
-    _journal(ctx).record(list(decisions.values()))
-    show(ctx, decisions.values())
+    picked = {id: Decision(id, path, verdict, reason, label, score) for id, path, score in rows if id is not None}
+    decisions = _news(ctx, picked)
+    if decisions:
+        _journal(ctx).record(decisions)
+    show(ctx, picked.values())
     unread = sum(id is None for id, _, _ in rows)
-    done = {"drop": f"Dropped as {reason}", "keep": "Kept", "relabel": "Relabelled"}[verdict]
-    told = f"{done}: {_many(len(decisions), 'picture')}."
+    done = {"drop": f"dropped as {reason}", "keep": "kept", "relabel": f"relabelled {label}"}[verdict]
+    if picked and not decisions:
+        return f"Already {done}: nothing was recorded.", "info"
+    told = f"{done[:1].upper()}{done[1:]}: {_many(len(decisions), 'picture')}."
     if unread:
         return f"{told} {unread} cannot be read, so they have no verdict.", "warning"
     return told, "success"
+
+
+def _news(ctx: Any, picked: dict[str, Decision]) -> list[Decision]:
+    """Those that the journal does not hold already: a second click is no second batch."""
+    given = holding(_journal(ctx).lines())
+    return [
+        decision
+        for id, decision in picked.items()
+        if id not in given
+        or (given[id].verdict, given[id].reason, given[id].label) != (decision.verdict, decision.reason, decision.label)
+    ]
 
 
 def show(ctx: Any, verdicts: Iterable[Decision | Line]) -> None:
@@ -171,6 +220,13 @@ def show(ctx: Any, verdicts: Iterable[Decision | Line]) -> None:
         ctx.ops.reload_dataset()
 
 
+def _stay(ctx: Any, words: str) -> None:
+    """Show a sentence until it is closed: a notice is gone after three seconds."""
+    outputs = types.Object()
+    outputs.view("said", types.Notice(label=words))
+    ctx.ops.show_output(types.Property(outputs).to_json(), {})
+
+
 def _reason(ctx: Any) -> str:
     """Among duplicates a drop is one of a duplicate: as off-topic the ranking would learn from it."""
     asked = str(ctx.view._serialize())
@@ -179,8 +235,8 @@ def _reason(ctx: Any) -> str:
 
 def _suggestion(ctx: Any) -> str | None:
     """The suggested label of the selected pictures, when they agree."""
-    found = ctx.dataset.select(ctx.selected).distinct("suggested_label") if ctx.selected else []
-    return found[0] if len(found) == 1 else None
+    found = set(ctx.dataset.select(ctx.selected).values("suggested_label")) if ctx.selected else set()
+    return found.pop() if len(found) == 1 else None
 
 
 def _place(ctx: Any) -> dict[str, Path]:
@@ -197,5 +253,5 @@ def _many(count: int, what: str) -> str:
 
 def register(plugin: Any) -> None:
     """What FiftyOne calls: the buttons, from left to right."""
-    for button in (Drop, Keep, Relabel, Undo, Rerank):
+    for button in (Drop, Keep, Relabel, Undo, Rerank, Similar, Learn):
         plugin.register(button)
