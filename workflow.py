@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
+Embedded = tuple[manifest.Scan, Store, dict[str, Any]]  # what a scan found, the table of vectors, how it was made
+
+
 @dataclass(frozen=True)
 class Division:
     """How the dataset is read and divided: the seed of the first split, what stays together, verdicts or none."""
@@ -37,8 +40,12 @@ def prepare(
 ) -> Work:
     """Scan, embed, perhaps score, and divide: what every run begins with. Raises: InputError."""
     seconds: dict[str, float] = {}
-    scores = _scored(workspace, vectors, listener, seconds, division.as_found)[0] if scored else None
-    found, store, made = _embedded(workspace, vectors, listener, seconds)
+    embedded, scores = None, None
+    if scored:
+        scores, embedded = _scored(workspace, vectors, listener, seconds, division.as_found)
+    if embedded is None or vectors.recipe.pool != "avg":
+        embedded = _embedded(workspace, vectors, listener, seconds)
+    found, store, made = embedded
     near = ranking.near_groups(workspace, store.path)
     data = _dataset(workspace, store, division, repeats, near, listener)
     notes = [*found.warnings, *data.warnings]
@@ -77,9 +84,7 @@ def _dataset(
     )
 
 
-def _embedded(
-    workspace: Workspace, vectors: Vectors, listener: Listener, seconds: dict[str, float]
-) -> tuple[manifest.Scan, Store, dict[str, Any]]:
+def _embedded(workspace: Workspace, vectors: Vectors, listener: Listener, seconds: dict[str, float]) -> Embedded:
     before = {stage: seconds.get(stage, 0.0) for stage in ("scan", "embed")}
     with listener.progress("Scanning") as told, timed(seconds, "scan"):
         found = manifest.scan(workspace, on_progress=told, say=listener.say)
@@ -91,13 +96,13 @@ def _embedded(
 
 def _scored(
     workspace: Workspace, vectors: Vectors, listener: Listener, seconds: dict[str, float], as_found: bool
-) -> tuple[pa.Table, dict[str, Any]]:
-    """The table of scores, and what `embed` said. Pictures are scored by pooled vectors, whatever heads learn from."""
+) -> tuple[pa.Table, Embedded]:
+    """The table of scores, by pooled vectors whatever heads learn from, and how these were made."""
     pooled = replace(vectors, recipe=replace(vectors.recipe, pool="avg"))
-    _, store, made = _embedded(workspace, pooled, listener, seconds)
+    embedded = _embedded(workspace, pooled, listener, seconds)
     with timed(seconds, "score"):
-        table = ranking.score(workspace, store.path, listener.say, as_found=as_found, made=pooled.document())
-    return table, made
+        table = ranking.score(workspace, embedded[1].path, listener.say, as_found=as_found, made=pooled.document())
+    return table, embedded
 
 
 def score(
@@ -108,7 +113,7 @@ def score(
     Returns: the rows of `scores.lance`, and what `score --json` prints: suspects, what to look at next, what is left.
     """
     seconds: dict[str, float] = {}
-    table, made = _scored(workspace, vectors, listener, seconds, as_found)
+    table, (_, _, made) = _scored(workspace, vectors, listener, seconds, as_found)
     return table, suspects.document(table) | {"vectors": made["key"], "store": made["store"], "seconds": seconds}
 
 

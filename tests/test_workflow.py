@@ -249,5 +249,6 @@ def test_heads_may_learn_from_maps_and_pictures_are_scored_by_pooled_vectors_all
     tiny = ("--weights", "random", "--alpha", "0.35", "--size", 96)
     said = winnow("run", hues, *tiny, "--pool", "none", "--heads", "centroid", "--repeats", 1, "--jobs", 1)
     assert said["embed"]["dimension"] == 3 * 3 * 1280
+    assert said["embed"]["embedded"] == 60
     assert len(said["score"]["suspects"]) == 60
     assert len(list(Path("hues.winnow/embeddings").glob("*.lance"))) == 2
