@@ -34,7 +34,8 @@ CHROMIUM = "/usr/bin/chromium"
 # A name that a careless page would obey, and that is no good in an address.
 EVIL = "<img src=x onerror=\"document.title='obeyed'\">%41#&?.jpg"
 SCRIPT = """
-import json, sys
+import json, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # Ctrl-C is heeded also where the tests run in the background
 from pathlib import Path
 from curate.review import open_review
 from curate.workspace import locate

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 DATASET = "pictures"  # the only one in the workspace's own database
 OPENING = f"/datasets/{DATASET}?view=off-topic-first&workspace=pictures"  # what the App's address ends in
+DIFFER = ", labels differ"  # what is said of duplicates that are not all of one label
 SHOWN = ["label", "suggested_label", "verdict", "new_label", "duplicate", "quality", "problem"]  # on the tiles
 # Field -> type, and what the App says of it. All have an index: without one a number has no slider.
 FIELDS = {
@@ -75,7 +76,7 @@ def push(workspace: Workspace, table: pa.Table, store: Path) -> Any:
     dataset.add_samples([_sample(fields, kept_tags.get(fields["picture"])) for fields in new], validate=False)
     _remember(workspace, {path: fields["picture"] for path, fields in wanted.items()})
     colour(dataset)
-    save_views(dataset)
+    save_views(dataset, DIFFER)
     embed(dataset, store)
     return dataset
 
@@ -185,16 +186,19 @@ def _wanted(workspace: Workspace, table: pa.Table) -> dict[str, dict[str, Any]]:
     found = {row["path"]: row for row in manifest.read(workspace).to_pylist()}
     given = holding(Journal(workspace.folder).lines())
     wanted = {}
+    labels: dict[int, set[str | None]] = {}
+    for number, label in zip(table["duplicate_group"].to_pylist(), table["label"].to_pylist(), strict=True):
+        labels.setdefault(number, set()).add(label)
     for row in table.to_pylist():
         seen = found.get(row["path"])
         if seen is None:
             continue
         fields = {name: row[name] for name in FIELDS if name in row} | {"picture": row["id"], "label": seen["label"]}
         fields |= verdict_fields(given.get(row["id"])) | {"filepath": _file(workspace, row["path"])}
+        fields["duplicate"] = None
         if row["duplicate_group"] is not None:
             fields["duplicate"] = "the one to keep" if row["duplicate_keep"] else "a copy"
-        else:
-            fields["duplicate"] = None
+            fields["duplicate"] += DIFFER if len(labels[row["duplicate_group"]]) > 1 else ""
         fields["size"] = (seen["bytes"], seen["width"], seen["height"])
         wanted[row["path"]] = fields
     return wanted

@@ -32,20 +32,25 @@ def colour(dataset: Any) -> None:
     dataset.save()
 
 
-def save_views(dataset: Any) -> None:
-    """The views and panels that a person finds in the App; views of the same names are replaced, others stay."""
+def save_views(dataset: Any, differ: str) -> None:
+    """The views and panels that a person finds in the App; views of the same names are replaced, others stay.
+
+    Parameters: `differ`, how the field `duplicate` ends where the labels of duplicates differ.
+    """
     import fiftyone as fo
     from fiftyone import ViewField as F
 
     undecided = dataset.match(F("verdict") == None)  # noqa: E711 (an expression of the database's)
+    doubled = dataset.match(F("duplicate_group") != None).sort_by(  # noqa: E711
+        [("duplicate_group", 1), ("duplicate_keep", -1)]
+    )
     views = {
         "Off-topic first": dataset.match(F("off_topic") != None).sort_by("off_topic", reverse=True),  # noqa: E711
         "Label suspects": undecided.match(F("suggested_label") != F("label"))
         .match(F("suggested_label") != None)  # noqa: E711
         .sort_by("label_suspect", reverse=True),
-        "Duplicates": dataset.match(F("duplicate_group") != None).sort_by(  # noqa: E711
-            [("duplicate_group", 1), ("duplicate_keep", -1)]
-        ),
+        "Duplicates": doubled,
+        "Duplicates, labels differ": doubled.match(F("duplicate").ends_with(differ)),
         "Quality": dataset.match((F("quality").length() > 0) | (F("problem") != None)),  # noqa: E711
         "Decided": dataset.match(F("verdict") != None),  # noqa: E711
         "Left to look at": undecided.match(F("off_topic") != None).sort_by("off_topic", reverse=True),  # noqa: E711
@@ -98,4 +103,6 @@ def add_umap(dataset: Any) -> None:
 
     if find_spec("umap") and dataset.has_brain_run("similar") and not dataset.has_brain_run("umap"):
         index = dataset.load_brain_results("similar")
-        brain.compute_visualization(dataset, similarity_index=index, method="umap", brain_key="umap", seed=0)
+        brain.compute_visualization(
+            dataset, similarity_index=index, method="umap", brain_key="umap", seed=0, verbose=False
+        )
