@@ -120,6 +120,7 @@ class TestScore:
 
 
 class TestDecide:
+    @pytest.mark.slow
     def test_is_recorded_and_used_by_what_comes_after(self, scored: Path, colours: Path) -> None:
         quick = ("--backbone", colours, "--heads", "centroid", "--repeats", 2, "--jobs", 1)
         before = said("compare", scored, *quick)["data"]
@@ -241,6 +242,7 @@ class TestMaterialize:
 
 
 class TestCleaning:
+    @pytest.mark.slow
     def test_compares_the_same_heads_on_the_same_test_pictures(self, scored: Path, colours: Path) -> None:
         quick = ("--backbone", colours, "--heads", "logistic,centroid,dummy", "--repeats", 3, "--jobs", 1)
         said("decide", scored, "--drop", *STRANGE)
@@ -273,6 +275,7 @@ class TestCleaning:
         assert done.exit_code == 2
         assert "leave out --as-found" in done.stderr
 
+    @pytest.mark.slow
     def test_of_labels_that_only_verdicts_gave_says_that_there_is_nothing_to_compare_with(
         self, tmp_path: Path, colours: Path
     ) -> None:

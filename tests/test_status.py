@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
 from click.testing import CliRunner
 
 import cli
@@ -49,6 +50,7 @@ def test_tells_what_came_changed_and_went_since_the_scan(hues: Path) -> None:
     assert said["next"] == "scan"
 
 
+@pytest.mark.slow
 def test_shows_the_last_runs_and_the_sizes_on_disk(hues: Path, colours: Path) -> None:
     quick = ("--backbone", colours, "--heads", "centroid,dummy", "--repeats", 2, "--jobs", 1)
     run = winnow("compare", hues, *quick)
@@ -64,6 +66,7 @@ def test_shows_the_last_runs_and_the_sizes_on_disk(hues: Path, colours: Path) ->
     assert "On disk:" in shown
 
 
+@pytest.mark.slow
 def test_scores_are_out_of_date_when_a_label_or_reason_changes_and_a_damaged_run_is_passed_over(
     hues: Path, colours: Path
 ) -> None:

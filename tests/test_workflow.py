@@ -52,6 +52,7 @@ def test_fits_done_before_are_used_again_unless_fresh_ones_are_asked_for(hues: P
     assert all(file.stat().st_mtime_ns > then for file, then in fits.items())
 
 
+@pytest.mark.slow
 def test_a_changed_picture_makes_new_fits(hues: Path, colours: Path) -> None:
     words = ("compare", hues, "--backbone", colours, "--heads", "centroid", "--repeats", 1, "--jobs", 1)
     winnow(*words)
@@ -210,6 +211,7 @@ def test_a_head_whose_file_is_not_like_it_is_told_and_the_run_kept(
     assert not (Path(said["run"]) / "head.onnx").exists()
 
 
+@pytest.mark.slow
 def test_heads_whose_time_is_quadratic_are_left_out_of_large_folders_unless_named(
     hues: Path, colours: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
