@@ -76,6 +76,7 @@ def test_a_new_picture_is_scored_with_the_others_and_one_without_a_vector_is_not
     assert rows_of(ranking.score(*place))["green/new.jpg"]["off_topic"] is None
 
 
+@pytest.mark.slow
 def test_label_suspects_may_be_those_of_the_last_time(place: tuple[Workspace, Path]) -> None:
     before = rows_of(ranking.score(*place))
     record(place[0], ranking.read(place[0]), "red/03.jpg", "relabel", label="green")
@@ -98,12 +99,14 @@ def test_the_next_look_is_at_the_highest_undecided_and_two_at_random(place: tupl
     assert again.outlook.looked == 10
 
 
+@pytest.mark.slow
 def test_groups_of_near_duplicates_need_no_scoring_and_are_those_of_it(place: tuple[Workspace, Path]) -> None:
     computed = ranking.near_groups(*place)
     ranking.score(*place)
     assert ranking.near_groups(*place) == computed
 
 
+@pytest.mark.slow
 def test_how_vectors_were_chosen_is_kept_for_the_next_time(place: tuple[Workspace, Path], colours: Path) -> None:
     workspace, _ = place
     assert ranking.made(workspace) is None

@@ -78,6 +78,7 @@ class TestScore:
         assert rows["red/broken.jpg"]["problem"] == "truncated"
         assert rows["red/broken.jpg"]["off_topic"] == ""
 
+    @pytest.mark.slow
     def test_writes_through_a_link_and_names_a_file_that_cannot_be_written(self, scored: Path, colours: Path) -> None:
         Path("real.csv").write_text("old")
         Path("link.csv").symlink_to("real.csv")
@@ -106,6 +107,7 @@ class TestScore:
         assert "near-duplicate" in shown
         assert f"Next: winnow review {scored}" in shown
 
+    @pytest.mark.slow
     def test_curates_pictures_without_labels_as_one_group(self, tmp_path: Path, colours: Path) -> None:
         for number in range(20):
             paint(tmp_path / "loose" / f"{number}.jpg", HUES["red"], number)

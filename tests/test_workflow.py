@@ -69,6 +69,7 @@ def test_the_same_seed_gives_the_same_numbers_and_another_one_others(hues: Path,
     assert scores[0] != scores[2]
 
 
+@pytest.mark.slow
 def test_a_run_folder_says_how_it_was_made(hues: Path, colours: Path) -> None:
     import lance
 
@@ -165,6 +166,7 @@ def test_one_class_is_told_what_is_missing(hues: Path, colours: Path) -> None:
     assert "--labels FILE.csv" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_class_too_small_to_divide_is_left_out_and_named(hues: Path, colours: Path) -> None:
     paint(hues / "rare" / "only.jpg", (128, 128, 128), seed=1)
     done = CliRunner().invoke(
