@@ -81,6 +81,7 @@ class _Look(NamedTuple):
 
     @staticmethod
     def of(bottleneck: np.ndarray, phash: np.ndarray, exact: np.ndarray, thumbnails: np.ndarray | None) -> _Look:
+        """From what `near` is given; `exact`, the same number for exact copies."""
         lengths = np.linalg.norm(bottleneck, axis=1, keepdims=True)
         return _Look((bottleneck / np.maximum(lengths, 1e-12)).astype(np.float32), phash, exact, thumbnails)
 

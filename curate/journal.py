@@ -13,14 +13,12 @@ from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from types import NoneType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
+from curate.locks import acquired
 from curate.paths import to_text
 from embed.errors import InputError
 from embed.versions import installed
-
-if TYPE_CHECKING:
-    from filelock import AcquireReturnProxy
 
 REASONS = ("off_topic", "duplicate", "quality", "unreadable", "other")  # why a picture is dropped, the default first
 VERDICTS = ("drop", "keep", "relabel")
@@ -122,7 +120,9 @@ class Journal:
         """The journal's file descriptor, for appending, repaired, while no one else writes."""
         try:
             self.file.parent.mkdir(parents=True, exist_ok=True)
-            with self._lock():
+            busy = f"waiting for another winnow command to write {self.file}"
+            # A lock of its own: that of the workspace is held while a long command writes vectors.
+            with acquired(self.file.with_name(".journal.lock"), busy, self._say, POLL):
                 stream = os.open(self.file, os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0), 0o666)
                 try:
                     self._repair(stream)
@@ -134,17 +134,6 @@ class Journal:
             raise InputError(
                 f"{self.file}: {error.strerror or error}; nothing was recorded: {mend} and do it again"
             ) from None
-
-    def _lock(self) -> AcquireReturnProxy:
-        """A lock of the journal's own: that of the workspace is held while a long command writes vectors."""
-        from filelock import FileLock, Timeout
-
-        lock = FileLock(self.file.with_name(".journal.lock"))
-        try:
-            return lock.acquire(timeout=1, poll_interval=POLL)
-        except Timeout:
-            self._say(f"waiting for another winnow command to write {self.file}")
-            return lock.acquire(poll_interval=POLL)
 
     def _repair(self, stream: int) -> None:
         """Set aside what a crash left of a line; see to it that the file, if it is new, is found after a power cut."""

@@ -141,7 +141,7 @@ def _pictures(table: Any, verdicts: Mapping[str, Line]) -> list[Picture]:
     """Every id once, in the order of paths; those with a problem too, and with no id, by path."""
     found = labels_of(table)
     copies: dict[str, list[dict[str, Any]]] = {}
-    for row in table.to_pylist():
+    for row in table.drop_columns(["thumbnail"]).to_pylist():
         copies.setdefault(row["id"] or f"no id {row['path']}", []).append(row)
     order = (None, *PARTS)
     pictures = []

@@ -119,6 +119,7 @@ class _Pictures:
 
     @classmethod
     def read(cls, rows: pa.Table, verdicts: dict[str, Line], store: Path) -> _Pictures:
+        """The pictures of a manifest that the table `store` has vectors of."""
         import pyarrow as pa
 
         here = read_ids(store)

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from curate.locks import acquired
 from curate.paths import to_text
 from embed.errors import InputError
 from embed.whole import whole_file
@@ -74,20 +75,12 @@ class Workspace:
 
         Parameters: `say`, told when the wait is longer than a second. Raises: InputError when the disk refuses.
         """
-        from filelock import FileLock, Timeout
-
-        held = FileLock(self.folder / ".lock")
         try:
-            held.acquire(timeout=1)
-        except Timeout:
-            say(f"waiting for another winnow command on {self.folder}")
-            held.acquire()
+            held = acquired(self.folder / ".lock", f"waiting for another winnow command on {self.folder}", say)
         except OSError as error:
             raise InputError(f"{self.folder}: {error.strerror}; use --workspace to put it elsewhere") from None
-        try:
+        with held:
             yield
-        finally:
-            held.release()
 
 
 def locate(images: Path | None, folder: Path | None = None) -> Workspace:

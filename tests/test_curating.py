@@ -222,7 +222,7 @@ class TestUndo:
         assert said("undo", scored) == {"undone": 2, "batches": 1}
         held = journal.holding(journal.Journal(Path("hues.winnow")).lines())
         assert [line.verdict for line in held.values()] == ["keep"]
-        assert "keep again" not in winnow("undo", scored).output
+        assert "red/00.jpg  undecided again" in winnow("undo", scored).output
         assert "There is nothing to take back." in winnow("undo", scored).output
 
 

@@ -183,7 +183,8 @@ def verdict_fields(line: Line | Decision | None) -> dict[str, str | None]:
 
 def _wanted(workspace: Workspace, table: pa.Table) -> dict[str, dict[str, Any]]:
     """path -> the fields of its sample."""
-    found = {row["path"]: row for row in manifest.read(workspace).to_pylist()}
+    columns = ["path", "label", "bytes", "width", "height"]
+    found = {row["path"]: row for row in manifest.read(workspace).select(columns).to_pylist()}
     given = holding(Journal(workspace.folder).lines())
     wanted = {}
     labels: dict[int, set[str | None]] = {}
