@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
-import itertools
 import os
-import re
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,19 +15,15 @@ from curate import manifest
 from curate.account import readme
 from curate.dataset import labels_of
 from curate.journal import REASONS, Journal, Line, holding
-from curate.paths import from_text, to_text
+from curate.paths import from_text
+from curate.sort import checked_target, folder_name, names, spelt, write
 from curate.splits import PARTS
-from curate.walk import IGNORED_FOLDERS
 from curate.workspace import Workspace
 from embed import images
 from embed.errors import InputError
 from embed.images import PictureError
 
 README = "README.md"
-LONGEST = 255  # bytes of a name on disk
-_UNFIT = re.compile(r'[\x00-\x1f\x7f-\x9f\u2028\u2029<>:"/\\|?*]')  # what some file system cannot have in a name
-_DEVICE = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\.|$)", re.IGNORECASE)  # names that Windows keeps for itself
-_NO_LINKS = (errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP)  # how file systems say that they have none
 
 
 class Picture(NamedTuple):
@@ -75,7 +68,9 @@ def materialize(
     Raises: InputError; then nothing is left of `out`.
     """
     pictures = _pictures(manifest.read(workspace), holding(Journal(workspace.folder, say).lines()))
-    out = _checked_target(out, workspace, {picture.path.rpartition("/")[0] for picture in pictures})
+    below = {picture.path.rpartition("/")[0] for picture in pictures}
+    apart = {workspace.images / from_text(folder): "the pictures" for folder in sorted(below | {""})}
+    out = checked_target(out, apart | {workspace.folder: "the workspace"})
     chosen = [picture for picture in pictures if not picture.problem and not picture.is_dropped]
     if not chosen:
         raise InputError(
@@ -103,38 +98,6 @@ def materialize(
     if problems:
         say(f"left out, {len(problems)} pictures that changed since the scan, as {next(iter(problems))}")
     return result
-
-
-def _checked_target(out: Path, workspace: Workspace, below: set[str]) -> Path:
-    """The folder to write, resolved. Parameters: `below`, folders of the images, as in manifest paths.
-
-    Raises: InputError when it is not new or empty, or lies where it must not, perhaps through a link.
-    """
-    try:
-        out = out.expanduser().resolve()
-        above = {_identity(folder) for folder in (out, *out.parents)} - {None}
-        places = {workspace.images / from_text(folder): "the pictures" for folder in sorted(below | {""})}
-        for place, name in (places | {workspace.folder: "the workspace"}).items():
-            if _identity(place) in above:
-                raise InputError(f"{out} would lie inside {name} ({place}): name a folder outside of them")
-        if out.exists() and not out.is_dir():
-            raise InputError(f"{out} is a file: name a new folder")
-        if out.is_dir() and any(out.iterdir()):
-            raise InputError(f"{out} is not empty: name a new folder")
-        if out == Path.cwd():
-            raise InputError(f"{out} is the current folder: name a new one in it")
-    except (OSError, RuntimeError, ValueError) as error:
-        raise InputError(f"{out} cannot be written to ({error}): name another folder") from None
-    return out
-
-
-def _identity(folder: Path) -> tuple[int, int] | None:
-    """What a folder is known by under any name."""
-    try:
-        info = folder.stat()
-    except FileNotFoundError:
-        return None
-    return info.st_dev, info.st_ino
 
 
 def _pictures(table: Any, verdicts: Mapping[str, Line]) -> list[Picture]:
@@ -187,11 +150,11 @@ def _folders(part: Path, chosen: Sequence[Picture]) -> dict[tuple[str | None, st
     places = {(picture.split, picture.label) for picture in chosen}
     given = {split for split, _ in places}
     has_splits = "train" in given and len(given) > 1 and None not in given
-    names = _folder_names(part / ".names", {label for _, label in places if label is not None})
+    named = _folder_names(part / ".names", {label for _, label in places if label is not None})
     folders = {}
     for split, label in places:
         above = part / split if has_splits and split else part
-        folders[split, label] = above if label is None else above / names[label]
+        folders[split, label] = above if label is None else above / named[label]
         folders[split, label].mkdir(parents=True, exist_ok=True)
     return folders
 
@@ -200,54 +163,23 @@ def _folder_names(probe: Path, labels: set[str]) -> dict[str, str]:
     """A name for the folder of each label, no two alike for the file system; labels that are fit keep theirs."""
     probe.mkdir()
     (probe / README).touch()
-    names = {}
-    for label in sorted(labels, key=lambda label: (_fit(label) != _spelt(label), label)):
-        for name in _names(_fit(label), hashlib.sha256(label.encode()).hexdigest()):
+    named = {}
+    for label in sorted(labels, key=lambda label: (folder_name(label) != spelt(label), label)):
+        for name in names(folder_name(label), hashlib.sha256(label.encode()).hexdigest()):
             with suppress(FileExistsError):
                 (probe / name).mkdir()
-                names[label] = name
+                named[label] = name
                 break
     shutil.rmtree(probe)
-    return names
-
-
-def _spelt(label: str) -> str:
-    """The name of the folder from which the label rule would make this label."""
-    name = from_text(label)
-    return name if to_text(name) == label else label
-
-
-def _fit(label: str) -> str:
-    """A name for the folder of a label: one folder, not hidden, and possible on any system."""
-    name = _UNFIT.sub("_", _spelt(label)).rstrip(". ")
-    hidden = not name or name.startswith(".") or name in IGNORED_FOLDERS or _DEVICE.match(name)
-    return f"_{name}" if hidden else name
-
-
-def _names(name: str, digest: str) -> Iterator[str]:
-    """A name, and others to take when it is taken: with a piece of the digest, then with a number too."""
-    stem, suffix = os.path.splitext(name)
-    if len(suffix) > 16:
-        stem, suffix = name, ""
-    for tail in itertools.chain(("", f"-{digest[:8]}"), (f"-{digest[:8]}-{n}" for n in itertools.count(2))):
-        while len(os.fsencode(f"{stem}{tail}{suffix}")) > LONGEST:
-            stem = stem[:-1]
-        yield f"{stem}{tail}{suffix}"
+    return named
 
 
 def _put(picture: Picture, source: Path, folder: Path, copy: bool) -> None:
     """Write a copy or a link. Raises: PictureError when it is another picture than was scanned; OSError, InputError."""
-    data = _bytes(picture, source) if copy else b""
+    data = _bytes(picture, source) if copy else None
     if not copy:
         _check_unchanged(picture, source)
-    for name in _names(source.name, picture.id):
-        with suppress(FileExistsError):
-            if copy:
-                with (folder / name).open("xb") as stream:
-                    stream.write(data)
-            else:
-                _link(folder / name, source)
-            return
+    write(folder, names(source.name, picture.id), source, data)
 
 
 def _bytes(picture: Picture, source: Path) -> bytes:
@@ -264,15 +196,6 @@ def _check_unchanged(picture: Picture, source: Path) -> None:
         raise PictureError("unreadable", f"{error.strerror}: run `winnow scan`") from None
     if (info.st_size, info.st_mtime_ns) != (picture.bytes, picture.mtime_ns):
         raise PictureError("changed", "the file changed since the scan: run `winnow scan`")
-
-
-def _link(target: Path, source: Path) -> None:
-    try:
-        target.symlink_to(source)
-    except (OSError, NotImplementedError) as error:
-        if getattr(error, "winerror", None) == 1314 or getattr(error, "errno", errno.ENOSYS) in _NO_LINKS:
-            raise InputError("links cannot be made there, by this system or this user: use --copy") from None
-        raise
 
 
 def _result(pictures: list[Picture], written: list[Picture], problems: Mapping[str, str]) -> dict[str, Any]:
