@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from embed.backbone import Backbone, keras_function
 from embed.errors import InputError
 from embed.weights import find
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
 
 Session = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 OUTPUTS = ("embedding", "bottleneck")
@@ -19,17 +24,22 @@ def onnx_session(backbone: Backbone) -> Session:
 
     Raises: InputError when the file cannot be run.
     """
+    try:
+        session = one_thread(backbone.file)
+    except Exception as error:  # onnxruntime has no common base class for what it raises
+        reason = " ".join(str(error).split())[:120]
+        raise InputError(f"{backbone.file} cannot be run ({reason}): remove it, it is exported anew") from None
+    return lambda pixels: tuple(session.run(OUTPUTS, {"image": pixels}))
+
+
+def one_thread(model: Path | bytes) -> InferenceSession:
+    """An onnxruntime session on the CPU of a file or a serialised model, one thread an inference, without messages."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.log_severity_level = 3
-    try:
-        session = onnxruntime.InferenceSession(str(backbone.file), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime has no common base class for what it raises
-        reason = " ".join(str(error).split())[:120]
-        raise InputError(f"{backbone.file} cannot be run ({reason}): remove it, it is exported anew") from None
-    return lambda pixels: tuple(session.run(OUTPUTS, {"image": pixels}))
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
 def tensorflow_session(backbone: Backbone) -> Session:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -25,6 +25,16 @@ COMMIT_BYTES = 128 * 2**20
 
 
 Item = TypeVar("Item")
+Outputs = tuple[np.ndarray, ...]  # of a session, a row for each picture
+
+
+@dataclass(frozen=True)
+class Done(Generic[Item]):
+    """Items in the order in which they were given, what was wrong with each, and the rows of those without error."""
+
+    items: tuple[Item, ...]
+    errors: list[PictureError | None]
+    outputs: Outputs  # empty when no item could be read
 
 
 class Batch(NamedTuple):
@@ -48,6 +58,39 @@ def pixels_of(path: Path, recipe: Recipe, id: str | None = None) -> np.ndarray:
     return images.fit(images.read(data, box=recipe.size)[0], recipe.size, recipe.resize)
 
 
+def run(
+    items: Iterable[Item],
+    read: Callable[[Item], np.ndarray],
+    session: Callable[[np.ndarray], Outputs],
+    *,
+    workers: int | None = None,
+    batch: int = BATCH,
+) -> Iterator[Done[Item]]:
+    """What a session gives for the pixels of items, in order, `batch` at a time; a bad picture costs only itself.
+
+    Each of `workers` threads (None: one a processor) decodes a few pictures and runs the network on them, so decoding
+    and inference overlap without a queue between them, and no thread waits for another in the middle of an inference.
+    At most two batches a thread are under way, however many items there are.
+    Parameters: `read`, gives uint8 (S, S, 3), of one shape in a batch, or raises PictureError; `session`, takes them
+    stacked, uint8 (B, S, S, 3), and gives arrays of B rows.
+    """
+    workers = workers or processors()
+
+    def work(chunk: tuple[Item, ...]) -> Done[Item]:
+        pixels: list[np.ndarray] = []
+        errors: list[PictureError | None] = []
+        for item in chunk:
+            try:
+                pixels.append(read(item))
+                errors.append(None)
+            except PictureError as error:
+                errors.append(error)
+        return Done(chunk, errors, session(np.stack(pixels)) if pixels else ())
+
+    for _, made in ahead(work, batched(items, batch), workers, window=2 * workers):
+        yield made.result()
+
+
 def embed(
     files: Iterable[tuple[str, Path]],
     recipe: Recipe,
@@ -56,28 +99,13 @@ def embed(
     workers: int | None = None,
     batch: int = BATCH,
 ) -> Iterator[Batch]:
-    """Vectors of (id, path) pairs, in order, `batch` pictures at a time; a bad picture is left out of its batch.
-
-    Each of `workers` threads (None: one a processor) decodes a few pictures and runs the network on them, so decoding
-    and inference overlap without a queue between them, and no thread waits for another in the middle of an inference.
-    At most two batches a thread are under way, however many files there are.
-    """
-    workers = workers or processors()
-
-    def work(chunk: tuple[tuple[str, Path], ...]) -> Batch:
-        ids, squares, failed = [], [], []
-        for id, path in chunk:
-            try:
-                squares.append(pixels_of(path, recipe, id))
-                ids.append(id)
-            except PictureError as error:
-                failed.append((path, error))
-        nothing = np.empty((0, 0), dtype=np.float32)
-        vectors, bottlenecks = session(np.stack(squares)) if squares else (nothing, nothing)
-        return Batch(ids, vectors, bottlenecks, failed)
-
-    for _, made in ahead(work, batched(files, batch), workers, window=2 * workers):
-        yield made.result()
+    """Vectors of (id, path) pairs, in order, as `run` gives them; a bad picture is left out of its batch."""
+    nothing = np.empty((0, 0), dtype=np.float32)
+    for done in run(files, lambda file: pixels_of(file[1], recipe, file[0]), session, workers=workers, batch=batch):
+        pairs = list(zip(done.items, done.errors, strict=True))
+        ids = [id for (id, _), error in pairs if error is None]
+        vectors, bottlenecks = done.outputs or (nothing, nothing)
+        yield Batch(ids, vectors, bottlenecks, [(path, error) for (_, path), error in pairs if error])
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,145 @@
+"""Smaller backbones: the weights in 16 bits, or weights and arithmetic in 8 bits, calibrated on real pictures."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from embed.backbone import OPSET
+from embed.errors import InputError
+
+SMALL = 256  # tensors of fewer numbers stay as they are
+FIRST, LAST = 3, 2  # so many convolutions stay float32: those lose most
+BATCH = 4
+
+
+def half(model: Any) -> Any:
+    """The same graph, its float32 weights stored as float16: half the file, the same arithmetic and speed.
+
+    A runtime widens the weights once, when it loads the file; few processors have float16 convolutions. Tensors of
+    fewer than `SMALL` numbers, and those with a number that float16 does not reach, stay as they are.
+    """
+    import onnx
+    from onnx.helper import make_node
+    from onnx.numpy_helper import from_array, to_array
+
+    made = onnx.ModelProto()
+    made.CopyFrom(model)
+    casts = []
+    for tensor in made.graph.initializer:
+        weights = to_array(tensor)
+        if weights.dtype != np.float32 or weights.size < SMALL or np.abs(weights).max() > np.finfo(np.float16).max:
+            continue
+        name = tensor.name
+        tensor.CopyFrom(from_array(weights.astype(np.float16), f"{name}/half"))
+        casts.append(make_node("Cast", [tensor.name], [name], to=onnx.TensorProto.FLOAT))
+    nodes = [*casts, *made.graph.node]
+    del made.graph.node[:]
+    made.graph.node.extend(nodes)
+    onnx.checker.check_model(made, full_check=True)
+    return made
+
+
+def int8(model: Any, pictures: np.ndarray) -> Any:
+    """The same graph with 8-bit convolutions: int8 weights, a scale for each channel, and uint8 activations.
+
+    All but the first `FIRST` and the last `LAST` convolutions, and the additions between them, stand between
+    QuantizeLinear and DequantizeLinear; the ranges are the smallest and largest values on pictures.
+
+    Parameters: model, a backbone (`embed.backbone.export`); pictures, uint8 (n, S, S, 3), about a hundred of those that
+    it is meant for.
+    Raises: InputError when there is nothing to quantise or calibrate on, or onnxruntime cannot quantise here.
+    """
+    import onnx
+
+    try:
+        from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
+    except ImportError as error:
+        raise InputError(f"onnxruntime cannot quantise here ({error}): install that package, or use fp32") from None
+    if not len(pictures):
+        raise InputError("int8 needs pictures to measure the ranges of values on: there is none; use fp32")
+    with tempfile.TemporaryDirectory(prefix="winnow-") as folder, _unheard():
+        folded = _folded(model, Path(folder) / "folded.onnx")
+        convolutions = [node.name for node in folded.graph.node if node.op_type == "Conv"]
+        if len(convolutions) <= FIRST + LAST:
+            raise InputError(f"a network of {len(convolutions)} convolutions has none to quantise: use fp32")
+        quantize_static(
+            folded,
+            Path(folder) / "int8.onnx",
+            _Reader(pictures),
+            quant_format=QuantFormat.QDQ,
+            op_types_to_quantize=["Conv", "Add", "Clip"],
+            per_channel=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            nodes_to_exclude=[*convolutions[:FIRST], *convolutions[-LAST:]],
+        )
+        return _tidy(onnx.load(Path(folder) / "int8.onnx"), model)
+
+
+class _Reader:
+    """Pictures in small batches, as calibration takes them."""
+
+    def __init__(self, pictures: np.ndarray) -> None:
+        self.batches: Iterator[np.ndarray] = (pictures[i : i + BATCH] for i in range(0, len(pictures), BATCH))
+
+    def get_next(self) -> dict[str, np.ndarray] | None:
+        batch = next(self.batches, None)
+        return None if batch is None else {"image": batch}
+
+
+@contextlib.contextmanager
+def _unheard() -> Iterator[None]:
+    """Keep what is logged to the root logger itself, as by onnxruntime of channels that are always zero, off stderr."""
+    root, quiet = logging.getLogger(), logging.NullHandler()  # without a handler, `logging.info` installs one for good
+
+    def nothing(_: logging.LogRecord) -> bool:
+        return False
+
+    root.addHandler(quiet)
+    root.addFilter(nothing)
+    try:
+        yield
+    finally:
+        root.removeFilter(nothing)
+        root.removeHandler(quiet)
+
+
+def _folded(model: Any, file: Path) -> Any:
+    """The graph after onnxruntime's basic optimisation, written to file: batch norms are inside the convolutions."""
+    import onnx
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    options.optimized_model_filepath = str(file)
+    options.log_severity_level = 3
+    onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    folded = onnx.load(file)
+    onnx.helper.set_model_props(folded, {"onnx.quant.pre_process": "onnxruntime.quant"})
+    return folded
+
+
+def _tidy(made: Any, model: Any) -> Any:
+    """made, checked, with the ends, the metadata and nothing but the opset of model."""
+    import onnx
+
+    made.ir_version, made.producer_name, made.producer_version = model.ir_version, model.producer_name, ""
+    del made.opset_import[:]
+    made.opset_import.append(onnx.helper.make_opsetid("", OPSET))
+    del made.graph.value_info[:]
+    for theirs, own in (
+        (made.graph.input, model.graph.input),
+        (made.graph.output, model.graph.output),
+        (made.metadata_props, model.metadata_props),
+    ):
+        del theirs[:]
+        theirs.extend(own)
+    onnx.checker.check_model(made, full_check=True)
+    return made

@@ -1,0 +1,171 @@
+"""Smaller backbones stay close to what they were made of, and nothing is said or left behind on the way."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import tempfile
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from embed.errors import InputError
+from embed.pipeline import pixels_of
+from embed.quantize import FIRST, LAST, half, int8
+from embed.recipe import Recipe
+
+CONVOLUTIONS = 9
+
+
+def a_network(convolutions=CONVOLUTIONS):
+    """Seeded convolutions 3 x 3 of 16 channels, each with ReLU6, added up in pairs, for pictures of 32 x 32."""
+    rng = np.random.default_rng(0)
+    nodes = [
+        helper.make_node("Cast", ["image"], ["pixels"], to=TensorProto.FLOAT),
+        helper.make_node("Mul", ["pixels", "scale"], ["light"]),
+        helper.make_node("Transpose", ["light"], ["0"], perm=[0, 3, 1, 2]),
+    ]
+    numbers = {"scale": np.float32(1 / 128), "least": np.float32(0), "most": np.float32(6)}
+    for n in range(convolutions):
+        channels = 16 if n else 3
+        numbers[f"w{n}"] = rng.normal(scale=(2 / 9 / channels) ** 0.5, size=(16, channels, 3, 3)).astype(np.float32)
+        numbers[f"b{n}"] = rng.uniform(0, 0.1, 16).astype(np.float32)
+        takes = [str(n), f"w{n}", f"b{n}"]
+        nodes += [
+            helper.make_node("Conv", takes, [f"raw{n}"], f"conv{n}", pads=[1] * 4),
+            helper.make_node("Clip", [f"raw{n}", "least", "most"], [f"clipped{n}"], f"clip{n}"),
+            helper.make_node("Add", [f"clipped{n}", str(n)] if n % 2 else [f"clipped{n}"] * 2, [str(n + 1)], f"add{n}"),
+        ]
+    for name, map_ in (("bottleneck", f"raw{convolutions - 1}"), ("embedding", str(convolutions))):
+        nodes.append(helper.make_node("ReduceMean", [map_], [name], axes=[2, 3], keepdims=0))
+    graph = helper.make_graph(
+        nodes,
+        "network",
+        [helper.make_tensor_value_info("image", TensorProto.UINT8, ["batch", 32, 32, 3])],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", 16]) for name in ("embedding", "bottleneck")],
+        [numpy_helper.from_array(value, name) for name, value in numbers.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    helper.set_model_props(model, {"winnow_backbone": "{}"})
+    return model
+
+
+def pictures(n, seed=0):
+    """Soft pictures, uint8 (n, 32, 32, 3)."""
+    small = np.random.default_rng(seed).integers(0, 256, (n, 4, 4, 3), dtype=np.uint8)
+    return small.repeat(8, axis=1).repeat(8, axis=2)
+
+
+def run(model, pixels):
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    return session.run(["embedding", "bottleneck"], {"image": pixels})
+
+
+def cosine(a, b):
+    return (a * b).sum(axis=1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
+
+
+@pytest.fixture(scope="module")
+def quantised():
+    return int8(a_network(), pictures(30))
+
+
+def test_half_halves_the_file_and_keeps_the_vectors():
+    model = a_network()
+    smaller = half(model)
+    weights = {tensor.name: tensor.data_type for tensor in smaller.graph.initializer}
+    assert weights["w1/half"] == TensorProto.FLOAT16
+    assert weights["b1"] == TensorProto.FLOAT  # small ones stay
+    assert smaller.ByteSize() < 0.65 * model.ByteSize()
+    for mine, other in zip(run(model, pictures(8)), run(smaller, pictures(8)), strict=True):
+        assert mine.dtype == other.dtype == np.float32
+        np.testing.assert_allclose(other, mine, rtol=2e-2, atol=1e-2)
+        assert cosine(mine, other).min() > 0.9999
+    assert [prop.key for prop in smaller.metadata_props] == ["winnow_backbone"]
+    assert model.SerializeToString() == a_network().SerializeToString()
+
+
+def test_half_leaves_weights_that_it_cannot_hold():
+    model = a_network()
+    at = next(i for i, tensor in enumerate(model.graph.initializer) if tensor.name == "w1")
+    weights = numpy_helper.to_array(model.graph.initializer[at]) * np.float32(1e6)
+    model.graph.initializer[at].CopyFrom(numpy_helper.from_array(weights, "w1"))
+    kept = next(tensor for tensor in half(model).graph.initializer if tensor.name == "w1")
+    np.testing.assert_array_equal(numpy_helper.to_array(kept), weights)
+
+
+def test_int8_is_close_on_pictures_that_it_was_not_calibrated_on(quantised):
+    unseen = pictures(20, seed=1)
+    for mine, other in zip(run(a_network(), unseen), run(quantised, unseen), strict=True):
+        assert cosine(mine, other).min() > 0.99
+        assert np.abs(mine - other).max() > 0  # or nothing was quantised
+
+
+def test_the_form_of_an_int8_file(quantised):
+    onnx.checker.check_model(quantised, full_check=True)
+    model = a_network()
+    assert list(quantised.graph.input) == list(model.graph.input)
+    assert list(quantised.graph.output) == list(model.graph.output)
+    assert list(quantised.metadata_props) == list(model.metadata_props)
+    assert [(opset.domain, opset.version) for opset in quantised.opset_import] == [("", 17)]
+    assert quantised.ir_version == 8
+    assert {node.domain for node in quantised.graph.node} == {""}
+
+
+def test_the_first_and_last_convolutions_stay_float(quantised):
+    made_by = {out: node.op_type for node in quantised.graph.node for out in node.output}
+    kinds = [made_by.get(node.input[1]) for node in quantised.graph.node if node.op_type == "Conv"]
+    middle = CONVOLUTIONS - FIRST - LAST
+    assert kinds == [None] * FIRST + ["DequantizeLinear"] * middle + [None] * LAST
+    weights = [tensor for tensor in quantised.graph.initializer if tensor.data_type == TensorProto.INT8]
+    assert len([tensor for tensor in weights if len(tensor.dims) == 4]) == middle
+
+
+def test_int8_says_nothing_and_leaves_nothing_behind(capfd, caplog, tmp_path, monkeypatch):
+    caplog.set_level(logging.DEBUG)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    model = a_network()
+    at = next(i for i, tensor in enumerate(model.graph.initializer) if tensor.name == "w4")
+    weights = numpy_helper.to_array(model.graph.initializer[at]).copy()
+    weights[0] = 1e-20  # onnxruntime logs what it makes of a channel that is nearly always zero
+    model.graph.initializer[at].CopyFrom(numpy_helper.from_array(weights, "w4"))
+    root = logging.getLogger()
+    before = (root.level, root.handlers[:], root.filters[:])
+    int8(model, pictures(5))
+    assert (caplog.records, capfd.readouterr()) == ([], ("", ""))
+    assert (root.level, root.handlers, root.filters) == before
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_int8_gives_the_same_file_again(quantised):
+    assert int8(a_network(), pictures(30)).SerializeToString() == quantised.SerializeToString()
+
+
+def test_int8_that_cannot_be_had(monkeypatch):
+    with pytest.raises(InputError, match="a network of 5 convolutions has none to quantise: use fp32"):
+        int8(a_network(convolutions=5), pictures(4))
+    with pytest.raises(InputError, match="pictures to measure the ranges of values on: there is none; use fp32"):
+        int8(a_network(), pictures(0))
+    monkeypatch.setitem(sys.modules, "onnxruntime.quantization", None)
+    with pytest.raises(InputError, match="onnxruntime cannot quantise here .*: install that package, or use fp32"):
+        int8(a_network(), pictures(4))
+
+
+@pytest.mark.slow
+def test_the_backbone_on_photographs(exported, keras_home, flowers):
+    backbone = exported(Recipe(), keras_home)
+    model = onnx.load(backbone.file)
+    files = sorted(flowers.rglob("*.jpg"))
+    seen, unseen = (
+        np.stack([pixels_of(file, backbone.recipe) for file in part]) for part in (files[::25], files[7::100])
+    )
+    vectors = run(model, unseen)[0]
+    as_half, as_int8 = half(model), int8(model, seen)
+    assert cosine(vectors, run(as_half, unseen)[0]).min() > 0.9995
+    similarity = cosine(vectors, run(as_int8, unseen)[0])
+    assert similarity.mean() > 0.98
+    assert similarity.min() > 0.93
+    assert [round(model.ByteSize() / small.ByteSize(), 1) for small in (as_half, as_int8)] == [2.0, 1.9]
