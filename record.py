@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import shutil
 import sys
 import time
@@ -21,9 +20,7 @@ from curate.paths import from_text, to_text
 from curate.splits import PARTS
 from curate.summary import summary
 from curate.workspace import Workspace
-from embed import images
 from embed.errors import InputError
-from embed.images import PictureError
 from embed.store import Store
 from embed.versions import PACKAGES, installed
 from heads import report, runs
@@ -34,7 +31,6 @@ if TYPE_CHECKING:
     from heads.fit import Fit, Split
 
 Say = Callable[[str], None]
-THUMBNAIL = 192  # pixels, longer side
 
 
 @dataclass(frozen=True)
@@ -59,6 +55,7 @@ class Work:
     data: Dataset
     X: np.ndarray
     made: dict[str, Any]  # what `embed` returned
+    embedding: dict[str, Any]  # the choice of vectors, as `Vectors.document` says it
     scan: Scan
     notes: list[str]  # what the person should know of the data
     seed: int
@@ -107,7 +104,7 @@ def leave_run(
         document = _document(work, name.split("-")[0], rows, fits, listener.command, now)
         _write_tables(work, folder, document, fits)
         start = time.monotonic()
-        page = report.write(document, folder, lambda path: _thumbnail(work.workspace.images / from_text(path)))
+        page = report.write(document, folder, lambda path: report.thumbnail(work.workspace.images / from_text(path)))
         work.seconds["report"] = round(time.monotonic() - start, 2)
         runs.write_json(folder / "metrics.json", document)
         model = None
@@ -158,7 +155,8 @@ def _write_tables(work: Work, folder: Path, document: dict[str, Any], fits: dict
     runs.write_predictions(folder / "predictions.csv", data.classes, pictures, data.y, parts, heads[0]["name"])
     said = {name: document[name] for name in ("command", "created", "kind", "version")}
     said |= {"seed": work.seed, "repeats": len(data.parts), "split_rule": data.rule, "splits_digest": digest}
-    said |= {"vectors": work.made["key"], "heads": [{n: head[n] for n in ("name", "kind", "params")} for head in heads]}
+    said |= {"vectors": work.made["key"], "embedding": work.embedding}
+    said |= {"heads": [{n: head[n] for n in ("name", "kind", "params")} for head in heads]}
     used = {"python": sys.version.split()[0]} | {name: installed(name) for name in PACKAGES}
     runs.write_json(folder / "run.json", said | {"versions": used})
 
@@ -186,6 +184,9 @@ def _data_document(work: Work) -> dict[str, Any]:
         "splits": data.counts(),
         "repeats": len(data.parts),
         "split_rule": data.rule,
+        "found": data.found,
+        "dropped": data.dropped,
+        "relabelled": data.relabelled,
         "left_out": data.left_out,
         "problems": work.scan.problems,
         "exact_duplicates": work.scan.exact_duplicates,
@@ -198,18 +199,3 @@ def _backbone_in_words(made: dict[str, Any]) -> str:
         made["weights"], f"weights of {made['weights']}"
     )
     return f"MobileNetV2 {made['alpha']}, {weights}"
-
-
-def _thumbnail(path: Path) -> bytes | None:
-    """A small JPEG of a picture, or None when it cannot be read any more."""
-    from PIL import Image
-
-    try:
-        pixels, _ = images.read(images.read_bytes(path), box=THUMBNAIL)
-    except PictureError:
-        return None
-    picture = Image.fromarray(pixels)
-    picture.thumbnail((THUMBNAIL, THUMBNAIL))
-    stream = io.BytesIO()
-    picture.save(stream, "JPEG", quality=80)
-    return stream.getvalue()

@@ -55,10 +55,10 @@ def embed(workspace: Workspace, choice: Vectors, on_progress: Progress, say: Say
     Raises: InputError when weights, TensorFlow or disk space are missing, or there is no picture to embed.
     """
     start = time.monotonic()
-    files = _files(workspace)
+    files = files_of(workspace)
     if not files:
         raise InputError(f"{workspace.images} holds no picture that can be read: `winnow scan` lists what is wrong")
-    backbone = _backbone(choice, files, say)
+    backbone = backbone_of(choice, files, say)
     store = Store(
         workspace.embeddings,
         backbone,
@@ -97,7 +97,7 @@ def embed(workspace: Workspace, choice: Vectors, on_progress: Progress, say: Say
     }
 
 
-def _files(workspace: Workspace) -> dict[str, Path]:
+def files_of(workspace: Workspace) -> dict[str, Path]:
     """Of every readable picture: id -> one file that holds it."""
     import pyarrow.compute as pc
 
@@ -109,7 +109,9 @@ def _files(workspace: Workspace) -> dict[str, Path]:
     return files
 
 
-def _backbone(choice: Vectors, files: dict[str, Path], say: Say) -> Backbone:
+def backbone_of(choice: Vectors, files: dict[str, Path], say: Say) -> Backbone:
+    """The exported backbone that was asked for; `files` are pictures to compare a new export with Keras on."""
+
     def pictures() -> np.ndarray:
         squares: list[np.ndarray] = []
         for path in files.values():

@@ -37,6 +37,7 @@ class Dataset:
     left_out: dict[str, int]  # classes too small to be divided -> pictures
     dropped: dict[str, int]  # reason -> pictures that verdicts took out
     relabelled: int  # pictures whose label is a verdict's and not the folder's
+    found: dict[str, int]  # part -> pictures of the first division before any verdict
     warnings: list[str]
 
     @cached_property
@@ -84,10 +85,10 @@ def read(
     found: Labels = [picture.label for picture in pictures]
     decided = [_decided(picture, verdicts) for picture in pictures]
     division = _divide(pictures, groups, repeats, seed)
-    used = _usable(decided, groups, division)
+    used, before = (_usable(named, groups, division) for named in (decided, found))
     warnings = _out(pictures, decided, verdicts) + used.warnings
     if lacking := _lacks(decided, used, division):
-        by_verdicts = not _lacks(found, _usable(found, groups, division), division)
+        by_verdicts = not _lacks(found, before, division)
         raise InputError(_refusal(lacking, decided, group_by, warnings, by_verdicts))
     rows = used.rows
     return Dataset(
@@ -100,6 +101,7 @@ def read(
         left_out=used.left_out,
         dropped=_dropped(pictures, verdicts),
         relabelled=sum(decided[row] != found[row] for row in rows),
+        found=dict(Counter(division.parts[0][before.rows].tolist())),
         warnings=warnings,
     )
 

@@ -7,6 +7,7 @@ forbids the rest. It has no script. Labels, paths and messages are escaped where
 from __future__ import annotations
 
 import base64
+import io
 import math
 import re
 from collections.abc import Callable, Iterator
@@ -15,15 +16,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from embed import images
+from embed.images import PictureError
 from embed.whole import whole_file
 from heads import cleaning, plots, svg
 
 if TYPE_CHECKING:
+    from jinja2 import Template
+    from markupsafe import Markup
     from matplotlib.figure import Figure
 
 Thumbnails = Callable[[str], bytes | None]
 SPLITS = ("train", "val", "test")
 UNCLEAR = "no clear difference"
+THUMBNAIL = 192  # pixels, longer side
 
 
 def render(run: dict[str, Any], thumbnails: Thumbnails) -> str:
@@ -107,21 +113,64 @@ def number(value: float | None, places: int = 3, sign: bool = False) -> str:
     return f"{value:{'+' if sign else ''}.{places}f}".replace("-", "−")
 
 
-def _page(run: dict[str, Any], thumbnails: Thumbnails, drawings: dict[str, tuple[str, str]]) -> str:
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+def setting(value: object) -> str:
+    """A parameter's value as a person writes it: (128,) is 128."""
+    return " × ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
+def matrix(counts: np.ndarray, classes: list[str], title: str) -> Figure:
+    """A (C, C) confusion matrix as a figure whose size suits the number of classes."""
+    side = min(max(min(3.3 + 0.38 * len(classes), 5.2), 1.8 + 0.26 * len(classes)), 10.4)
+    drawn, ax = plots.figure(side, 0.93 * side)
+    plots.confusion_matrix(ax, counts, classes, title)
+    return drawn
+
+
+def inline(drawn: str, alt: str) -> Markup:
+    """The text of an SVG as an element of a page, in the page's colours."""
     from markupsafe import Markup
 
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined
-    )
+    return Markup(svg.inline(drawn, plots.VARIABLES, alt))
+
+
+def thumbnail(path: Path) -> bytes | None:
+    """A small JPEG of a picture, or None when it cannot be read any more."""
+    from PIL import Image
+
+    try:
+        pixels, _ = images.read(images.read_bytes(path), box=THUMBNAIL)
+    except PictureError:
+        return None
+    picture = Image.fromarray(pixels)
+    picture.thumbnail((THUMBNAIL, THUMBNAIL))
+    stream = io.BytesIO()
+    picture.save(stream, "JPEG", quality=80)
+    return stream.getvalue()
+
+
+def data_address(jpeg: bytes | None) -> str | None:
+    """A small JPEG as an address that carries it; None stays None."""
+    return jpeg and "data:image/jpeg;base64," + base64.b64encode(jpeg).decode()  # type: ignore[return-value]
+
+
+def template(name: str, folder: Path = Path(__file__).parent) -> Template:
+    """A page's template in a folder, which may use those of this one: names are escaped, and nothing may be missing."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    loader = FileSystemLoader([folder, Path(__file__).parent])
+    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined)
     environment.trim_blocks = environment.lstrip_blocks = True
-    environment.filters |= {"number": number, "setting": _setting, "seconds": _seconds}
+    environment.globals["palette"] = plots.PALETTE
+    environment.filters |= {"number": number, "setting": setting, "seconds": _seconds}
+    return environment.get_template(name)
+
+
+def _page(run: dict[str, Any], thumbnails: Thumbnails, drawings: dict[str, tuple[str, str]]) -> str:
     heads = run["heads"]
     curation, cleaned = run.get("curation"), run.get("cleaning")
     verdicts = [verdict(head["versus_chosen"]) if head["versus_chosen"] else "chosen" for head in heads]
-    return environment.get_template("report.html.j2").render(
+    return template("report.html.j2").render(
         run,
-        palette=plots.PALETTE,
         slugs=slugs([head["name"] for head in heads]),
         best=heads[0],
         totals={split: sum(run["data"]["splits"][split].values()) for split in SPLITS},
@@ -129,12 +178,12 @@ def _page(run: dict[str, Any], thumbnails: Thumbnails, drawings: dict[str, tuple
         verdicts=verdicts,
         unclear=[head["name"] for head, words in zip(heads, verdicts, strict=True) if words == UNCLEAR],
         confused=confused,
-        drawings={name: Markup(svg.inline(text, plots.VARIABLES, alt)) for name, (text, alt) in drawings.items()},
-        thumbnails=[_data_address(thumbnails(row["path"])) for row in run["most_wrong"]],
+        drawings={name: inline(text, alt) for name, (text, alt) in drawings.items()},
+        thumbnails=[data_address(thumbnails(row["path"])) for row in run["most_wrong"]],
         curation=curation,
         cleaning=cleaned,
         bought=cleaning.in_words(cleaned) if cleaned else "",
-        shots={path: _data_address(thumbnails(path)) for path in _curated(curation)} if curation else {},
+        shots={path: data_address(thumbnails(path)) for path in _curated(curation)} if curation else {},
     )
 
 
@@ -172,18 +221,10 @@ def _head_figures(slug: str, head: dict[str, Any], classes: list[str]) -> Iterat
         train, val = shown["history"][quantity], shown["history"].get(f"val_{quantity}", [])
         plots.history_curve(ax, train, val, shown["best_epoch"], quantity.capitalize())
         yield f"{slug}-{quantity}", f"{quantity.capitalize()} of {name} over {len(train)} epochs", drawn
-    side = min(max(min(3.3 + 0.38 * len(classes), 5.2), 1.8 + 0.26 * len(classes)), 10.4)
     for part, words in (("train", "Training"), ("test", "Test")):
         counts = np.array(shown["confusion"][part])
         title = f"{words}: {counts.trace()} of {counts.sum()} right"
-        drawn, ax = plots.figure(side, 0.93 * side)
-        plots.confusion_matrix(ax, counts, classes, title)
-        yield f"{slug}-confusion-{part}", f"Confusion matrix of {name}. {title}", drawn
-
-
-def _setting(value: object) -> str:
-    """A parameter's value as a person writes it: (128,) is 128."""
-    return " × ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+        yield f"{slug}-confusion-{part}", f"Confusion matrix of {name}. {title}", matrix(counts, classes, title)
 
 
 def _seconds(value: float | None) -> str:
@@ -192,10 +233,6 @@ def _seconds(value: float | None) -> str:
     if value >= 60:
         return f"{int(value // 60)} min {value % 60:.0f} s"
     return f"{value:.1f} s" if value >= 0.1 else f"{1000 * value:.0f} ms"
-
-
-def _data_address(jpeg: bytes | None) -> str | None:
-    return jpeg and "data:image/jpeg;base64," + base64.b64encode(jpeg).decode()  # type: ignore[return-value]
 
 
 def _write(path: Path, content: bytes) -> None:
