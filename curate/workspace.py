@@ -121,6 +121,21 @@ def locate(images: Path | None, folder: Path | None = None) -> Workspace:
     return kept or Workspace(folder, images)
 
 
+def kept(folder: Path) -> Workspace:
+    """The workspace that a folder is, whatever the environment says.
+
+    Raises: InputError when it is none, or its pictures are gone.
+    """
+    found = _read(folder)
+    if found is None:
+        raise InputError(f"{folder} is no workspace: a run lies in NAME.winnow/runs, or name that with --workspace")
+    if not found.images.is_dir():
+        raise InputError(
+            f"the pictures are not in {found.images} any more: tell where, `winnow scan FOLDER --workspace {folder}`"
+        )
+    return found
+
+
 def _check_name(folder: Path) -> None:
     if _UNFIT.search(str(folder)):
         raise InputError(

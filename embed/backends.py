@@ -32,13 +32,17 @@ def onnx_session(backbone: Backbone) -> Session:
     return lambda pixels: tuple(session.run(OUTPUTS, {"image": pixels}))
 
 
-def one_thread(model: Path | bytes) -> InferenceSession:
-    """An onnxruntime session on the CPU of a file or a serialised model, one thread an inference, without messages."""
+def one_thread(model: Path | bytes, arena: bool = True) -> InferenceSession:
+    """An onnxruntime session on the CPU of a file or a serialised model, one thread an inference, without messages.
+
+    Parameters: `arena`, keep memory from one run for the next, which wastes much where every picture has another size.
+    """
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
-    options.log_severity_level = 3
+    options.enable_cpu_mem_arena = arena
+    options.log_severity_level = 4  # errors are raised: printed, they would be told twice
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 

@@ -15,6 +15,7 @@ from embed.backbone import OPSET
 from embed.errors import InputError
 
 SMALL = 256  # tensors of fewer numbers stay as they are
+LARGEST = 65504.0  # that float16 has
 FIRST, LAST = 3, 2  # so many convolutions stay float32: those lose most
 BATCH = 4
 
@@ -34,7 +35,7 @@ def half(model: Any) -> Any:
     casts = []
     for tensor in made.graph.initializer:
         weights = to_array(tensor)
-        if weights.dtype != np.float32 or weights.size < SMALL or np.abs(weights).max() > np.finfo(np.float16).max:
+        if weights.dtype != np.float32 or weights.size < SMALL or not np.abs(weights).max() <= LARGEST:
             continue
         name = tensor.name
         tensor.CopyFrom(from_array(weights.astype(np.float16), f"{name}/half"))
@@ -64,14 +65,14 @@ def int8(model: Any, pictures: np.ndarray) -> Any:
         raise InputError(f"onnxruntime cannot quantise here ({error}): install that package, or use fp32") from None
     if not len(pictures):
         raise InputError("int8 needs pictures to measure the ranges of values on: there is none; use fp32")
-    with tempfile.TemporaryDirectory(prefix="winnow-") as folder, _unheard():
-        folded = _folded(model, Path(folder) / "folded.onnx")
+    with _on_disk() as folder, _unheard():
+        folded = _folded(model, folder / "folded.onnx")
         convolutions = [node.name for node in folded.graph.node if node.op_type == "Conv"]
         if len(convolutions) <= FIRST + LAST:
             raise InputError(f"a network of {len(convolutions)} convolutions has none to quantise: use fp32")
         quantize_static(
             folded,
-            Path(folder) / "int8.onnx",
+            folder / "int8.onnx",
             _Reader(pictures),
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=["Conv", "Add", "Clip"],
@@ -80,7 +81,21 @@ def int8(model: Any, pictures: np.ndarray) -> Any:
             weight_type=QuantType.QInt8,
             nodes_to_exclude=[*convolutions[:FIRST], *convolutions[-LAST:]],
         )
-        return _tidy(onnx.load(Path(folder) / "int8.onnx"), model)
+        return _tidy(onnx.load(folder / "int8.onnx"), model)
+
+
+@contextlib.contextmanager
+def _on_disk() -> Iterator[Path]:
+    """A temporary folder; what goes wrong in it, as on a full disk, is one line that names the place."""
+    where = tempfile.gettempdir()
+    try:
+        with tempfile.TemporaryDirectory(prefix="winnow-") as folder:
+            yield Path(folder)
+    except InputError:
+        raise
+    except Exception as error:  # onnxruntime has no common base class for what it raises
+        reason = " ".join(str(error).split())[:120]
+        raise InputError(f"int8 needs some room in {where} ({reason}): make some there, or set TMPDIR") from None
 
 
 class _Reader:

@@ -1,0 +1,85 @@
+"""Every head as one fused file beside scikit-learn and Keras: `python -m benchmarks.parity PHOTOGRAPHS`.
+
+Each head is trained on one split as `winnow train` does, exported as `winnow export` does, and every test picture is
+given to the estimator that was trained (decoded, embedded in float32, `predict_proba`) and to the file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from curate.workspace import locate
+from deploy.exporting import export
+from deploy.model import load
+from embed.backends import one_thread
+from embed.errors import InputError
+from embed.pipeline import pixels_of
+from heads.compare import table
+from heads.fit import HEADS, Head, fit_head
+from record import Listener, Work, leave_run
+from vectors import Vectors
+from workflow import Division, prepare
+
+
+@contextmanager
+def silent(what: str):
+    yield lambda done, total: None
+
+
+LISTENER = Listener(silent, lambda message: None, "python -m benchmarks.parity")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("photographs", type=Path)
+    parser.add_argument("--heads", default=",".join(HEADS), help="names of kinds, comma-separated")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        workspace = locate(given.photographs, Path(folder) / "parity.winnow")
+        work = prepare(workspace, Vectors(), LISTENER, Division(), 1)
+        print(f"\n{len(work.data.ids):,} pictures, one split, {len(work.splits[0].test)} test pictures\n")
+        print("| head | other labels | largest difference of a probability | weighted F1, Python | file | megabytes |")
+        print("|---|---|---|---|---|---|")
+        for kind in given.heads.split(","):
+            print(row(work, kind), flush=True)
+
+
+def row(work: Work, kind: str) -> str:
+    """The line of one head. Raises: InputError when the file is refused."""
+    head, split = Head(kind, kind, {}), work.splits[0]
+    estimator, fit = fit_head(head, work.X, work.data.y, split, work.data.classes, work.seed)
+    run = leave_run(work, f"train-{kind}", table([head], [[fit]], work.splits), {kind: fit}, LISTENER, estimator)
+    said = export(Path(run["run"]), Path(run["run"]) / "model.onnx", LISTENER)
+    labels, proba = by_estimator(work, estimator)
+    model = load(Path(said["model"]))
+    session, files = model.session(), [work.workspace.images / work.data.paths[row] for row in split.test]
+    found = [session(pixels_of(file, model.recipe)[None])[:2] for file in files]
+    differ = sum(label.item() != own for (label, _), own in zip(found, labels, strict=True))
+    largest = np.abs(np.concatenate([file for _, file in found]) - proba).max()
+    f1 = said["parity"]["weighted_f1"]
+    scores = f"{f1['ordinary']:.3f} | {f1['file']:.3f}"
+    return f"| {kind} | {differ} of {len(files)} | {largest:.1e} | {scores} | {said['bytes'] / 1e6:.1f} |"
+
+
+def by_estimator(work: Work, estimator) -> tuple[list[str], np.ndarray]:
+    """Label and probabilities (n, C) of the test pictures, by the estimator on their vectors in float32."""
+    backbone = one_thread(Path(work.made["backbone"]))
+    recipe = Vectors.of(work.embedding).recipe
+    squares = (pixels_of(work.workspace.images / work.data.paths[row], recipe) for row in work.splits[0].test)
+    X = np.concatenate([backbone.run(["embedding"], {"image": square[None]})[0] for square in squares])
+    proba = np.zeros((len(X), len(work.data.classes)))
+    proba[:, estimator.classes_] = estimator.predict_proba(X)
+    return [work.data.classes[column] for column in proba.argmax(axis=1)], proba
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except InputError as error:
+        sys.exit(str(error))
