@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 import warnings
 from pathlib import Path
@@ -12,6 +13,7 @@ import click
 
 import console
 import curating
+import deploying
 import options
 from embed.errors import InputError
 
@@ -24,6 +26,7 @@ ROOMS = {
     "Curate": ("scan", "score", "review", "decide", "prune", "undo", "materialize"),
     "Embed": ("embed",),
     "Heads": ("compare", "train"),
+    "Deploy": ("export", "predict", "evaluate"),
 }
 
 
@@ -43,7 +46,9 @@ class Rooms(click.Group):
         except InputError as error:
             raise click.ClickException(console.shown(str(error))) from None
         except KeyboardInterrupt:
-            raise click.ClickException("interrupted; what was done is kept: run the same command to go on") from None
+            starts_anew = ctx.invoked_subcommand in ("predict", "evaluate")
+            kept = "" if starts_anew else "; what was done is kept: run the same command to go on"
+            raise click.ClickException(f"interrupted{kept}") from None
         except OSError as error:
             if error.errno is None or isinstance(error, BrokenPipeError):
                 raise
@@ -165,7 +170,10 @@ def train(images: Path | None, workspace: Path | None, as_json: bool, **rest: An
     """Train one head: curves, matrices, a report, and head.onnx."""
     import workflow
 
-    _print_run(workflow.train(console.opened(images, workspace), listener=console.listener(), **rest), as_json)
+    result = workflow.train(console.opened(images, workspace), listener=console.listener(), **rest)
+    _print_run(result, as_json)
+    if result["model"] and not as_json:
+        console.say(f"Next: {shlex.join(['winnow', 'export', result['run']])}")
 
 
 @main.command()
@@ -176,7 +184,7 @@ def train(images: Path | None, workspace: Path | None, as_json: bool, **rest: An
 @options.division
 @options.vectors
 def run(images: Path | None, workspace: Path | None, as_json: bool, **rest: Any) -> None:
-    """From a folder to a report: scan, embed, compare heads, train the best."""
+    """From a folder to a report and one file to deploy: scan, embed, compare heads, train the best, export it."""
     import workflow
 
     result = workflow.run(console.opened(images, workspace), listener=console.listener(), **rest)
@@ -264,13 +272,14 @@ def _print_whole(result: dict[str, Any], as_json: bool) -> None:
     if as_json:
         return console.print_json(result)
     console.comparison(result["compare"]["heads"], result["compare"]["data"])
-    console.headline(result["compare"] | {"report": result["report"], "model": result["train"]["model"]})
+    model = (result["export"] or result["train"])["model"]
+    console.headline(result["compare"] | {"report": result["report"], "model": model})
     stages = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in result["seconds"].items())
     click.echo(f"Time: {stages}")
     return None
 
 
-for command in curating.COMMANDS:
+for command in (*curating.COMMANDS, *deploying.COMMANDS):
     main.add_command(command)
 
 if __name__ == "__main__":

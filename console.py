@@ -25,10 +25,14 @@ def say(message: str) -> None:
 
 
 def print_json(value: Any) -> None:
-    """The one JSON document of a command, on stdout."""
+    """The one JSON document of a command, on stdout, in UTF-8. Raises: OSError when not all of it can be written."""
     from heads.runs import to_json
 
-    click.echo(to_json(value))
+    sys.stdout.flush()
+    content, done = f"{to_json(value)}\n".encode(), 0
+    while done < len(content):  # a stream without buffer takes as much as there is room for
+        done += sys.stdout.buffer.write(memoryview(content)[done:])
+    sys.stdout.buffer.flush()
 
 
 @contextmanager

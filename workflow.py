@@ -58,6 +58,7 @@ def prepare(
         data=data,
         X=store.read(data.ids),
         made=made,
+        embedding=vectors.document(),
         scan=found,
         notes=notes,
         seed=division.seed,
@@ -226,9 +227,9 @@ def run(
     division: Division = Division(),
     jobs: int | None = None,
 ) -> dict[str, Any]:
-    """Scan, embed, score, compare, train the best head again for its file, report: from a folder to a run folder.
+    """Scan, embed, score, compare, train the best head again for its file, report, export: from a folder to one file.
 
-    Returns: {scan, embed, score, compare, train, report, seconds}, as `run --json` prints it.
+    Returns: {scan, embed, score, compare, train, report, export, seconds}, as `run --json` prints it.
     """
     from heads.fit import Head, fit_head
 
@@ -241,6 +242,8 @@ def run(
     with timed(work.seconds, "train"):
         estimator, fits[best.name] = fit_head(best, work.X, work.data.y, work.splits[0], work.data.classes, work.seed)
     document = leave_run(work, "run", rows, fits, listener, estimator)
+    with timed(work.seconds, "export"):
+        exported = _exported(document, listener)
     return {
         "scan": work.scan.document(),
         "embed": work.made,
@@ -248,8 +251,23 @@ def run(
         "compare": {name: document[name] for name in ("heads", "data", "run")},
         "train": {"head": best.name} | {name: document[name] for name in ("run", "weighted_f1", "accuracy", "model")},
         "report": document["report"],
-        "seconds": document["seconds"],
+        "export": exported,
+        "seconds": work.seconds,
     }
+
+
+def _exported(document: dict[str, Any], listener: Listener) -> dict[str, Any] | None:
+    """The one file to deploy, beside the report; None, and the reason is told, when it cannot be had."""
+    from deploy.exporting import export
+
+    if document["model"] is None:
+        return None
+    run = Path(document["run"])
+    try:
+        return export(run, run / "model.onnx", listener)
+    except InputError as error:
+        listener.say(f"note: model.onnx was not written: {error}")
+        return None
 
 
 def demo(workspace: Workspace, listener: Listener, *, repeats: int = 10, seed: int = 0) -> dict[str, Any]:

@@ -206,7 +206,7 @@ def examine(root: Path, entry: Entry) -> dict[str, Any] | None:
     """
     path = root / from_text(entry.path)
     row: dict[str, Any] = dict.fromkeys(schema().names) | entry._asdict()
-    if Path(entry.path).suffix.lower() not in images.EXTENSIONS and not _looks_like_picture(path, entry):
+    if not is_picture(path, entry):
         return None
     try:
         data = images.read_bytes(path)
@@ -230,8 +230,11 @@ def perceptual_hash(pixels: np.ndarray) -> int:
     return int(str(imagehash.phash(Image.fromarray(pixels))), 16)
 
 
-def _looks_like_picture(path: Path, entry: Entry) -> bool:
-    if entry.bytes <= 0:
+def is_picture(path: Path, entry: Entry) -> bool:
+    """Whether a file is one by its name or, as far as it can be read, by its content."""
+    if path.suffix.lower() in images.EXTENSIONS:
+        return True
+    if entry.bytes <= 0:  # nothing, or a pipe, which would wait for ever
         return False
     try:
         with path.open("rb") as stream:

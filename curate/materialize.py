@@ -62,7 +62,7 @@ def materialize(
     One path an id. Pictures without a label lie in `out` itself. Where the folders give every picture a split, labels
     lie in train, val and test again. Pictures that changed or vanished since the scan are left out and told.
     Parameters: `out`, a new or empty folder, not inside the images or the workspace; `copy`, False: symbolic links to
-    the files, by their absolute path.
+    the files, by their absolute path; what is a link itself is followed.
     Returns: written, out, copied, labels {label: n}, unlabelled, dropped {reason: n}, relabelled, problems [{path,
     message}] (of the pictures that changed or vanished).
     Raises: InputError; then nothing is left of `out`.

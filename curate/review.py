@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from curate.app import database
-from curate.app.samples import OPENING, close, pull, push
+from curate.app.samples import close, opening, pull, push
 from curate.app.until_closed import kept
 from curate.app.views import add_umap
 from curate.workspace import Workspace
@@ -73,8 +73,9 @@ def open_review(
                 dataset = push(workspace, table, store)
                 while not _answers(app, folder):
                     app = _serve(servers, folder, _port(port))
+                address = f"http://{database.ADDRESS}:{app.port}{opening(workspace)}"
                 with _until_told():
-                    _welcome(folder, app.port, browser, say)
+                    _welcome(folder, address, app.port, browser, say)
                     add_umap(dataset)
                     _watch([app.process, mongod.process])
                 ended = app.process.poll() is not None
@@ -89,7 +90,7 @@ def open_review(
             close()
     if ended:
         raise InputError(f"the App ended by itself: {folder / 'app.log'} says why; every click is in the journal")
-    return {"address": _address(app.port), "recorded": recorded, "running": False}
+    return {"address": address, "recorded": recorded, "running": False}
 
 
 @contextmanager
@@ -127,10 +128,6 @@ def _port(wanted: int | None) -> int:
     with suppress(OSError):
         return database.free_port(PORT)
     return database.free_port()
-
-
-def _address(port: int) -> str:
-    return f"http://{database.ADDRESS}:{port}{OPENING}"
 
 
 def _load(folder: Path, uri: str) -> None:
@@ -194,14 +191,14 @@ def _taken(port: int) -> bool:
     return False
 
 
-def _welcome(folder: Path, port: int, browser: bool, say: Say) -> None:
+def _welcome(folder: Path, address: str, port: int, browser: bool, say: Say) -> None:
     with whole_file(folder / "address") as stream:
-        stream.write(_address(port).encode())
-    say(f"Open: {_address(port)}")
+        stream.write(address.encode())
+    say(f"Open: {address}")
     if tunnel := _tunnel(port, os.environ.get("SSH_CONNECTION")):
         say(f"From the machine where you sit: {tunnel}, then open that address there")
     elif browser:
-        _browse(_address(port))
+        _browse(address)
     say("Drop, Keep, Relabel, Undo and Re-rank are icons above the pictures; in a narrow window, some under the arrow.")
     say("Every click is in the journal at once. Ctrl-C here ends it.")
 

@@ -7,7 +7,7 @@ import hashlib
 import itertools
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -30,15 +30,16 @@ class Sorter:
 
     Parameters: `out`, a new or empty folder, which is made; `copy`, False: symbolic links by absolute path; `among`,
     the paths that pictures are looked for in: OUT may lie in none of them that is a folder.
-    Raises: InputError, also where no links can be made.
+    Raises: InputError, also where no links can be made, and where another process makes OUT at the same time.
     """
 
     def __init__(self, out: Path, copy: bool, among: Sequence[Path] = ()) -> None:
         self.out = checked_target(out, dict.fromkeys(among, "the pictures"))
         self._copy = copy
         self._folders: dict[str | None, Path] = {}
+        self._was_there = self.out.is_dir()
         try:
-            self.out.mkdir(parents=True, exist_ok=True)
+            self.out.mkdir(parents=True, exist_ok=self._was_there)
             if not copy:
                 _link(self.out / ".link", self.out)
                 (self.out / ".link").unlink()
@@ -60,6 +61,14 @@ class Sorter:
         except OSError as error:
             told = f"{self.out}: {error.strerror}; what lies there stays: make room, or name another folder"
             raise InputError(told) from None
+
+    def remove(self, paths: Iterable[str]) -> None:
+        """Take back what was put (manifest paths below OUT), and the folders made for it: what others put stays."""
+        for path in paths:
+            (self.out / from_text(path)).unlink(missing_ok=True)
+        for folder in (*self._folders.values(), *([] if self._was_there else [self.out])):
+            with suppress(OSError):
+                folder.rmdir()
 
     def _made(self, label: str | None) -> Path:
         """The folder of a label, made when it is first needed; no two labels have the same one."""
@@ -94,10 +103,7 @@ def checked_target(out: Path, apart: Mapping[Path, str]) -> Path:
     """
     try:
         out = out.expanduser().resolve()
-        above = {_identity(folder) for folder in (out, *out.parents)} - {None}
-        for place, name in apart.items():
-            if _identity(place) in above:
-                raise InputError(f"{out} would lie inside {name} ({place}): name a folder outside of them")
+        check_apart(out, apart)
         if out.exists() and not out.is_dir():
             raise InputError(f"{out} is a file: name a new folder")
         if out.is_dir() and any(out.iterdir()):
@@ -107,6 +113,14 @@ def checked_target(out: Path, apart: Mapping[Path, str]) -> Path:
     except (OSError, RuntimeError, ValueError) as error:
         raise InputError(f"{out} cannot be written to ({error}): name another folder") from None
     return out
+
+
+def check_apart(path: Path, apart: Mapping[Path, str]) -> None:
+    """Raises: InputError when a resolved path lies in one of these folders, whatever their names."""
+    above = {_identity(folder) for folder in (path, *path.parents)} - {None}
+    for place, name in apart.items():
+        if _identity(place) in above:
+            raise InputError(f"{path} would lie inside {name} ({place}): name a folder outside of them")
 
 
 def _identity(folder: Path) -> tuple[int, int] | None:
@@ -147,8 +161,10 @@ def names(name: str, digest: str) -> Iterator[str]:
 def write(folder: Path, names: Iterator[str], source: Path, data: bytes | None) -> Path:
     """A link to `source`, or `data` as a file, in a folder, by the first name that is not taken. Returns: its path.
 
+    What is a link itself is followed: the new link leads to the file, and holds when the other one goes.
     Raises: OSError; InputError where no links can be made.
     """
+    source = Path(os.path.realpath(source)) if source.is_symlink() else source
     while True:
         target = folder / next(names)
         with suppress(FileExistsError):

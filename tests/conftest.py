@@ -161,6 +161,7 @@ def exported(session_cache: Path) -> Callable[..., Any]:
 class Photographs(NamedTuple):
     """The flower photographs as Winnow sees them, in the order of paths, and what is publicly known of their noise."""
 
+    workspace: Any
     table: Any  # the manifest
     ids: list[str]
     pooled: np.ndarray
@@ -188,7 +189,13 @@ def photographs(flowers: Path, keras_home: Path, session_cache: Path, tmp_path_f
         said = {row["path"]: row["verdict"] for row in csv.DictReader(stream)}
     known = np.array([said.get(path, "doubtful") for path in table["path"].to_pylist()])
     return Photographs(
-        table, ids, store.read(ids), store.read(ids, "bottleneck"), np.unique(labels, return_inverse=True)[1], known
+        workspace,
+        table,
+        ids,
+        store.read(ids),
+        store.read(ids, "bottleneck"),
+        np.unique(labels, return_inverse=True)[1],
+        known,
     )
 
 

@@ -39,6 +39,40 @@ def test_pictures_lie_in_folders_by_label_and_unfamiliar_ones_in_their_own(one, 
     assert os.listdir(one.parent) == ["one.jpg"]
 
 
+def test_a_link_to_a_link_leads_to_the_file_itself(one, tmp_path):
+    (tmp_path / "a.jpg").symlink_to(one)
+    (tmp_path / "b.jpg").symlink_to("a.jpg")
+    put = Sorter(tmp_path / "out", False).put(tmp_path / "b.jpg", "x")
+    assert (put.name, put.readlink()) == ("b.jpg", one)
+
+
+def test_of_two_that_make_one_folder_the_second_is_told(one, tmp_path, monkeypatch):
+    made = Path.mkdir
+
+    def later(self: Path, *args: object, **how: object) -> None:
+        made(self)
+        made(self, *args, **how)
+
+    monkeypatch.setattr(Path, "mkdir", later)
+    with pytest.raises(InputError, match="out: File exists: name another folder"):
+        Sorter(tmp_path / "out", False)
+
+
+@pytest.mark.parametrize("was_there", [False, True])
+def test_what_is_taken_back_is_only_what_was_put(one, tmp_path, was_there):
+    if was_there:
+        (tmp_path / "out").mkdir()
+    sorter = Sorter(tmp_path / "out", False)
+    put = [sorter.put(one, label).relative_to(tmp_path / "out").as_posix() for label in ("x", "y")]
+    (tmp_path / "out/x/other.txt").write_bytes(b"of others")
+    sorter.remove(put)
+    assert below(tmp_path / "out") == {"x/other.txt": b"of others"}
+    (tmp_path / "out/x/other.txt").unlink()
+    sorter.remove(put)
+    assert (tmp_path / "out").exists() is was_there
+    assert one.read_bytes() == b"one"
+
+
 LABELS = {
     "a/b": "a_b",
     "..": "_",

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from curate import manifest
+from curate import doubtful, manifest
 from curate.app import tags
 from curate.app.views import colour, embed, save_views
 from curate.journal import Decision, Journal, Line, holding
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 DATASET = "pictures"  # the only one in the workspace's own database
-OPENING = f"/datasets/{DATASET}?view=off-topic-first&workspace=pictures"  # what the App's address ends in
 DIFFER = ", labels differ"  # what is said of duplicates that are not all of one label
 SHOWN = ["label", "suggested_label", "verdict", "new_label", "duplicate", "quality", "problem"]  # on the tiles
+SHOWN += ["probability", "familiarity"]
 # Field -> type, and what the App says of it. All have an index: without one a number has no slider.
 FIELDS = {
     "picture": ("String", "sha256 of the file: what a verdict belongs to"),
@@ -43,14 +43,26 @@ FIELDS = {
     "duplicate_keep": ("Boolean", "the one to keep of its duplicates"),
     "duplicate": ("String", "the same in words, for those that have duplicates"),
 }
+PREDICTED = {  # the same, of pictures that a model was doubtful of
+    "predicted": ("String", "what the model said that it is"),
+    "probability": ("Float", "0 to 1, how sure the model was"),
+    "familiarity": ("Float", "0 to 1, how usual it is beside what the model was trained on"),
+}
 GROUPS = {
     "verdict": ["verdict", "reason", "new_label"],
+    "prediction": list(PREDICTED),
     "labels": ["label", "suggested_label", "label_suspect", "split"],
     "off topic": ["off_topic", "off_topic_prior"],
     "duplicates": ["duplicate", "duplicate_group", "duplicate_keep"],
     "quality": ["quality", "problem"],
     "metadata": ["path", "picture", "filepath", "id", "metadata", "created_at", "last_modified_at"],
 }
+
+
+def opening(workspace: Workspace) -> str:
+    """What the App's address ends in: the view that it opens on."""
+    view = "unfamiliar-first" if doubtful.read(workspace) else "off-topic-first"
+    return f"/datasets/{DATASET}?view={view}&workspace=pictures"
 
 
 def push(workspace: Workspace, table: pa.Table, store: Path) -> Any:
@@ -62,19 +74,21 @@ def push(workspace: Workspace, table: pa.Table, store: Path) -> Any:
     import fiftyone as fo
 
     dataset = fo.load_dataset(DATASET) if fo.dataset_exists(DATASET) else fo.Dataset(DATASET, persistent=True)
-    _fields(dataset)
+    predicted = doubtful.read(workspace)
+    fields = FIELDS | PREDICTED if predicted else FIELDS
+    _fields(dataset, fields)
     dataset.info["winnow"] = {"workspace": str(workspace.folder), "store": str(store)}
     dataset.save()
-    wanted, pushed = _wanted(workspace, table), _pushed(workspace)
+    wanted, pushed = _wanted(workspace, table, predicted), _pushed(workspace)
     here = dict(zip(*dataset.values(["path", "id"]), strict=True))
     deleted = {path for path, id in pushed.items() if path not in here and _picture(wanted, path) == id}
     gone = set(dataset.values("id")) - {id for path, id in here.items() if path in wanted}
     kept_tags = dict(zip(*dataset.select(list(gone)).values(["picture", "tags"]), strict=True)) if gone else {}
     dataset.delete_samples(list(gone))
-    _update(dataset, {here[path]: wanted[path] for path in here.keys() & wanted.keys()})
-    new = [fields for path, fields in wanted.items() if path not in here and path not in deleted]
-    dataset.add_samples([_sample(fields, kept_tags.get(fields["picture"])) for fields in new], validate=False)
-    _remember(workspace, {path: fields["picture"] for path, fields in wanted.items()})
+    _update(dataset, {here[path]: wanted[path] for path in here.keys() & wanted.keys()}, [*fields, "filepath"])
+    new = [row for path, row in wanted.items() if path not in here and path not in deleted]
+    dataset.add_samples([_sample(row, kept_tags.get(row["picture"])) for row in new], validate=False)
+    _remember(workspace, {path: row["picture"] for path, row in wanted.items()})
     colour(dataset)
     save_views(dataset, DIFFER)
     embed(dataset, store)
@@ -181,12 +195,13 @@ def verdict_fields(line: Line | Decision | None) -> dict[str, str | None]:
     return {"verdict": line.verdict, "reason": line.reason, "new_label": line.label}
 
 
-def _wanted(workspace: Workspace, table: pa.Table) -> dict[str, dict[str, Any]]:
-    """path -> the fields of its sample."""
+def _wanted(workspace: Workspace, table: pa.Table, predicted: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """path -> the fields of its sample. Parameters: `predicted`, id -> those of `PREDICTED`; empty: without them."""
     columns = ["path", "label", "bytes", "width", "height"]
     found = {row["path"]: row for row in manifest.read(workspace).select(columns).to_pylist()}
     given = holding(Journal(workspace.folder).lines())
     wanted = {}
+    nothing = dict.fromkeys(PREDICTED if predicted else ())
     labels: dict[int, set[str | None]] = {}
     for number, label in zip(table["duplicate_group"].to_pylist(), table["label"].to_pylist(), strict=True):
         labels.setdefault(number, set()).add(label)
@@ -196,6 +211,7 @@ def _wanted(workspace: Workspace, table: pa.Table) -> dict[str, dict[str, Any]]:
             continue
         fields = {name: row[name] for name in FIELDS if name in row} | {"picture": row["id"], "label": seen["label"]}
         fields |= verdict_fields(given.get(row["id"])) | {"filepath": _file(workspace, row["path"])}
+        fields |= predicted.get(row["id"], nothing)
         fields["duplicate"] = None
         if row["duplicate_group"] is not None:
             fields["duplicate"] = "the one to keep" if row["duplicate_keep"] else "a copy"
@@ -217,23 +233,25 @@ def _file(workspace: Workspace, path: str) -> str:
     return str(link)
 
 
-def _fields(dataset: Any) -> None:
+def _fields(dataset: Any, wanted: dict[str, tuple[str, str]]) -> None:
     """Add the fields that are not there yet, and show them as we would."""
     import fiftyone as fo
 
     there = dataset.get_field_schema()
-    if FIELDS.keys() <= there.keys():
+    if wanted.keys() <= there.keys():
         return
-    for name, (kind, about) in FIELDS.items():
+    for name, (kind, about) in wanted.items():
         if name in there:
             continue
         inner = {"subfield": fo.StringField} if kind == "List" else {}
         dataset.add_sample_field(name, getattr(fo, f"{kind}Field"), description=about, **inner)
         dataset.create_index(name)
     config = dataset.app_config
-    config.active_fields = fo.ActiveFields(paths=SHOWN)
+    config.active_fields = fo.ActiveFields(paths=[name for name in SHOWN if name in wanted])
     config.sidebar_groups = [fo.SidebarGroupDocument(name="tags", paths=["tags"])] + [
-        fo.SidebarGroupDocument(name=name, paths=paths, expanded=name != "metadata") for name, paths in GROUPS.items()
+        fo.SidebarGroupDocument(name=name, paths=paths, expanded=name != "metadata")
+        for name, paths in GROUPS.items()
+        if name != "prediction" or PREDICTED.keys() <= wanted.keys()
     ]
     dataset.save()
 
@@ -247,9 +265,9 @@ def _sample(fields: dict[str, Any], kept_tags: list[str] | None) -> Any:
     return fo.Sample(metadata=metadata, tags=kept_tags or [], **fields)
 
 
-def _update(dataset: Any, wanted: dict[str, dict[str, Any]]) -> None:
-    """Write what differs. Parameters: `wanted`, sample id -> fields."""
-    for name in [*FIELDS, "filepath"]:
+def _update(dataset: Any, wanted: dict[str, dict[str, Any]], names: list[str]) -> None:
+    """Write what differs in the fields of these names. Parameters: `wanted`, sample id -> fields."""
+    for name in names:
         now = zip(*dataset.values(["id", name]), strict=True)
         changed = {id: wanted[id][name] for id, value in now if id in wanted and wanted[id][name] != value}
         if changed:

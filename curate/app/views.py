@@ -13,6 +13,7 @@ from embed.store import read_ids, read_vectors
 
 COMPONENTS = 128  # of the vectors, that the similarity index keeps
 COLOURS = {"drop": "#d73a49", "keep": "#28a745", "relabel": "#0366d6"}
+LABELS = ("label", "suggested_label", "new_label", "predicted")  # fields that hold one
 # Okabe and Ito's and a few more, which most people can tell apart. A label has the same one in every field.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#8C8C8C", "#A6761D", "#7570B3", "#66A61E")
 
@@ -21,9 +22,10 @@ def colour(dataset: Any) -> None:
     """Give every verdict and every label a colour of its own."""
     import fiftyone as fo
 
-    labels = {*dataset.distinct("label"), *dataset.distinct("new_label")}
+    bearing = [name for name in LABELS if dataset.has_sample_field(name)]
+    labels = {label for name in bearing for label in dataset.distinct(name)}
     names = dict(zip(sorted(labels), cycle(PALETTE), strict=False))
-    schemes = {"verdict": COLOURS} | dict.fromkeys(("label", "suggested_label", "new_label"), names)
+    schemes = {"verdict": COLOURS} | dict.fromkeys(bearing, names)
     fields = [
         {"path": path, "valueColors": [{"value": value, "color": shade} for value, shade in scheme.items()]}
         for path, scheme in schemes.items()
@@ -55,6 +57,9 @@ def save_views(dataset: Any, differ: str) -> None:
         "Decided": dataset.match(F("verdict") != None),  # noqa: E711
         "Left to look at": undecided.match(F("off_topic") != None).sort_by("off_topic", reverse=True),  # noqa: E711
     }
+    if dataset.has_sample_field("familiarity"):
+        least = {"Unfamiliar first": "familiarity", "Unsure first": "probability"}
+        views |= {name: undecided.match(F(field) != None).sort_by(field) for name, field in least.items()}  # noqa: E711
     for name, view in views.items():
         dataset.save_view(name, view, overwrite=True)
     if not dataset.has_workspace("Pictures and embeddings"):

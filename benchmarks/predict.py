@@ -1,0 +1,91 @@
+"""How fast `predict` is beside `embed` in one process: `python -m benchmarks.predict PHOTOGRAPHS`.
+
+A head is trained and exported as `winnow train` and `winnow export` do. Then, five times in turn, all pictures are
+embedded as `winnow embed` does it (first decode to last commit) and predicted as `winnow predict` does it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import median
+
+import workflow
+from curate.workspace import locate
+from deploy.exporting import export
+from deploy.model import Model, load
+from deploy.prediction import files_of, predict
+from embed import pipeline
+from embed.backbone import Backbone
+from embed.backends import onnx_session
+from embed.errors import InputError
+from embed.store import Store
+from record import Listener
+from vectors import Vectors, backbone_of
+from vectors import files_of as files_by_id
+
+ROUNDS = 5
+
+
+@contextmanager
+def silent(what: str):
+    yield lambda done, total: None
+
+
+LISTENER = Listener(silent, lambda message: None, "python -m benchmarks.predict")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("photographs", type=Path)
+    parser.add_argument("--head", default="lda", help="kind of the head")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        workspace = locate(given.photographs, Path(folder) / "speed.winnow")
+        run = Path(workflow.train(workspace, Vectors(), LISTENER, kind=given.head, params={})["run"])
+        model = load(Path(export(run, run / "model.onnx", LISTENER)["model"]))
+        files = files_by_id(workspace)
+        made = backbone_of(Vectors(), files, LISTENER.say)
+        rounds = []
+        for number in range(ROUNDS):
+            store = Store(Path(folder) / str(number), made)
+            rounds.append((embedded(made, files, store), predicted(model, files)))
+    print(
+        "| pictures a second | " + " | ".join(f"round {n}" for n in range(1, ROUNDS + 1)) + " | median | CPU ms each |"
+    )
+    print("|---" * (ROUNDS + 3) + "|")
+    medians = []
+    for name, column in zip(("embed", "predict"), zip(*rounds, strict=True), strict=True):
+        rates, costs = zip(*column, strict=True)
+        medians.append((median(rates), median(costs)))
+        shown = " | ".join(f"{rate:.0f}" for rate in rates)
+        print(f"| {name} | {shown} | {medians[-1][0]:.0f} | {medians[-1][1]:.2f} |")
+    (embed, spent), (said, took) = medians
+    print(f"\n{len(files):,} pictures, head {given.head}: predict runs at {said / embed:.3f} of the rate of embed;")
+    print(f"by CPU time, which a busy machine disturbs less, at {spent / took:.3f}")
+
+
+def embedded(made: Backbone, files: dict[str, Path], store: Store) -> tuple[float, float]:
+    """Pictures a second into a new table, and milliseconds of CPU each."""
+    session, cpu = onnx_session(made), time.process_time()
+    done = pipeline.fill(store, list(files.items()), made.recipe, session)
+    return done.embedded / done.seconds, 1000 * (time.process_time() - cpu) / done.embedded
+
+
+def predicted(model: Model, files: dict[str, Path]) -> tuple[float, float]:
+    """Pictures a second from the first decode to the last answer, and milliseconds of CPU each."""
+    stream = predict(model, files_of([*files.values()]))
+    start, cpu = time.monotonic(), time.process_time()
+    count = sum(said.problem is None for said in stream)
+    return count / (time.monotonic() - start), 1000 * (time.process_time() - cpu) / count
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except InputError as error:
+        sys.exit(str(error))

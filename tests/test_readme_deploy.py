@@ -1,0 +1,112 @@
+"""The README's own lines use a model where nothing else is: Python with onnxruntime and Pillow alone, JavaScript."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+import cli
+from tests.conftest import Photographs, absent
+
+PROJECT = Path(cli.__file__).parent
+README = (PROJECT / "README.md").read_text(encoding="utf-8")
+ALONE = ("numpy", "onnxruntime", "pillow")
+MODULES = ("onnxruntime-web@1.30.0", "jpeg-js@0.4.4")
+SAID = re.compile(r"^(?P<label>\S+) (?P<probability>[01]\.\d+)(?P<unfamiliar> unfamiliar)?$")
+
+pytestmark = pytest.mark.slow
+
+
+def winnow(*words: object) -> Any:
+    done = CliRunner().invoke(cli.main, [*map(str, words), "--json"])
+    assert done.exit_code == 0, done.output
+    return json.loads(done.stdout)
+
+
+@pytest.fixture(scope="session")
+def models(photographs: Photographs, keras_home: Path, session_cache: Path, tmp_path_factory: Any) -> Path:
+    """A folder with model.onnx and any.onnx, trained on the photographs."""
+    folder = tmp_path_factory.mktemp("models")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("WINNOW_CACHE", str(session_cache))
+        patch.setenv("KERAS_HOME", str(keras_home))
+        words = (photographs.workspace.images, "--workspace", photographs.workspace.folder)
+        run = winnow("train", *words, "--head", "logistic")["run"]
+        winnow("export", run, "-o", folder / "model.onnx")
+        winnow("export", run, "-o", folder / "any.onnx", "--input", "any")
+    return folder
+
+
+def place(models: Path, picture: Path, folder: Path, language: str) -> str:
+    """Put the README's lines in that language, the models and `new.jpg` in a folder. Returns: the lines."""
+    for name in ("model.onnx", "any.onnx"):
+        (folder / name).symlink_to(models / name)
+    shutil.copy(picture, folder / "new.jpg")
+    (text,) = (text for text in re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL) if ".onnx" in text)
+    return text
+
+
+def check(printed: str, expected: dict[str, Any], within: float) -> None:
+    said = SAID.match(printed.strip())
+    assert said, printed
+    assert said["label"] == expected["label"]
+    assert float(said["probability"]) == pytest.approx(expected["probability"], abs=within)
+    assert bool(said["unfamiliar"]) == expected["unfamiliar"]
+
+
+@pytest.fixture
+def bare(tmp_path: Path) -> Path:
+    """A Python in an environment of its own that holds onnxruntime, NumPy and Pillow, as they are pinned."""
+    pins = [line for line in (PROJECT / "requirements.txt").read_text().splitlines() if line.split("==")[0] in ALONE]
+    assert {line.split("==")[0] for line in pins} == set(ALONE)
+    uv = Path(sys.executable).with_name("uv")
+    folder = tmp_path / "bare"
+    if not uv.exists():
+        absent("uv is not in the environment: `make` installs it")
+    for words in (["venv", "--quiet", "--python", sys.executable, folder], ["pip", "install", "--quiet", *pins]):
+        done = subprocess.run(
+            [uv, *words], env=os.environ | {"VIRTUAL_ENV": str(folder)}, capture_output=True, text=True
+        )
+        if done.returncode:
+            absent(f"no package can be installed: {done.stderr.strip()[-200:]}")
+    return folder / "bin" / "python"
+
+
+def test_fifteen_lines_of_python(models: Path, flowers: Path, bare: Path, tmp_path: Path) -> None:
+    picture = flowers / "roses" / sorted(path.name for path in (flowers / "roses").iterdir())[3]
+    text = place(models, picture, tmp_path, "python")
+    assert len([line for line in text.splitlines() if line.strip()]) <= 15
+    (tmp_path / "use.py").write_text(text)
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(
+        [bare, "-W", "error", "use.py"], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    (expected,) = winnow("predict", models / "model.onnx", picture)["predictions"]
+    check(done.stdout, expected, within=0.001)
+
+
+def test_the_same_in_javascript(models: Path, flowers: Path, tmp_path: Path) -> None:
+    node, npm = shutil.which("node"), shutil.which("npm")
+    if not node or not npm:
+        absent("Node is not here: sudo apt install nodejs npm")
+    picture = flowers / "roses" / sorted(path.name for path in (flowers / "roses").iterdir())[3]
+    text = place(models, picture, tmp_path, "js")
+    command = [npm, "install", "--no-audit", "--no-fund", "--ignore-scripts", *MODULES]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    if done.returncode:
+        absent(f"no package can be installed: {done.stderr.strip()[-200:]}")
+    (tmp_path / "use.mjs").write_text(text)
+    done = subprocess.run([node, "use.mjs"], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    (expected,) = winnow("predict", models / "any.onnx", picture)["predictions"]
+    check(done.stdout, expected, within=0.02)  # another JPEG decoder
