@@ -97,17 +97,27 @@ def paint(file: Path, hue: tuple[int, int, int], seed: int) -> None:
     Image.fromarray(patches).resize((48, 40), Image.Resampling.BICUBIC).save(file, quality=92)
 
 
-@pytest.fixture
-def hues(tmp_path: Path) -> Path:
-    """Sixty pictures, twenty a class, that the colour backbone tells apart."""
+def paint_hues(folder: Path) -> Path:
+    """Sixty pictures, twenty a class, that the colour backbone tells apart; always the same."""
     for index, (label, hue) in enumerate(HUES.items()):
         for number in range(20):
-            paint(tmp_path / "hues" / label / f"{number:02d}.jpg", hue, 100 * index + number)
-    return tmp_path / "hues"
+            paint(folder / label / f"{number:02d}.jpg", hue, 100 * index + number)
+    return folder
+
+
+@pytest.fixture
+def hues(tmp_path: Path) -> Path:
+    """The pictures of `paint_hues`."""
+    return paint_hues(tmp_path / "hues")
 
 
 @pytest.fixture
 def colours(tmp_path: Path) -> Path:
+    """The backbone of `write_colours`."""
+    return write_colours(tmp_path / "colours.onnx")
+
+
+def write_colours(file: Path) -> Path:
     """A backbone file made by hand, for pictures of 96 x 96: its embedding is the mean colour, red, green and blue from
     0 to 1, its bottleneck the mean of red and green."""
     import onnx
@@ -136,8 +146,8 @@ def colours(tmp_path: Path) -> Path:
     said = {"graph": Recipe(size=96).graph(), "weights": "c" * 64, "weights_name": "imagenet", "parity": 0.0}
     said |= {"dimension": [3], "bottleneck": 2}
     helper.set_model_props(model, {"winnow_backbone": json.dumps(said)})
-    onnx.save(model, tmp_path / "colours.onnx")
-    return tmp_path / "colours.onnx"
+    onnx.save(model, file)
+    return file
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,7 @@ from click.testing import CliRunner, Result
 import cli
 from deploy.model import load
 from embed.images import fit
-from tests.conftest import HUES, paint
+from tests.conftest import HUES, paint, paint_hues, write_colours
 
 
 def winnow(*words: object) -> Any:
@@ -36,10 +36,24 @@ def refused(*words: object) -> str:
     return lines[0]
 
 
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the hues, the colour backbone and a workspace with a head that was trained on them."""
+    folder = tmp_path_factory.mktemp("trained")
+    hues, colours = paint_hues(folder / "hues"), write_colours(folder / "colours.onnx")
+    workspace = ("--workspace", folder / "hues.winnow")
+    winnow("train", hues, *workspace, "--backbone", colours, "--head", "logistic")
+    return folder
+
+
 @pytest.fixture
-def run(hues: Path, colours: Path) -> Path:
-    """A head that was trained on the hues."""
-    return Path(winnow("train", hues, "--backbone", colours, "--head", "logistic")["run"])
+def run(trained: Path, hues: Path, colours: Path) -> Path:
+    """The run of that head, in the folder of the test."""
+    shutil.copytree(trained / "hues.winnow", "hues.winnow")
+    (folder,) = Path("hues.winnow/runs").iterdir()
+    for file in (Path("hues.winnow/workspace.json"), folder / "run.json"):
+        file.write_text(file.read_text().replace(str(trained), str(hues.parent)))
+    return folder.resolve()
 
 
 def rows_of(run: Path, split: str) -> list[dict[str, str]]:
