@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import warnings
 from pathlib import Path
@@ -143,7 +144,7 @@ def _sklearn(estimator: Any, dimension: int) -> tuple[Any, str]:
     with warnings.catch_warnings():  # skl2onnx looks at two attributes of SVC that scikit-learn is giving up
         warnings.filterwarnings("ignore", "Attribute `prob[AB]_` was deprecated", FutureWarning)
         model = convert(
-            estimator,
+            _folded(estimator),
             initial_types=[("embedding", FloatTensorType([None, dimension]))],
             target_opset={"": OPSET, "ai.onnx.ml": ML_OPSET},
             options={"zipmap": False},
@@ -151,6 +152,25 @@ def _sklearn(estimator: Any, dimension: int) -> tuple[Any, str]:
     raw = model.graph.output[1].name
     graph = Extractor(model).extract_model(["embedding"], [raw]).graph  # without what made scikit-learn's own label
     return graph, raw
+
+
+def _folded(estimator: Any) -> Any:
+    """A pipeline that ends in principal components and a calibrated linear classifier, as one that needs no components:
+    the same decisions from C x D numbers instead of N x D. Others as they are."""
+    from sklearn.decomposition import PCA
+
+    steps = list(getattr(estimator, "named_steps", {}).values())
+    if len(steps) < 2 or type(steps[-2]) is not PCA or steps[-2].whiten:
+        return estimator
+    made = copy.deepcopy(estimator)
+    (calibrated,) = made[-1].calibrated_classifiers_
+    components, linear = steps[-2], calibrated.estimator
+    linear.coef_ = linear.coef_ @ components.components_
+    linear.intercept_ = linear.intercept_ - linear.coef_ @ components.mean_
+    linear.n_features_in_ = components.n_features_in_
+    made.steps.pop(-2)
+    made[-1].n_features_in_ = components.n_features_in_
+    return made
 
 
 def _dummy(estimator: Any, dimension: int) -> tuple[Any, str]:
