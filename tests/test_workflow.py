@@ -240,6 +240,12 @@ def test_from_the_flower_photographs_to_a_report(flowers: Path, imagenet: Path) 
     assert heads["dummy"] < 0.1
     assert Path(said["report"]).is_file()
     assert Path(said["train"]["model"]).is_file()
+    assert Path(said["export"]["model"]).name == "model.onnx"
+    parity = said["export"]["parity"]
+    assert (parity["pictures"], parity["labels_differ"]) == (150, 0)
+    assert parity["largest_difference"] <= 1e-4
+    assert parity["largest_from_run"] < 0.05
+    assert said["export"]["familiarity"]["held_out"]["rejected"] < 0.15
 
     fits = {file: file.stat().st_mtime_ns for file in Path("small_flower_dataset.winnow/fits").iterdir()}
     again = winnow("run", flowers)
@@ -255,4 +261,5 @@ def test_heads_may_learn_from_maps_and_pictures_are_scored_by_pooled_vectors_all
     assert said["embed"]["dimension"] == 3 * 3 * 1280
     assert said["embed"]["embedded"] == 60
     assert len(said["score"]["suspects"]) == 60
+    assert said["export"]["parity"]["largest_difference"] <= 1e-4
     assert len(list(Path("hues.winnow/embeddings").glob("*.lance"))) == 2
