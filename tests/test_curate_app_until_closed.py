@@ -18,6 +18,7 @@ def test_ends_with_the_exit_code_of_its_command(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a process with the one that started it")
+@pytest.mark.slow
 def test_the_command_ends_when_its_keeper_is_killed(tmp_path: Path) -> None:
     import psutil
 

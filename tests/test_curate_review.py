@@ -374,6 +374,7 @@ def test_nothing_is_lost_when_it_is_killed_and_the_next_one_goes_on(place: tuple
         assert here["blue/odd.jpg"]["label"] == "blue"
 
 
+@pytest.mark.slow
 def test_an_orphan_that_holds_the_data_is_ended(tmp_path: Path) -> None:
     if find_spec("fiftyone") is None:
         absent("FiftyOne is not installed")

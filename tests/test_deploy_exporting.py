@@ -154,6 +154,7 @@ def test_what_a_variant_changes_is_measured_and_stored(run: Path, hues: Path, wo
     assert label.tolist() == [row["predicted"]]
 
 
+@pytest.mark.slow
 def test_run_and_output_may_be_left_out(run: Path) -> None:
     said = winnow("export")
     assert said["run"] == str(run)
@@ -244,6 +245,7 @@ class TestNotWritten:
         assert re.search(r"\d of 9 test pictures get another label than in the run, as .*\.jpg", said)
         assert not Path("model.onnx").exists()
 
+    @pytest.mark.slow
     def test_with_the_head_of_another_run(self, run: Path, hues: Path, colours: Path) -> None:
         other = Path(winnow("train", hues, "--backbone", colours, "--head", "centroid")["run"])
         shutil.copy(other / "head.onnx", run / "head.onnx")
@@ -279,6 +281,7 @@ def test_pictures_that_changed_since_are_left_out(run: Path, hues: Path) -> None
     assert load(Path("model.onnx")).said["parity"]["pictures"] == len(rows) - 2
 
 
+@pytest.mark.slow
 def test_a_card_that_a_person_changed_is_kept(run: Path) -> None:
     winnow("export", run, "-o", "model.onnx")
     first = Path("model.md").read_text()
@@ -297,6 +300,7 @@ def test_a_run_elsewhere_needs_its_workspace_named(run: Path, monkeypatch: pytes
     assert Path("model.onnx").is_file()
 
 
+@pytest.mark.slow
 def test_labels_are_any_text(tmp_path: Path, colours: Path) -> None:
     for index, (label, hue) in enumerate([("=1+1", (220, 60, 50)), ("<b>花</b>", (60, 200, 70))]):
         for number in range(12):

@@ -443,6 +443,7 @@ class TestEvaluate:
         assert json.loads(done.stdout)["pictures"] == 60
         assert "rows.csv: No space left on device; mend that or name another file" in done.stderr
 
+    @pytest.mark.slow
     def test_writes_into_a_pipe(self, model: Path, hues: Path) -> None:
         run = process("evaluate", str(model), str(hues), "--csv", "/dev/stdout")
         assert run.stdout is not None

@@ -131,6 +131,7 @@ def test_the_pixel_limit_is_inclusive(monkeypatch):
     assert code_of(data) == "too_large"
 
 
+@pytest.mark.slow
 def test_a_large_photograph_within_the_limit_is_read():
     pixels, _ = images.read(encoded(Image.new("1", (10_000, 9_500), 1), "PNG"))  # 95 megapixels: Pillow warns here
     assert pixels.shape == (9_500, 10_000, 3)

@@ -86,6 +86,7 @@ class TestHeldOut:
         assert held_out(codes, groups, 0).tolist() == []
 
 
+@pytest.mark.slow
 def test_tensorflow_missing_is_said_with_the_line_that_installs_it():
     code = """
 import sys

@@ -224,6 +224,7 @@ def test_every_link_has_its_target_and_no_id_comes_twice(page):
     assert links <= {f"#{name}" for name in ids}
 
 
+@pytest.mark.slow
 def test_heads_and_classes_may_be_called_anything():
     names = ["data", "wrong", "again", "heads", "comparison", "problems"]
     versus = {"difference": -0.01, "low": -0.03, "high": 0.01, "p": 0.31}
@@ -246,6 +247,7 @@ def test_nothing_in_the_page_points_outside_it(page):
     assert policy.startswith("default-src 'none';")
 
 
+@pytest.mark.slow
 def test_names_from_a_person_are_text_wherever_they_stand():
     run = document(HOSTILE)
     for field in (run, run["data"], run["vectors"]):
@@ -342,6 +344,7 @@ def test_a_number_is_written_for_reading(value, options, text):
     assert report.number(value, **options) == text
 
 
+@pytest.mark.slow
 def test_the_page_and_each_plot_in_two_formats_are_written_and_nothing_else(tmp_path):
     run = document()
     run["heads"] = run["heads"][:2]
