@@ -155,7 +155,7 @@ def test_the_interval_holds_what_is_left(share):
 @pytest.mark.slow
 def test_the_natural_noise_of_the_photographs_is_found_in_25_looks(photographs: Photographs):
     """14 or 15 of the 16 known ones, in batches of ten of which two are probes."""
-    _, ids, pooled, bottleneck, labels, what = photographs
+    _, _, ids, pooled, bottleneck, labels, what = photographs
     seen, groups = np.flatnonzero(what != "doubtful"), np.arange(len(ids))
     prior = score = off_topic(pooled, bottleneck, labels, groups)
     verdicts, found = np.full(len(ids), -1, dtype=np.int8), []
