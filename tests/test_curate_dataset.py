@@ -564,6 +564,7 @@ SAID = st.one_of(
 @settings(max_examples=20)
 @pytest.mark.parametrize(("splits", "group_by"), [(False, None), (False, "^..(.)"), (True, None)])
 @given_any(verdicts=st.dictionaries(st.integers(0, 69), SAID, max_size=40))
+@pytest.mark.slow
 def test_no_verdict_moves_a_picture_to_another_part(made_up, splits, group_by, verdicts):
     options = {"repeats": 4, "group_by": group_by}
     found = dataset.read(made_up[splits], **options)

@@ -374,6 +374,7 @@ def half(place: Workspace, tmp_path: Path) -> subprocess.Popen[str]:
     return process
 
 
+@pytest.mark.slow
 def test_killed_half_way_it_leaves_no_folder_and_the_next_one_tidies_up(place, tmp_path):
     process = half(place, tmp_path)
     with pytest.raises(InputError, match=r"another `winnow materialize` is at work on .*photos\.winnow: wait for it"):

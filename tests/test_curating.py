@@ -215,6 +215,7 @@ class TestPrune:
         assert "--duplicates, --off-topic-above X, --unreadable or --quality" in done.stderr
 
 
+@pytest.mark.slow
 class TestUndo:
     def test_restores_what_held_before(self, scored: Path) -> None:
         said("decide", scored, "--keep", "red/00.jpg")
@@ -226,6 +227,7 @@ class TestUndo:
         assert "There is nothing to take back." in winnow("undo", scored).output
 
 
+@pytest.mark.slow
 class TestMaterialize:
     def test_writes_the_dataset_as_decided(self, scored: Path) -> None:
         said("decide", scored, "--drop", *STRANGE)
@@ -243,6 +245,7 @@ class TestMaterialize:
         assert len(done.stderr.strip().splitlines()) == 2  # the folder in use, and why not
 
 
+@pytest.mark.slow
 class TestCleaning:
     @pytest.mark.slow
     def test_compares_the_same_heads_on_the_same_test_pictures(self, scored: Path, colours: Path) -> None:

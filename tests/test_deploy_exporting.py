@@ -170,6 +170,7 @@ def test_run_and_output_may_be_left_out(run: Path) -> None:
     ]
 
 
+@pytest.mark.slow
 class TestNotWritten:
     def test_when_the_file_differs_from_python(self, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         from deploy import fuse

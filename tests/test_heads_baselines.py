@@ -87,6 +87,7 @@ def test_the_same_seed_gives_the_same_head(kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.slow
 def test_grid_search_takes_any_head(kind):
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.model_selection import GridSearchCV

@@ -124,6 +124,7 @@ def test_the_headline_names_the_best_head_its_score_and_what_it_was_measured_on(
     assert "chosen among 4 by its mean weighted F1 on the 30 validation pictures of each split. Some" in page.text
 
 
+@pytest.mark.slow
 def test_with_one_split_the_head_was_not_chosen_on_what_is_reported():
     run = document()
     run["data"]["repeats"] = 1
@@ -270,6 +271,7 @@ def test_names_from_a_person_are_text_wherever_they_stand():
     assert "49" not in re.findall(r"\{\{ .*?\}\}|\b49\b", read.text)
 
 
+@pytest.mark.slow
 def test_one_head_alone_has_no_comparison():
     run = document(heads=[head("dense", 0.9, history=HISTORY)]) | {"kind": "train", "most_wrong": []}
     run["data"]["repeats"] = 1
@@ -279,12 +281,14 @@ def test_one_head_alone_has_no_comparison():
     assert "None: every test picture shown was predicted right." in page.text
 
 
+@pytest.mark.slow
 def test_one_split_says_that_its_intervals_are_of_its_test_pictures():
     run = document()
     run["data"]["repeats"] = 1
     assert "bootstrap over its test pictures" in report.render(run, jpeg)
 
 
+@pytest.mark.slow
 def test_an_untrained_backbone_is_said_loudly():
     run = document()
     run["vectors"]["untrained"] = True
