@@ -71,9 +71,10 @@ def export(
     RUN is a folder that `winnow run` or `winnow train` left, or its name; left out, it is the last one with a trained
     head. The file is compared with Python's own path on the test pictures, and a model card is written beside it.
     """
-    from deploy import exporting
+    from deploy import exporting, trained
 
-    run = _run(run, workspace)
+    run = trained.find(run, workspace)
+    console.say(f"Run: {console.shown(str(run))}")
     how = {"any_size": shape == "any", "precision": precision, "test_views": test_views}
     said = exporting.export(run, out, console.listener(), unfamiliar=unfamiliar, workspace=workspace, **how)
     if as_json:
@@ -213,16 +214,6 @@ def evaluate(
 
 
 COMMANDS = (export, predict, evaluate)
-
-
-def _run(run: Path | None, workspace: Path | None) -> Path:
-    """The folder of a run, by its path, its name, or because it is the last. Raises: InputError when there is none."""
-    from deploy.trained import latest
-
-    if run is not None and run.is_dir():
-        return run
-    runs = console.opened(None, workspace).runs
-    return latest(runs) if run is None else runs / run
 
 
 def _form(as_json: bool, jsonl: bool, as_csv: bool) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from curate.workspace import locate
 from embed.errors import InputError
 from embed.store import open_table, read_errors
 
@@ -51,8 +52,21 @@ def read(folder: Path) -> Trained:
         raise InputError(f"{folder} is damaged ({type(error).__name__}): train again") from None
 
 
-def latest(runs: Path) -> Path:
-    """The youngest run with a trained head. Raises: InputError when there is none."""
+def find(run: Path | None, workspace: Path | None) -> Path:
+    """The folder of a run: it is named by its path, or by its name in a workspace; None: the youngest with a head.
+
+    Parameters: `workspace`, None: the one in the current folder. Raises: InputError when there is none.
+    """
+    if run is not None and run.is_dir():
+        return run
+    try:
+        runs = locate(None, workspace).runs
+    except InputError:
+        if workspace is not None:
+            raise
+        raise InputError("which run? Name its folder in NAME.winnow/runs, or its workspace with --workspace") from None
+    if run is not None:
+        return runs / run
     found = sorted(runs.glob("*/head.onnx"), key=lambda file: file.stat().st_mtime_ns)
     if not found:
         raise InputError(f"no head is trained yet in {runs.parent}: `winnow run` or `winnow train --head lda` first")

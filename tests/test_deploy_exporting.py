@@ -209,6 +209,12 @@ class TestNotWritten:
         assert "is no run" in refused("export", tmp_path, "-o", "model.onnx")
         assert "is no run" in refused("export", "nowhere", "-o", "model.onnx")
 
+    def test_where_it_is_not_plain_which_run_is_meant(self, run: Path) -> None:
+        shutil.copytree("hues.winnow", "other.winnow")
+        said = "which run? Name its folder in NAME.winnow/runs, or its workspace with --workspace"
+        assert said in refused("export", "nowhere")
+        assert said in refused("export")
+
     def test_of_a_damaged_run(self, run: Path) -> None:
         head = run / "head.onnx"
         head.write_bytes(head.read_bytes()[:200])
