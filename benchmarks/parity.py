@@ -9,11 +9,11 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
+from benchmarks.quiet import listener
 from curate.workspace import locate
 from deploy.exporting import export
 from deploy.model import load
@@ -22,17 +22,11 @@ from embed.errors import InputError
 from embed.pipeline import pixels_of
 from heads.compare import table
 from heads.fit import HEADS, Head, fit_head
-from record import Listener, Work, leave_run
+from record import Work, leave_run
 from vectors import Vectors
 from workflow import Division, prepare
 
-
-@contextmanager
-def silent(what: str):
-    yield lambda done, total: None
-
-
-LISTENER = Listener(silent, lambda message: None, "python -m benchmarks.parity")
+LISTENER = listener("parity")
 
 
 def main() -> None:

@@ -10,11 +10,11 @@ import argparse
 import sys
 import tempfile
 import time
-from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
 
 import workflow
+from benchmarks.quiet import listener
 from curate.workspace import locate
 from deploy.exporting import export
 from deploy.model import Model, load
@@ -24,19 +24,13 @@ from embed.backbone import Backbone
 from embed.backends import onnx_session
 from embed.errors import InputError
 from embed.store import Store
-from record import Listener
 from vectors import Vectors, backbone_of
 from vectors import files_of as files_by_id
 
 ROUNDS = 7
 
 
-@contextmanager
-def silent(what: str):
-    yield lambda done, total: None
-
-
-LISTENER = Listener(silent, lambda message: None, "python -m benchmarks.predict")
+LISTENER = listener("predict")
 
 
 def main() -> None:

@@ -48,8 +48,8 @@ def test_the_change_of_weighted_f1_is_from_the_plain_path():
 
 
 def test_the_same_is_not_refused():
-    refuse_if_apart(seen(GOOD, GOOD))
-    refuse_if_apart(seen(GOOD, NEAR))
+    assert refuse_if_apart(seen(GOOD, GOOD)) is None
+    assert refuse_if_apart(seen(GOOD, NEAR)) is None
 
 
 def test_other_probabilities_are_refused_by_the_name_of_the_picture():
@@ -65,7 +65,7 @@ def test_another_label_is_refused():
 
 def test_two_classes_as_likely_may_change_places():
     tied = [[0.45, 0.45, 0.1], [0.2, 0.7, 0.1], [0.3, 0.3, 0.4]]
-    refuse_if_apart(seen(tied, tied, found_labels=["rose", "rose", "tulip"]))
+    assert refuse_if_apart(seen(tied, tied, found_labels=["rose", "rose", "tulip"])) is None
 
 
 def test_other_labels_than_those_of_the_run_are_refused_unless_it_was_unsure():
