@@ -15,6 +15,7 @@ from curate import labels
 from curate.paths import to_text
 from deploy import prediction
 from deploy.listing import number
+from deploy.model import ID_DIGITS
 from embed import images
 from embed.ahead import ahead, processors
 from embed.errors import InputError
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
     from deploy.model import Model
     from deploy.prediction import File, Prediction
     from record import Listener
-
-ID_DIGITS = 12  # of a picture's sha256, by which a model names those that it was trained or chosen on
 
 Pair = tuple["Prediction", str]  # what is said of a picture that could be read, and its label
 

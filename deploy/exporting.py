@@ -18,6 +18,7 @@ from curate.paths import to_text
 from curate.workspace import Workspace
 from deploy import parity
 from deploy.ingredients import Pixels, Source, Variant
+from deploy.model import FORMAT, ID_DIGITS
 from deploy.parity import Said, Seen, at_most
 from embed.ahead import ahead, processors
 from embed.backbone import file_digest
@@ -30,11 +31,9 @@ from record import Listener
 if TYPE_CHECKING:
     from heads.familiarity import Calibration
 
-FORMAT = "1"  # of the metadata
 FEW = 40  # val pictures below which familiarity is a rough guess
 MOST_UNFAMILIAR = 0.5  # share of known pictures that may be turned away
-MOST_NAMED = 20_000  # training pictures up to which the file names them
-ID_DIGITS = 12  # of the sha256 of each
+MOST_NAMED = 20_000  # training pictures up to which the file names them, and those that it was chosen on
 
 
 def export(
@@ -194,7 +193,7 @@ def _metadata(source: Source) -> dict[str, Any]:
     trained = Counter(train.values())
     found = data["found"]
     return {
-        "winnow_model": FORMAT,
+        "winnow_model": str(FORMAT),
         "winnow": installed("winnow-images") or "unknown",
         "labels": source.trained.classes,
         "preprocessing": str(source.backbone.recipe),

@@ -15,6 +15,7 @@ from embed.errors import InputError
 from embed.recipe import Recipe
 
 FORMAT = 1  # the newest that is read; raise it when an old reader would misunderstand the file
+ID_DIGITS = 12  # of the sha256 of a picture, by which a model names those that it was trained or chosen on
 MAX_BYTES = 2**31  # no ONNX file can be larger
 OUTPUTS = ("label", "probabilities", "embedding", "familiarity")
 
