@@ -97,6 +97,15 @@ def test_the_scores_of_each_class_are_told_when_they_are_known():
     assert "| green | 14 |\n" in card(said())
 
 
+def test_a_variant_is_headed_by_its_own_score_beside_the_one_on_the_same_pictures():
+    measured = {"pictures": 9, "largest_difference": 0.1, "labels_differ": 1}
+    measured |= {"weighted_f1": {"ordinary": 0.848, "file": 0.803}}
+    text = card(said(["a", "b"], precision="int8", parity=measured))
+    assert "weighted F1 0.803 on test pictures (on the same ones 0.848 before it became this file;" in text
+    assert "value: 0.803" in text
+    assert "name: Accuracy" not in text
+
+
 def test_one_split_untrained_weights_and_other_weights_are_told():
     one = card(said(metrics=said()["metrics"] | {"splits": 1}))
     assert "One split, 9 test pictures; the interval is from a bootstrap" in one
