@@ -1,7 +1,7 @@
 """Heads × repeated splits -> fits, and fits -> a table: weighted F1 with intervals and paired tests.
 
-Every fit is an independent task, run on the cores there are, and is found again in a folder of `DIGEST.npz` files as
-long as nothing that it depends on has changed.
+Fits run on the cores there are, dense heads that differ only in how they are trained together, and every fit is found
+again in a folder of `DIGEST.npz` files as long as nothing that it depends on has changed.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ import numpy as np
 from embed.versions import installed
 from embed.whole import whole_file
 from heads import evaluate
-from heads.fit import Fit, Head, Split, build, fit_head
+from heads.fit import Fit, Head, Split, build, fit_heads, together
 
-FORMAT = "1"  # of a stored fit: raise it when what a head does changes and none of its parameters shows it
+FORMAT = "2"  # of a stored fit: raise it when what a head does changes and none of its parameters shows it
 _SLOWEST_FIRST = ("dense", "forest", "svm-rbf", "lda", "svm-linear", "mlp")  # so that no core waits for a long last fit
 _LIBRARIES = {"dense": ("keras", "tensorflow")}
 
@@ -73,11 +73,18 @@ def compare(
         if stored:
             arrived(task, stored)
     todo = sorted((task for task in tasks if task not in fits), key=lambda task: _slowness(heads[task[0]]))
-    calls = [(task, (heads[task[0]], X, y, splits[task[1]], classes, seed + task[1], validation)) for task in todo]
-    for task, fit in _run(calls, min(jobs, len(calls))):
-        if task in files:
-            _save(files[task], fit)
-        arrived(task, fit)
+    groups: dict[Any, list[tuple[int, int]]] = {}
+    for h, r in todo:
+        groups.setdefault((r, together(heads[h], seed + r) or h), []).append((h, r))
+    calls = [
+        (group, ([heads[h] for h, _ in group], X, y, splits[r], classes, seed + r, validation))
+        for (r, _), group in groups.items()
+    ]
+    for group, found in _run(calls, min(jobs, len(calls))):
+        for task, fit in zip(group, found, strict=True):
+            if task in files:
+                _save(files[task], fit)
+            arrived(task, fit)
     return [[fits[h, r] for r in range(len(splits))] for h in range(len(heads))]
 
 
@@ -146,30 +153,30 @@ def _slowness(head: Head) -> int:
     return _SLOWEST_FIRST.index(head.kind) if head.kind in _SLOWEST_FIRST else len(_SLOWEST_FIRST)
 
 
-def _run(calls: list[tuple[Any, tuple[Any, ...]]], jobs: int) -> Iterator[tuple[Any, Fit]]:
-    """(task, arguments of fit_head) -> (task, Fit) as they are done; the processes share one memory map of X."""
+def _run(calls: list[tuple[Any, tuple[Any, ...]]], jobs: int) -> Iterator[tuple[Any, list[Fit]]]:
+    """(tasks, arguments of fit_heads) -> (tasks, their fits) as they are done; processes share a memory map of X."""
     if jobs < 2:
         from threadpoolctl import threadpool_limits
 
-        for task, arguments in calls:
+        for tasks, arguments in calls:
             with threadpool_limits(1):
-                _, fit = fit_head(*arguments)
-            yield task, fit
+                fits = [fit for _, fit in fit_heads(*arguments)]
+            yield tasks, fits
         return
     from joblib import Parallel, delayed, parallel_config
 
     with parallel_config(backend="loky", inner_max_num_threads=1), warnings.catch_warnings():
         warnings.filterwarnings("ignore", r"\d+ tasks which were still being processed")  # Ctrl-C means just that
         pool = Parallel(n_jobs=jobs, batch_size=1, return_as="generator_unordered")
-        yield from pool(delayed(_in_worker)(os.getpid(), task, arguments) for task, arguments in calls)
+        yield from pool(delayed(_in_worker)(os.getpid(), tasks, arguments) for tasks, arguments in calls)
 
 
-def _in_worker(parent: int, task: Any, arguments: tuple[Any, ...]) -> tuple[Any, Fit]:
+def _in_worker(parent: int, tasks: Any, arguments: tuple[Any, ...]) -> tuple[Any, list[Fit]]:
     """In a process of the pool: TensorFlow, if it is loaded at all, has one thread; Ctrl-C is left to the parent."""
     _end_with(parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.environ["TF_NUM_INTRAOP_THREADS"] = os.environ["TF_NUM_INTEROP_THREADS"] = "1"
-    return task, fit_head(*arguments)[1]
+    return tasks, [fit for _, fit in fit_heads(*arguments)]
 
 
 @functools.cache

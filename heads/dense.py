@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from numbers import Integral, Real
 from typing import Any, ClassVar
 
@@ -13,18 +14,20 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from embed.quiet_keras import import_keras
 from heads.evaluate import metrics
+from heads.together import Networks, moves
 
 _LOWER_IS_BETTER = {"loss": True, "accuracy": False, "weighted_f1": False}
 
 
 class DenseHead(ClassifierMixin, BaseEstimator):
-    """Hidden ReLU layers and a softmax, trained in Keras by stochastic gradient descent; the best epoch is kept.
+    """A Keras network, hidden ReLU layers and a softmax, trained by stochastic gradient descent; the best epoch stays.
 
     Training minimises the cross-entropy over shuffled batches; with momentum m, velocity v ← m v − lr g and w ← w +
     v, or w ← w + m v − lr g with Nesterov's (Sutskever et al., 2013, equations 1–4). After every epoch the validation
     part is looked at, and the weights of the epoch with the best `monitor` are the ones that stay (of equal epochs
     the first), as Keras' ModelCheckpoint(save_best_only=True) does. Training ends early only when the numbers are no
-    longer finite; the best finite epoch stays, and the initial weights when there was none.
+    longer finite; the best finite epoch stays, and the initial weights when there was none. Keras makes the network and
+    its initial weights; the steps are those of its `fit`, taken by `heads.together` in a fraction of its time.
 
     Parameters
     ----------
@@ -35,7 +38,7 @@ class DenseHead(ClassifierMixin, BaseEstimator):
     epochs, batch_size : passes over the data; rows in a step.
     monitor : "loss", "accuracy" or "weighted_f1" of the validation part.
     seed : of initial weights, order of rows, dropout and validation part. The same seed gives the same head on the same
-        machine (with another number of threads, but for rounding); no global seed or setting is read or changed.
+        machine; no global seed is read or changed. BLAS has one thread while it trains.
 
     Attributes
     ----------
@@ -106,21 +109,7 @@ class DenseHead(ClassifierMixin, BaseEstimator):
 
         Raises: ValueError for bad parameters or data, InputError when TensorFlow is missing.
         """
-        self._validate_params()
-        X, y = validate_data(self, X, y, dtype=np.float32)
-        check_classification_targets(y)
-        self.classes_, codes = np.unique(y, return_inverse=True)
-        if len(self.classes_) < 2:
-            raise ValueError("DenseHead needs at least two classes in y, got one class")
-        rows = np.arange(len(codes))
-        if validation_data is not None:
-            val_X, val_codes = self._validation(*validation_data)
-        else:
-            held = held_out(codes, groups, self.seed)
-            rows = np.setdiff1d(rows, held)
-            held = held if len(held) else rows
-            val_X, val_codes = X[held], codes[held]
-        self._train(X, codes, rows, val_X, val_codes)
+        fit_together([self], X, y, groups, validation_data)
         return self
 
     def predict_proba(self, X: np.ndarray) -> np.ndarray:
@@ -151,6 +140,42 @@ class DenseHead(ClassifierMixin, BaseEstimator):
                 f"Got {self.hidden!r} instead."
             )
 
+    def shape(self) -> tuple[Any, ...]:
+        """What heads have to have in common to be fitted together."""
+        return (*self.hidden, self.epochs, self.batch_size, self.seed)
+
+    def _parts(
+        self,
+        X: np.ndarray,
+        y: np.ndarray,
+        groups: np.ndarray | None,
+        validation_data: tuple[np.ndarray, np.ndarray] | None,
+    ) -> tuple[np.ndarray, ...]:
+        """Sets classes_ and n_features_in_. -> X, its class indexes, the rows to train on, validation X and indexes."""
+        self._validate_params()
+        X, y = validate_data(self, X, y, dtype=np.float32)
+        check_classification_targets(y)
+        self.classes_, codes = np.unique(y, return_inverse=True)
+        if len(self.classes_) < 2:
+            raise ValueError("DenseHead needs at least two classes in y, got one class")
+        rows = np.arange(len(codes))
+        if validation_data is not None:
+            return X, codes, rows, *self._validation(*validation_data)
+        held = held_out(codes, groups, self.seed)
+        rows = np.setdiff1d(rows, held)
+        held = held if len(held) else rows
+        return X, codes, rows, X[held], codes[held]
+
+    def _noted(self, codes: np.ndarray, proba: np.ndarray, val_codes: np.ndarray, val_proba: np.ndarray) -> float:
+        """Adds an epoch to history_; how good it was, lower is better."""
+        for prefix, truth, p in (("", codes, proba), ("val_", val_codes, val_proba)):
+            values = metrics(truth, p)
+            values["loss"] = values["log_loss"]
+            for name in _LOWER_IS_BETTER:
+                self.history_[prefix + name].append(values[name])
+        score = self.history_[f"val_{self.monitor}"][-1]
+        return score if _LOWER_IS_BETTER[self.monitor] else -score
+
     def _validation(self, X: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         unknown = np.setdiff1d(y, self.classes_)
         if len(unknown):
@@ -177,63 +202,58 @@ class DenseHead(ClassifierMixin, BaseEstimator):
                 model.add(keras.layers.Dropout(self.dropout, seed=self.seed + i))
         return model
 
-    def _train(
-        self, X: np.ndarray, codes: np.ndarray, rows: np.ndarray, val_X: np.ndarray, val_codes: np.ndarray
-    ) -> None:
-        """Sets model_, history_ and best_epoch_. rows: those of X that are trained on, so that X needs no copy."""
-        keras, tf = import_keras("the dense head", "choose other heads")
-        self.model_ = model = self._build(keras)
-        run_epoch = self._epoch(keras, tf, tf.convert_to_tensor(X), tf.convert_to_tensor(codes))
-        evaluate = tf.function(lambda batch: model(batch, training=False))
-        val_tensor = tf.convert_to_tensor(val_X)
-        best, best_weights = np.inf, model.get_weights()
-        sign = 1 if _LOWER_IS_BETTER[self.monitor] else -1
-        self.best_epoch_ = -1
-        self.history_: dict[str, list[float]] = {
-            prefix + name: [] for name in _LOWER_IS_BETTER for prefix in ("", "val_")
-        }
-        rng = np.random.default_rng(self.seed)
-        for epoch in range(self.epochs):
-            order = rng.permutation(rows)
-            proba = run_epoch(order).numpy()
-            val_proba = evaluate(val_tensor).numpy()
-            if not (np.isfinite(proba).all() and np.isfinite(val_proba).all()):
-                break  # as Keras' TerminateOnNaN: weights that are not finite never become so again
-            for prefix, truth, p in (("", codes[order], proba), ("val_", val_codes, val_proba)):
-                values = metrics(truth, p)
-                values["loss"] = values["log_loss"]
-                for name in _LOWER_IS_BETTER:
-                    self.history_[prefix + name].append(values[name])
-            score = sign * self.history_[f"val_{self.monitor}"][-1]
-            if score < best:
-                best, best_weights, self.best_epoch_ = score, model.get_weights(), epoch
-        model.set_weights(best_weights)
 
-    def _epoch(self, keras: Any, tf: Any, X: Any, codes: Any) -> Any:
-        """One epoch as one compiled call: (n,) int64 rows of X, in the order of training -> (n, C) probabilities then.
+def fit_together(
+    heads: list[DenseHead],
+    X: np.ndarray,
+    y: np.ndarray,
+    groups: np.ndarray | None = None,
+    validation_data: tuple[np.ndarray, np.ndarray] | None = None,
+) -> None:
+    """Fit heads that differ only in lr, momentum, nesterov, l2, dropout and monitor, in much less time than one by one.
 
-        Keras' own `fit` takes four times as long for these small networks, nearly all of it between the steps.
-        """
-        model, size = self.model_, self.batch_size
-        loss = keras.losses.SparseCategoricalCrossentropy()
-        sgd = keras.optimizers.SGD(float(self.lr), float(self.momentum), bool(self.nesterov))
-        sgd.build(model.trainable_variables)
+    Each becomes what its own `fit` makes of it. X, y, groups, validation_data: as there.
 
-        @tf.function(input_signature=[tf.TensorSpec((None,), tf.int64)])
-        def run_epoch(order: Any) -> Any:
-            seen = tf.TensorArray(
-                tf.float32, 0, dynamic_size=True, infer_shape=False, element_shape=(None, len(self.classes_))
-            )
-            for start in tf.range(0, tf.size(order), size):
-                rows = order[start : start + size]
-                with tf.GradientTape() as tape:
-                    proba = model(tf.gather(X, rows), training=True)
-                    cost = loss(tf.gather(codes, rows), proba) + sum(model.losses)
-                sgd.apply(tape.gradient(cost, model.trainable_variables), model.trainable_variables)
-                seen = seen.write(start // size, proba)
-            return seen.concat()
+    Raises: as `fit`; ValueError for heads that differ in something else.
+    """
+    for head in heads:
+        parts = head._parts(X, y, groups, validation_data)
+    if len({head.shape() for head in heads}) != 1:
+        raise ValueError("heads that are fitted together need the same hidden, epochs, batch_size and seed")
+    _train(sorted(heads, key=moves, reverse=True), *parts)
 
-        return run_epoch
+
+def _train(
+    heads: list[DenseHead], X: np.ndarray, codes: np.ndarray, rows: np.ndarray, val_X: np.ndarray, val_codes: np.ndarray
+) -> None:
+    """Sets model_, history_ and best_epoch_. rows: those of X that are trained on."""
+    from threadpoolctl import threadpool_limits
+
+    keras, _ = import_keras("the dense head", "choose other heads")
+    for head in heads:
+        head.model_ = head._build(keras)
+        head.best_epoch_ = -1
+        head.history_ = {prefix + name: [] for name in _LOWER_IS_BETTER for prefix in ("", "val_")}
+    n, first = len(rows), heads[0]
+    best = [np.inf] * len(heads)
+    begun: list[np.ndarray] = first.model_.get_weights()
+    weights: list[Callable[[], list[np.ndarray]]] = [lambda: begun] * len(heads)
+    codes, rng = codes[rows], np.random.default_rng(first.seed)
+    with np.errstate(all="ignore"), threadpool_limits(1, user_api="blas"):  # two threads are slower on these products
+        networks = Networks(begun, np.concatenate([X[rows], val_X]), n, heads, first.seed)
+        for epoch in range(first.epochs):
+            order = rng.permutation(n)
+            proba = networks.epoch(order, codes, first.batch_size)
+            val_proba = networks.predict(range(n, n + len(val_X)))
+            finite = np.isfinite(proba).all(axis=(1, 2)) & np.isfinite(val_proba).all(axis=(1, 2))
+            if not finite.any():
+                break
+            for g in np.flatnonzero(finite).tolist():
+                score = heads[g]._noted(codes[order], proba[g], val_codes, val_proba[g])
+                if score < best[g]:
+                    best[g], weights[g], heads[g].best_epoch_ = score, networks.weights(g), epoch
+    for head, kept in zip(heads, weights, strict=True):
+        head.model_.set_weights(kept())
 
 
 def held_out(codes: np.ndarray, groups: np.ndarray | None, seed: int) -> np.ndarray:

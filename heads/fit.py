@@ -135,50 +135,86 @@ def fit_estimator(head: Head, X: np.ndarray, y: np.ndarray, split: Split, seed: 
 
     Raises: InputError for a parameter's value that does not do, or when TensorFlow is missing.
     """
-    from sklearn.exceptions import ConvergenceWarning
+    return _fitted([head], X, y, split, seed, validation)[0]
 
-    estimator = build(head, seed)
-    extra: dict[str, Any] = {}
-    if head.kind == "dense" and validation == "val":
-        extra = {"validation_data": (X[split.val], y[split.val])}
-    elif head.kind == "dense":
-        extra = {"groups": split.groups[split.train]}
-    with warnings.catch_warnings(), _said_of(head):
-        warnings.simplefilter("ignore", ConvergenceWarning)  # the scores say how good a head is, finished or not
-        warnings.filterwarnings("ignore", "Only one sample available")  # LDA, on a fold with one of a class
-        return estimator.fit(X[split.train].astype(np.float32, copy=False), y[split.train], **extra)
+
+def together(head: Head, seed: int) -> tuple[Any, ...] | None:
+    """What is equal for dense heads that are fitted together, they differ only in how they are trained; else None."""
+    return build(head, seed).shape() if head.kind == "dense" else None
 
 
 def fit_head(
     head: Head, X: np.ndarray, y: np.ndarray, split: Split, classes: list[str], seed: int, validation: str = "own"
 ) -> tuple[Any, Fit]:
     """The head fitted on train (see `fit_estimator`), judged on all three parts; a class not in train gets p = 0."""
-    if head.kind == "dense":
+    return fit_heads([head], X, y, split, classes, seed, validation)[0]
+
+
+def fit_heads(
+    heads: list[Head],
+    X: np.ndarray,
+    y: np.ndarray,
+    split: Split,
+    classes: list[str],
+    seed: int,
+    validation: str = "own",
+) -> list[tuple[Any, Fit]]:
+    """As `fit_head` for each of heads that are fitted together, see `together`; each has its share of the seconds."""
+    if heads[0].kind == "dense":
         from embed.quiet_keras import import_keras
 
         import_keras("the dense head", "choose other heads")
-    build(head, seed)  # what it imports, as TensorFlow above, is not part of fitting
+    for head in heads:
+        build(head, seed)  # what it imports, as TensorFlow above, is not part of fitting
     start = time.perf_counter()
-    estimator = fit_estimator(head, X, y, split, seed, validation)
-    fitted = time.perf_counter()
+    estimators = _fitted(heads, X, y, split, seed, validation)
+    seconds = (time.perf_counter() - start) / len(heads)
+    return [
+        (estimator, _judged(head, estimator, X, y, split, len(classes), seconds))
+        for head, estimator in zip(heads, estimators, strict=True)
+    ]
+
+
+def _fitted(heads: list[Head], X: np.ndarray, y: np.ndarray, split: Split, seed: int, validation: str) -> list[Any]:
+    from sklearn.exceptions import ConvergenceWarning
+
+    estimators = [build(head, seed) for head in heads]
+    train = X[split.train].astype(np.float32, copy=False), y[split.train]
+    with warnings.catch_warnings(), _said_of(heads[0]):
+        warnings.simplefilter("ignore", ConvergenceWarning)  # the scores say how good a head is, finished or not
+        warnings.filterwarnings("ignore", "Only one sample available")  # LDA, on a fold with one of a class
+        if heads[0].kind == "dense":
+            from heads.dense import fit_together
+
+            val = (X[split.val], y[split.val]) if validation == "val" else None
+            fit_together(estimators, *train, groups=split.groups[split.train], validation_data=val)
+        else:
+            estimators[0].fit(*train)
+    return estimators
+
+
+def _judged(
+    head: Head, estimator: Any, X: np.ndarray, y: np.ndarray, split: Split, n_classes: int, fit_seconds: float
+) -> Fit:
+    start = time.perf_counter()
     with _said_of(head):
-        proba = {"test": _proba(estimator, X[split.test], len(classes))}
-        predicted = time.perf_counter()
+        proba = {"test": _proba(estimator, X[split.test], n_classes)}
+        seconds = time.perf_counter() - start
         others = ("train", "val") if split.also is None else ("train", "val", "also")
-        proba |= {part: _proba(estimator, X[getattr(split, part)], len(classes)) for part in others}
+        proba |= {part: _proba(estimator, X[getattr(split, part)], n_classes) for part in others}
     truth = {part: y[getattr(split, part)] for part in proba}
     history = getattr(estimator, "history_", None)
-    return estimator, Fit(
+    return Fit(
         metrics={part: evaluate.metrics(truth[part], proba[part]) for part in proba},
         confusion={
-            part: evaluate.confusion(truth[part], proba[part].argmax(axis=1), len(classes)).tolist() for part in proba
+            part: evaluate.confusion(truth[part], proba[part].argmax(axis=1), n_classes).tolist() for part in proba
         },
         proba={part: proba[part] for part in proba if part != "train"},
         y={part: truth[part] for part in proba if part != "train"},
         history=history if history and history["loss"] else None,
         best_epoch=estimator.best_epoch_ if history and history["loss"] else None,
-        fit_seconds=fitted - start,
-        predict_seconds=predicted - fitted,
+        fit_seconds=fit_seconds,
+        predict_seconds=seconds,
     )
 
 

@@ -229,7 +229,7 @@ class TestCompare:
     def test_what_was_fitted_is_found_again(self, tmp_path, monkeypatch):
         before = self.run(tmp_path)
         assert len(list(tmp_path.glob("*.npz"))) == len(list(tmp_path.iterdir())) == 4
-        monkeypatch.setattr(module, "fit_head", None)
+        monkeypatch.setattr(module, "fit_heads", None)
         seen = []
         renamed = [replace(head, name=head.name + "!") for head in self.HEADS]
         after = self.run(tmp_path, renamed, on_fit=lambda done, total, head: seen.append(done))

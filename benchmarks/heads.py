@@ -1,0 +1,146 @@
+"""How fast the report's seven settings are trained: `python -m benchmarks.heads PHOTOGRAPHS`.
+
+On five seeded splits (70/15/15), the three by turns: Winnow, all settings together as `winnow compare --grid report`
+does it; seven plain Keras fits, `model.fit` with a checkpoint of the best epoch; seven of scikit-learn's MLPClassifier,
+which has no such checkpoint. Weighted F1 is of the test part.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import sys
+import tempfile
+import time
+import warnings
+from datetime import date
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+
+from benchmarks.quiet import listener
+from curate.workspace import locate
+from embed.errors import InputError
+from embed.quiet_keras import import_keras
+from embed.versions import installed
+from heads.evaluate import metrics
+from heads.fit import Head, Split, fit_heads, read_grid
+from record import Work
+from vectors import Vectors
+from workflow import Division, prepare
+
+ROUNDS = 5
+EPOCHS, BATCH, HIDDEN = 100, 32, 128
+LISTENER = listener("heads")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("photographs", type=Path)
+    heads = read_grid("report").heads
+    with tempfile.TemporaryDirectory() as folder:
+        workspace = locate(parser.parse_args().photographs, Path(folder) / "heads.winnow")
+        work = prepare(workspace, Vectors(), LISTENER, Division(), ROUNDS)
+        ways = {"Winnow": winnow, "Keras": plain_keras, "scikit-learn": scikit_learn}
+        seconds: dict[str, list[float]] = {name: [] for name in ways}
+        scores: dict[str, list[list[float]]] = {name: [] for name in ways}
+        winnow(heads[:1], work, work.splits[0], 0)  # what is imported is not part of fitting
+        for seed, split in enumerate(work.splits):
+            for name in [*ways][seed % 3 :] + [*ways][: seed % 3]:
+                start = time.perf_counter()
+                probabilities = ways[name](heads, work, split, seed)
+                seconds[name].append(time.perf_counter() - start)
+                truth = work.data.y[split.test]
+                scores[name].append([100 * metrics(truth, proba)["weighted_f1"] for proba in probabilities])
+    print(f"| | seconds (median of {ROUNDS}) | Winnow is faster | weighted F1 | {' | '.join(h.name for h in heads)} |")
+    print("|---" + "|--:" * (len(heads) + 3) + "|")
+    for name in ways:
+        took, f1 = median(seconds[name]), np.mean(scores[name], axis=0)
+        ratio = "" if name == "Winnow" else f"{took / median(seconds['Winnow']):.1f} ×"
+        print(f"| {name} | {took:.1f} | {ratio} | {f1.mean():.1f} | {' | '.join(f'{value:.1f}' for value in f1)} |")
+    split = work.splits[0]
+    versions = ", ".join(f"{name} {installed(name)}" for name in ("numpy", "keras", "tensorflow", "scikit-learn"))
+    print(f"\n{date.today()}, {processor()}, {os.cpu_count()} cores, Python {platform.python_version()}, {versions}.")
+    print(f"{len(split.train)} pictures to train on, {len(split.val)} for the epoch, {len(split.test)} to test on.")
+
+
+def winnow(heads: list[Head], work: Work, split: Split, seed: int) -> list[np.ndarray]:
+    """(n, C) test probabilities of every head."""
+    fits = fit_heads(heads, work.X, work.data.y, split, work.data.classes, seed, "val")
+    return [fit.proba["test"] for _, fit in fits]
+
+
+def plain_keras(heads: list[Head], work: Work, split: Split, seed: int) -> list[np.ndarray]:
+    """The same as a person would write it."""
+    keras, _ = import_keras("this benchmark", "skip it")
+    X, y = work.X, work.data.y
+
+    def one(head: Head) -> np.ndarray:
+        keras.utils.set_random_seed(seed)
+        layers = [keras.layers.Dense(HIDDEN, "relu"), keras.layers.Dense(len(work.data.classes), "softmax")]
+        model = keras.Sequential(layers)
+        sgd = keras.optimizers.SGD(head.params["lr"], float(head.params.get("momentum", 0)))
+        model.compile(sgd, "sparse_categorical_crossentropy", metrics=["accuracy"])
+        with tempfile.TemporaryDirectory() as folder:
+            best = Path(folder) / "best.weights.h5"
+            keep = keras.callbacks.ModelCheckpoint(best, save_best_only=True, save_weights_only=True)
+            model.fit(
+                X[split.train],
+                y[split.train],
+                BATCH,
+                EPOCHS,
+                verbose=0,
+                callbacks=[keep],
+                validation_data=(X[split.val], y[split.val]),
+            )
+            model.load_weights(best)
+        proba: np.ndarray = model.predict(X[split.test], verbose=0)
+        return proba
+
+    return [one(head) for head in heads]
+
+
+def scikit_learn(heads: list[Head], work: Work, split: Split, seed: int) -> list[np.ndarray]:
+    """The last epoch of each; a fit that diverges is an error there, and counts as the first class for all."""
+    from sklearn.neural_network import MLPClassifier
+
+    X, y = work.X, work.data.y
+
+    def one(head: Head) -> np.ndarray:
+        momentum = float(head.params.get("momentum", 0))
+        made = MLPClassifier(
+            (HIDDEN,),
+            solver="sgd",
+            alpha=0,
+            batch_size=BATCH,
+            learning_rate_init=head.params["lr"],
+            max_iter=EPOCHS,
+            n_iter_no_change=EPOCHS,
+            momentum=momentum,
+            nesterovs_momentum=False,
+            random_state=seed,
+        )
+        try:
+            return np.asarray(made.fit(X[split.train], y[split.train]).predict_proba(X[split.test]))
+        except ValueError:
+            return np.eye(len(work.data.classes))[np.zeros(len(split.test), np.int64)]
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return [one(head) for head in heads]
+
+
+def processor() -> str:
+    """As /proc/cpuinfo has it, or what Python knows."""
+    file = Path("/proc/cpuinfo")
+    lines = file.read_text().splitlines() if file.is_file() else []
+    return next((line.split(": ", 1)[1] for line in lines if line.startswith("model name")), platform.processor())
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except InputError as error:
+        sys.exit(str(error))
