@@ -105,13 +105,9 @@ def embed(images: Path | None, workspace: Path | None, as_json: bool, vectors: V
     taken from the cache.
     """
     import vectors as joined
-    from curate import manifest
 
     place = console.opened(images, workspace)
-    with console.progress("Scanning") as told:
-        found = manifest.scan(place, on_progress=told, say=console.say)
-    with console.progress("Embedding") as told:
-        _, made = joined.embed(place, vectors, told, console.say)
+    found, _, made = joined.scan_and_embed(place, vectors, console.progress, console.say)
     if as_json:
         return console.print_json(made | {"scan": found.document()})
     rate = f" at {made['images_per_second']:,.0f} a second" if made["embedded"] else ""
@@ -120,6 +116,10 @@ def embed(images: Path | None, workspace: Path | None, as_json: bool, vectors: V
     )
     click.echo(f"{made['dimension']:,} numbers a picture: {made['recipe']}, by {made['backend']}.")
     click.echo(f"Largest difference of the exported network from Keras: {made['parity']:.1g}.")
+    if made["int8"]:
+        from calibration import in_words
+
+        click.echo(in_words(made["int8"]))
     for failure in made["failed_files"]:
         click.echo(f"  {console.shown(failure['path'])}: {failure['message']}")
     console.say_next("compare", images, workspace)

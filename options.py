@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from embed.recipe import ALPHAS, POOLS, RESIZES, SCALES, SIZES, Recipe
+from embed.recipe import ALPHAS, POOLS, PRECISIONS, RESIZES, SCALES, SIZES, Recipe
 
 Command = Callable[..., Any]
 HEADS = ("dense", "dummy", "centroid", "knn", "logistic", "svm-linear", "svm-rbf", "lda", "forest", "mlp")
@@ -60,10 +60,13 @@ repeats = option("--repeats", type=click.IntRange(1, 1000), default=10, help="Sp
 jobs = option("--jobs", type=click.IntRange(min=1), help="Fits at a time.  [default: one a processor]")
 
 
-def _vectors(backbone: Path | None, backend: str, workers: int | None, alpha: str, **recipe: Any) -> Any:
+def _vectors(
+    backbone: Path | None, backend: str, workers: int | None, batch: int | None, alpha: str, **recipe: Any
+) -> Any:
+    from embed.pipeline import BATCH
     from vectors import Vectors
 
-    return Vectors(Recipe(alpha=float(alpha), **recipe), backbone, backend, workers)
+    return Vectors(Recipe(alpha=float(alpha), **recipe), backbone, backend, workers, batch or BATCH)
 
 
 vectors = _gathered(
@@ -81,9 +84,16 @@ vectors = _gathered(
     ),
     option("--alpha", type=click.Choice([str(alpha) for alpha in ALPHAS]), default="1.0", help="Width of MobileNetV2."),
     option("--pool", type=click.Choice(POOLS), default="avg", help="avg: the mean of the map. none: the map itself."),
+    option(
+        "--precision",
+        type=click.Choice(PRECISIONS),
+        default="fp32",
+        help="int8: weights and arithmetic in 8 bits, calibrated once on your pictures; what it costs is measured.",
+    ),
     option("--weights", default="imagenet", help="imagenet, random (untrained) or a Keras FILE.h5 or FILE.weights.h5."),
     option("--backbone", type=FILE, help="An exported FILE.onnx instead of --weights: no TensorFlow needed."),
     workers,
+    option("--batch", type=click.IntRange(min=1), help="Pictures an inference.  [default: 4]"),
 )
 
 as_found = option(

@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+import calibration
 from curate import manifest
 from curate.paths import from_text
+from curate.walk import walk
 from curate.workspace import Workspace
-from embed import pipeline
+from embed import images
+from embed.ahead import Once, processors
 from embed.backbone import Backbone, load, obtain
-from embed.backends import BACKENDS, PACKAGES
+from embed.backends import BACKENDS, PACKAGES, Session
 from embed.errors import InputError
 from embed.images import PictureError
+from embed.pipeline import BATCH, Batch, Filling, Outputs, fill, pixels_of
 from embed.recipe import Recipe
 from embed.store import Store
 from embed.versions import installed
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 PARITY_PICTURES = 8  # on which an export is compared with Keras
 Progress = Callable[[int, int], None]
@@ -35,6 +42,7 @@ class Vectors:
     backbone: Path | None = None
     backend: str = "onnx"
     workers: int | None = None
+    batch: int = BATCH
 
     def document(self) -> dict[str, Any]:
         """As JSON can hold it; `of` is the way back."""
@@ -49,44 +57,112 @@ class Vectors:
         return cls(Recipe(**said["recipe"]), said["backbone"] and Path(said["backbone"]), said["backend"])
 
 
-def embed(workspace: Workspace, choice: Vectors, on_progress: Progress, say: Say) -> tuple[Store, dict[str, Any]]:
-    """Embed what has no vector yet. Returns the table, and what was done as `embed --json` prints it.
+class WhileScanning:
+    """Embeds pictures that a scan has just decoded, those that have no vector yet (see `manifest.Visitor`).
 
+    Parameters: `session`, gives the session when the first picture needs it.
+    """
+
+    def __init__(self, store: Store, recipe: Recipe, session: Callable[[], Session], filling: Filling) -> None:
+        self._store, self._recipe, self._session, self._filling = store, recipe, session, filling
+        self._here: set[str] = set()
+
+    def __enter__(self) -> WhileScanning:
+        self._here = self._store.ids()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._filling.commit()
+
+    def see(self, id: str, data: bytes, image: Image) -> Outputs | None:
+        """The rows of one picture; None when it has a vector."""
+        if id in self._here:
+            return None
+        square = images.square(data, self._recipe.size, self._recipe.resize, whole=image)
+        return self._session()(square[None])
+
+    def take(self, id: str, seen: Outputs) -> None:
+        """Add them to the table; of exact copies only the first."""
+        if id not in self._here:
+            self._here.add(id)
+            vectors, bottlenecks = seen
+            self._filling.add(Batch([id], vectors, bottlenecks, []))
+
+
+def scan_and_embed(
+    workspace: Workspace, choice: Vectors, progress: Callable[[str], Any], say: Say
+) -> tuple[manifest.Scan, Store, dict[str, Any]]:
+    """Bring the manifest and the table up to date; a picture that is new is read and decoded once for both.
+
+    Parameters: `progress`, as that of `record.Listener`.
+    Returns: as `manifest.scan`, and as `embed` with `scan_seconds` besides, in which new pictures are embedded, too.
+    Raises: InputError as `embed`.
+    """
+    start = time.monotonic()
+    visitor, filling = None, None
+    if choice.recipe.precision == "fp32":  # a network of other precision is made by pictures that were scanned
+        backbone = _exported(choice, _pictures(workspace), say)
+        store = _table(workspace, choice, backbone)
+        filling = Filling(store)
+        visitor = WhileScanning(store, backbone.recipe, Once(lambda: BACKENDS[choice.backend](backbone)), filling)
+    with progress("Scanning and embedding" if visitor else "Scanning") as told:
+        found = manifest.scan(workspace, on_progress=told, workers=choice.workers, say=say, visitor=visitor)
+    scanned = time.monotonic()
+    with progress("Embedding") as told:
+        store, made = embed(workspace, choice, told, say, filling)
+    seconds = {"scan_seconds": round(scanned - start, 2), "total_seconds": round(time.monotonic() - start, 2)}
+    return found, store, made | seconds
+
+
+def embed(
+    workspace: Workspace, choice: Vectors, on_progress: Progress, say: Say, filling: Filling | None = None
+) -> tuple[Store, dict[str, Any]]:
+    """Embed what was scanned and has no vector yet.
+
+    Parameters: `filling`, what was embedded while scanning. Returns: the table, and what was done as `embed --json`
+    prints it.
     Raises: InputError when weights, TensorFlow or disk space are missing, or there is no picture to embed.
     """
     start = time.monotonic()
     files = files_of(workspace)
     if not files:
         raise InputError(f"{workspace.images} holds no picture that can be read: `winnow scan` lists what is wrong")
-    backbone = backbone_of(choice, files, say)
-    store = Store(
-        workspace.embeddings,
-        backbone,
-        choice.backend,
-        f"{PACKAGES[choice.backend]} {installed(PACKAGES[choice.backend])}",
-    )
+    backbone = backbone_of(workspace, choice, files, say)
+    store = _table(workspace, choice, backbone)
+    filling = filling or Filling(store)
+    scanned = filling.embedded
     with workspace.lock(say):
         here = store.ids()
         missing = [(id, path) for id, path in files.items() if id not in here]
-        filled = pipeline.Filled(0, [], 0.0)
         if missing:
             session = BACKENDS[choice.backend](backbone)
-            filled = pipeline.fill(
-                store, missing, backbone.recipe, session, workers=choice.workers, on_progress=on_progress
+            fill(
+                store,
+                missing,
+                backbone.recipe,
+                session,
+                workers=choice.workers,
+                batch=choice.batch,
+                on_progress=on_progress,
+                filling=filling,
             )
         else:
             store.compact()  # drops what an earlier run left for readers that are done by now
     return store, {
-        "embedded": filled.embedded,
-        "reused": len(files) - len(missing),
-        "failed": len(filled.failed),
-        "failed_files": filled.failed,
-        "images_per_second": round(filled.embedded / filled.seconds, 1) if filled.embedded else None,
+        "embedded": filling.embedded,
+        "reused": len(files) - scanned - len(missing),
+        "failed": len(filling.failed),
+        "failed_files": filling.failed,
+        "images_per_second": round(filling.embedded / filling.seconds, 1) if filling.embedded else None,
         "total_seconds": round(time.monotonic() - start, 2),
+        "while_scanning": scanned,
+        "workers": choice.workers or processors(),
+        "batch": choice.batch,
         "dimension": int(np.prod(backbone.dimension)),
         "backend": choice.backend,
         "made_by": store.made_by(),
         "precision": backbone.recipe.precision,
+        "int8": calibration.effect(backbone) if backbone.recipe.precision == "int8" else None,
         "recipe": str(backbone.recipe),
         "weights": backbone.recipe.weights,
         "alpha": backbone.recipe.alpha,
@@ -95,6 +171,23 @@ def embed(workspace: Workspace, choice: Vectors, on_progress: Progress, say: Say
         "backbone": str(backbone.file),
         "store": str(store.path),
     }
+
+
+def _table(workspace: Workspace, choice: Vectors, backbone: Backbone) -> Store:
+    engine = PACKAGES[choice.backend]
+    return Store(workspace.embeddings, backbone, choice.backend, f"{engine} {installed(engine)}")
+
+
+def _pictures(workspace: Workspace) -> Iterator[Path]:
+    """Files that look like pictures, whether they were scanned or not. Raises: InputError when there is none."""
+    none = True
+    for entry in walk(workspace.images, lambda path, error: None):
+        file = workspace.images / from_text(entry.path)
+        if manifest.is_picture(file, entry):
+            none = False
+            yield file
+    if none:
+        raise InputError(f"{workspace.images} holds no picture that can be read: `winnow scan` lists what is wrong")
 
 
 def files_of(workspace: Workspace) -> dict[str, Path]:
@@ -109,20 +202,30 @@ def files_of(workspace: Workspace) -> dict[str, Path]:
     return files
 
 
-def backbone_of(choice: Vectors, files: dict[str, Path], say: Say) -> Backbone:
-    """The exported backbone that was asked for; `files` are pictures to compare a new export with Keras on."""
+def backbone_of(workspace: Workspace, choice: Vectors, files: dict[str, Path], say: Say) -> Backbone:
+    """The exported backbone that was asked for; `files` are pictures to compare a new export with Keras on, and to
+    calibrate an int8 one on, which is kept in the workspace."""
+    plain = replace(choice, recipe=replace(choice.recipe, precision="fp32"))
+    backbone = _exported(plain, files.values(), say)
+    if choice.recipe.precision == "int8" and backbone.recipe.precision == "fp32":
+        backbone = calibration.int8(workspace, backbone, files, say)
+    if backbone.recipe.precision == "int8" and choice.backend != "onnx":
+        raise InputError(f"--backend {choice.backend} has no int8: use --backend onnx, or --precision fp32")
+    return backbone
 
+
+def _exported(choice: Vectors, files: Iterable[Path], say: Say) -> Backbone:
     def pictures() -> np.ndarray:
         squares: list[np.ndarray] = []
-        for path in files.values():
+        for path in files:
             try:
-                squares.append(pipeline.pixels_of(path, choice.recipe))
+                squares.append(pixels_of(path, choice.recipe))
             except PictureError:
-                continue  # it went bad since the scan; embedding will say so
+                continue  # a scan says so
             if len(squares) == PARITY_PICTURES:
                 break
         if not squares:
-            raise InputError("none of the pictures can be read any more: run the command again")
+            raise InputError("none of the pictures can be read: `winnow scan` lists what is wrong")
         return np.stack(squares)
 
     return load(choice.backbone, choice.recipe) if choice.backbone else obtain(choice.recipe, pictures, say)

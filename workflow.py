@@ -17,7 +17,7 @@ from embed.recipe import Recipe
 from embed.store import Store
 from embed.weights import WeightsMissing
 from record import Listener, Work, leave_run, timed
-from vectors import Vectors, embed
+from vectors import Vectors, scan_and_embed
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -86,12 +86,9 @@ def _dataset(
 
 
 def _embedded(workspace: Workspace, vectors: Vectors, listener: Listener, seconds: dict[str, float]) -> Embedded:
-    before = {stage: seconds.get(stage, 0.0) for stage in ("scan", "embed")}
-    with listener.progress("Scanning") as told, timed(seconds, "scan"):
-        found = manifest.scan(workspace, on_progress=told, say=listener.say)
-    with listener.progress("Embedding") as told, timed(seconds, "embed"):
-        store, made = embed(workspace, vectors, told, listener.say)
-    seconds |= {stage: round(seconds[stage] + spent, 2) for stage, spent in before.items()}
+    found, store, made = scan_and_embed(workspace, vectors, listener.progress, listener.say)
+    spent = {"scan": made["scan_seconds"], "embed": made["total_seconds"] - made["scan_seconds"]}
+    seconds |= {stage: round(seconds.get(stage, 0.0) + took, 2) for stage, took in spent.items()}
     return found, store, made
 
 

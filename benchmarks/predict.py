@@ -43,7 +43,7 @@ def main() -> None:
         run = Path(workflow.train(workspace, Vectors(), LISTENER, kind=given.head, params={})["run"])
         model = load(Path(export(run, run / "model.onnx", LISTENER)["model"]))
         files = files_by_id(workspace)
-        made = backbone_of(Vectors(), files, LISTENER.say)
+        made = backbone_of(workspace, Vectors(), files, LISTENER.say)
         rounds = []
         for number in range(ROUNDS):
             store = Store(Path(folder) / str(number), made)

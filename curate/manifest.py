@@ -6,10 +6,11 @@ import hashlib
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -25,6 +26,7 @@ from embed.store import open_table, read_errors, write_table
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    from PIL.Image import Image
 
 COMMIT_SECONDS = 5.0  # a scan that is killed loses at most this much work
 
@@ -47,6 +49,23 @@ class Scan:
     def document(self) -> dict[str, Any]:
         """As `scan --json` prints it: `problems` is a count there, `problem_files` lists them."""
         return asdict(self) | {"problems": len(self.problems), "problem_files": self.problems}
+
+
+class Visitor(Protocol):
+    """What else is done with pictures that a scan has just read, so that nobody has to read them again.
+
+    A context manager, entered when the scan has its turn to write and left before another command has.
+    """
+
+    def see(self, id: str, data: bytes, image: Image) -> Any:
+        """In the thread that has read and decoded a file: what to give to `take`, or None."""
+
+    def take(self, id: str, seen: Any) -> None:
+        """In the thread of the scan, one after the other."""
+
+    def __enter__(self) -> Visitor: ...
+
+    def __exit__(self, *error: object) -> None: ...
 
 
 def schema() -> pa.Schema:
@@ -87,12 +106,13 @@ def scan(
     on_progress: Callable[[int, int], None] = lambda done, total: None,
     workers: int | None = None,
     say: Callable[[str], None] = lambda message: None,
+    visitor: Visitor | None = None,
 ) -> Scan:
     """Bring the manifest up to date: files whose path, size or time changed are read and decoded, the rest is kept.
 
     Parameters: `rule`, a label rule (None: that of the workspace, "folder" at first); `on_progress`, told how many of
     how many files are read; `workers`, decode threads (None: one a processor); `say`, told when another command has
-    to be waited for, or all has to be read anew.
+    to be waited for, or all has to be read anew; `visitor`, shown every picture that is read and can be used.
     Raises: InputError for a label file that cannot be used and a disk that refuses.
     """
     import pyarrow as pa
@@ -100,7 +120,7 @@ def scan(
     workspace = replace(workspace, labels=rule or workspace.labels)
     labels.assign(workspace.labels, [], workspace.images)  # a bad rule is told before the work, not after it
     workspace.save()
-    with workspace.lock(say):
+    with workspace.lock(say), visitor or nullcontext():
         _renew(workspace, say)
         before, others = read(workspace), other_files(workspace)
         unlisted: list[dict[str, Any]] = []
@@ -110,7 +130,7 @@ def scan(
         kept = [rows[entry] for entry in found if entry in rows]
         changed = [entry for entry in found if entry not in rows and entry not in others]
         tables = [before.take(pa.array(kept, pa.int64())), pa.Table.from_pylist(unlisted, schema())]
-        for table in _examined(changed, workspace.images, others, on_progress, workers):
+        for table in _examined(changed, workspace.images, others, on_progress, workers, visitor):
             write_table(workspace.manifest, table, "append")
             tables.append(table)
         others.intersection_update(found)
@@ -178,6 +198,7 @@ def _examined(
     others: set[Entry],
     on_progress: Callable[[int, int], None],
     workers: int | None,
+    visitor: Visitor | None,
 ) -> Iterator[pa.Table]:
     """Rows of the pictures among `entries`, a table every few seconds; the other files are added to `others`."""
     import pyarrow as pa
@@ -185,12 +206,16 @@ def _examined(
     workers = workers or processors()
     rows: list[dict[str, Any]] = []
     last = time.monotonic()
-    for done, (entry, row) in enumerate(ahead(lambda e: examine(root, e), entries, workers, 4 * workers), start=1):
-        picture = row.result()
-        if picture is None:
+    see = visitor.see if visitor else None
+    work = ahead(lambda entry: examine(root, entry, see), entries, workers, 4 * workers)
+    for done, (entry, examined) in enumerate(work, start=1):
+        row, seen = examined.result()
+        if row is None:
             others.add(entry)
         else:
-            rows.append(picture)
+            rows.append(row)
+        if visitor and row and seen is not None:
+            visitor.take(row["id"], seen)
         on_progress(done, len(entries))
         if rows and (done == len(entries) or time.monotonic() - last > COMMIT_SECONDS):
             yield pa.Table.from_pylist(rows, schema())
@@ -199,27 +224,33 @@ def _examined(
         yield pa.Table.from_pylist(rows, schema())
 
 
-def examine(root: Path, entry: Entry) -> dict[str, Any] | None:
-    """The manifest row of a file, really decoded, without label; None when it is no picture by name or content.
+def examine(
+    root: Path, entry: Entry, see: Callable[[str, bytes, Image], Any] | None = None
+) -> tuple[dict[str, Any] | None, Any]:
+    """The manifest row of a file, really decoded, without label, and what `see` gives for it.
 
+    The row is None when the file is no picture by name or content. `see` is only called for pictures that can be used.
     A picture that cannot be used has its reason in `problem` and `problem_message`, and no size.
     """
     path = root / from_text(entry.path)
     row: dict[str, Any] = dict.fromkeys(schema().names) | entry._asdict()
+    seen = None
     if not is_picture(path, entry):
-        return None
+        return None, None
     try:
         data = images.read_bytes(path)
         row["id"] = hashlib.sha256(data).hexdigest()
-        pixels, row["format"] = images.read(data)
-        row["height"], row["width"] = pixels.shape[:2]
-        row["pixels"] = hashlib.sha256(pixels.tobytes()).hexdigest()
-        row["phash"] = perceptual_hash(pixels)
-        row["thumbnail"] = duplicates.thumbnail(pixels).tobytes()
-        row |= quality.measure(pixels)
+        with images.decoded(data) as (image, row["format"]):
+            pixels = np.asarray(image)
+            row["width"], row["height"] = image.size
+            row["pixels"] = hashlib.sha256(np.ascontiguousarray(pixels).data).hexdigest()
+            row["phash"] = perceptual_hash(pixels)
+            row["thumbnail"] = duplicates.thumbnail(pixels).tobytes()
+            row |= quality.measure(pixels)
+            seen = see(row["id"], data, image) if see else None
     except PictureError as error:
         row |= {"problem": error.code, "problem_message": str(error)}
-    return row
+    return row, seen
 
 
 def perceptual_hash(pixels: np.ndarray) -> int:

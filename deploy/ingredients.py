@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -89,9 +89,13 @@ class Source:
             choice = Vectors.of(read.run["embedding"])
         except (KeyError, TypeError, AttributeError):
             raise InputError(f"{run} is damaged: its run.json does not say how its vectors were made") from None
-        backbone = vectors.backbone_of(choice, files, listener.say)
+        backbone = vectors.backbone_of(place, choice, files, listener.say)
         if backbone.key != read.run["vectors"]:
             raise InputError(f"the weights that the vectors of {run.name} were made with are gone: train again")
+        if backbone.recipe.precision == "int8":
+            if kind.precision == "fp16":
+                raise InputError(f"the head of {run.name} learned from int8 vectors: leave --precision out")
+            kind = replace(kind, precision="int8")
         return cls(read, place, backbone, files, kind, listener)
 
     def some(self, part: str, most: int = MOST) -> list[str]:
@@ -123,6 +127,8 @@ class Source:
         from embed import quantize
 
         proto = onnx.load(self.backbone.file)
+        if self.backbone.recipe.precision == "int8":
+            return proto
         if self.kind.precision == "int8":
             self.listener.say("Quantising to int8, calibrated on training pictures")
             return quantize.int8(proto, self.squares(CALIBRATION))
@@ -150,7 +156,7 @@ class Source:
             data = images.read_bytes(self.files[id])
             if hashlib.sha256(data).hexdigest() != id:
                 return None
-            square = images.fit(images.read(data, box=recipe.size)[0], recipe.size, recipe.resize)[None]
+            square = images.square(data, recipe.size, recipe.resize)[None]
             return Pixels(square, images.read(data)[0] if self.kind.any_size else square)
         except (KeyError, PictureError):
             return None

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
-import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -17,6 +15,7 @@ from curate.manifest import is_picture
 from curate.paths import from_text, to_text
 from curate.walk import walk
 from embed import images, pipeline
+from embed.ahead import Budget
 from embed.errors import InputError
 from embed.images import PictureError
 
@@ -56,34 +55,13 @@ def predict(model: Model, files: Iterable[File], workers: int | None = None) -> 
             files, lambda file: pipeline.pixels_of(_named(file), model.recipe), session, workers=workers
         )
         return _rows(model, made)
-    budget = _Budget(MOST_WHOLE)
+    budget = Budget(MOST_WHOLE)
 
     def run(pixels: np.ndarray) -> tuple[np.ndarray, ...]:
         with budget.spent(pixels[..., 0].size):
             return session(pixels)
 
     return _rows(model, pipeline.run(files, lambda file: _whole(_named(file)), run, workers=workers, batch=1))
-
-
-class _Budget:
-    """What threads may have at a time, all of them together; each waits until there is enough for it."""
-
-    def __init__(self, most: int) -> None:
-        self._left = most
-        self._changed = threading.Condition()
-
-    @contextmanager
-    def spent(self, amount: int) -> Iterator[None]:
-        """Have an amount, at most all that there is, while the block runs."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._left >= amount)
-            self._left -= amount
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._left += amount
-                self._changed.notify_all()
 
 
 def _named(file: File) -> Path:

@@ -101,7 +101,7 @@ def _square(picture: Any, number: int, recipe: Recipe) -> np.ndarray:
     try:
         if isinstance(picture, str | Path):
             return pixels_of(Path(picture), recipe)
-        pixels = images.upright_rgb(picture) if isinstance(picture, Image) else np.asarray(picture)
+        pixels = np.asarray(images.upright(picture)) if isinstance(picture, Image) else np.asarray(picture)
         if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
             raise InputError(
                 f"picture {number} must be a path, a Pillow image or a uint8 RGB array (H, W, 3). "

@@ -10,17 +10,22 @@ import contextlib
 import io
 import os
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from embed.ahead import Budget, processors
 
 if TYPE_CHECKING:
     from PIL import Image
 
 MAX_PIXELS = 178_956_970  # beyond it Pillow suspects a decompression bomb; decoded, a pixel takes three bytes
 MAX_BYTES = 2**31
+_PIXEL_BYTES = 8  # that a pixel takes while it is decoded and turned into RGB
+# Bytes of pixels decoded at a time, all threads together: large pictures wait for each other instead of filling memory.
+_DECODING = Budget(max(2**29, processors() * 2**27))
 
 _READ_EXTENSIONS = ".jpg .jpeg .jpe .jfif .png .apng .webp .gif .bmp .dib .tif .tiff"
 _KNOWN_EXTENSIONS = ".heic .heif .avif .jxl .jp2 .psd .svg .ppm .pgm .cr2 .cr3 .nef .arw .dng .raf .orf .rw2"
@@ -32,8 +37,9 @@ _NOT_READ = ("AVIF", "JPEG2000", "PSD", "ICO", "ICNS", "PPM", "DDS", "EPS", "SGI
 _DAMAGE = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, ZeroDivisionError, struct.error)
 
 # Magic numbers: (offset, bytes, what it is, whether it is read).
+_JPEG = b"\xff\xd8\xff"
 _MAGIC: tuple[tuple[int, bytes, str, bool], ...] = (
-    (0, b"\xff\xd8\xff", "JPEG", True),
+    (0, _JPEG, "JPEG", True),
     (0, b"\x89PNG\r\n\x1a\n", "PNG", True),
     (8, b"WEBP", "WebP", True),
     (0, b"GIF87a", "GIF", True),
@@ -97,33 +103,67 @@ def read_bytes(path: Path) -> bytes:
 
 
 def read(data: bytes, box: int | None = None) -> tuple[np.ndarray, str]:
+    """Decode a picture, as `decoded` does.
+
+    Returns: uint8 RGB ndarray of shape (H, W, 3), and Pillow's name of the format. Raises: PictureError.
+    """
+    with decoded(data, box) as (image, kind):
+        return np.asarray(image), kind
+
+
+def square(data: bytes, size: int, resize: str = "crop", whole: Image.Image | None = None) -> np.ndarray:
+    """The uint8 RGB (size, size, 3) that a file's bytes are embedded from.
+
+    Parameters: `whole`, the same picture as `decoded` without a box gives it, when the caller is in that block: then
+    only a JPEG that is decoded smaller for its square is decoded once more. Raises: PictureError.
+    """
+    if whole is None:
+        with decoded(data, box=size) as (image, _):
+            return np.asarray(RESIZE[resize](image, size))
+    if min(whole.size) >= 4 * size and data.startswith(_JPEG):  # otherwise both have the same pixels
+        whole = upright(_opened(data, size)[0])
+    return np.asarray(RESIZE[resize](whole, size))
+
+
+@contextlib.contextmanager
+def decoded(data: bytes, box: int | None = None) -> Iterator[tuple[Image.Image, str]]:
     """Decode a picture: first frame, upright (EXIF), as a viewer shows it on a white page.
+
+    All threads together have at most half a gigabyte of pixels (more with many processors) inside this block: the
+    others wait, and a picture that is larger runs alone.
 
     Parameters: `data`, the file's bytes; `box`, a side in pixels: a JPEG at least four times as large on both sides is
     decoded at a half, a quarter or an eighth (DCT scaling), never below twice `box`.
-    Returns: uint8 RGB ndarray of shape (H, W, 3), and Pillow's name of the format.
+    Gives: a Pillow picture of mode RGB, and Pillow's name of the format.
     Raises: PictureError.
     """
+    image, cost = _opened(data, box)
+    with _DECODING.spent(cost):
+        yield upright(image), image.format or ""
+
+
+def _opened(data: bytes, box: int | None) -> tuple[Image.Image, int]:
+    """With nothing but the header read, set to be decoded as `decoded` says; and the bytes that this will take."""
     image = _open(data)
-    kind = image.format or ""
     if image.width * image.height > MAX_PIXELS:
         size = f"{image.width} x {image.height}"
         raise PictureError(
             "too_large", f"{size} is over the limit of {MAX_PIXELS // 10**6} megapixels: make it smaller"
         )
-    if box and kind in ("JPEG", "MPO"):
+    coefficients = 3 * image.width * image.height if image.info.get("progressive") else 0  # libjpeg holds all of them
+    if box and image.format in ("JPEG", "MPO"):
         image.draft("RGB", (2 * box, 2 * box))
-    return upright_rgb(image), kind
+    return image, coefficients + _PIXEL_BYTES * image.width * image.height
 
 
-def upright_rgb(image: Image.Image) -> np.ndarray:
-    """A Pillow picture of any mode, loaded or not, as upright uint8 RGB (H, W, 3).
+def upright(image: Image.Image) -> Image.Image:
+    """A Pillow picture of any mode, loaded or not, as an upright one of mode RGB.
 
     Raises: PictureError (`truncated`, `unsupported`, `too_large`).
     """
     try:
         image.load()
-        return np.asarray(_to_rgb(_upright(image)))
+        return _to_rgb(_turned(image))
     except MemoryError:
         raise PictureError("too_large", "does not fit in memory: make it smaller") from None
     except _DAMAGE as error:
@@ -131,7 +171,7 @@ def upright_rgb(image: Image.Image) -> np.ndarray:
         raise PictureError("truncated", f"damaged or cut off ({what}): copy it again") from None
 
 
-def _upright(image: Image.Image) -> Image.Image:
+def _turned(image: Image.Image) -> Image.Image:
     """Turned as its EXIF orientation says. (ImageOps.exif_transpose gives up when any other tag is damaged.)"""
     from PIL import Image
 
@@ -191,7 +231,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
         image = (image.convert("LA") if image.mode == "La" else image).convert("RGBA")  # La leads nowhere else
         return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def _ink_to_light(image: Image.Image) -> Image.Image:

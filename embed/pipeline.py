@@ -55,7 +55,7 @@ def pixels_of(path: Path, recipe: Recipe, id: str | None = None) -> np.ndarray:
     data = images.read_bytes(path)
     if id is not None and hashlib.sha256(data).hexdigest() != id:
         raise PictureError("changed", "the file changed while it was being embedded: run the command again")
-    return images.fit(images.read(data, box=recipe.size)[0], recipe.size, recipe.resize)
+    return images.square(data, recipe.size, recipe.resize)
 
 
 def run(
@@ -108,13 +108,40 @@ def embed(
         yield Batch(ids, vectors, bottlenecks, [(path, error) for (_, path), error in pairs if error])
 
 
-@dataclass(frozen=True)
-class Filled:
-    """What `fill` did: how many vectors were stored, which pictures failed, and the seconds that it took."""
+class Filling:
+    """A table that is being filled: what is added is committed every `COMMIT_SECONDS` or `COMMIT_BYTES`.
 
-    embedded: int
-    failed: list[dict[str, str]]  # path, code, message
-    seconds: float  # from the first decode to the last commit
+    embedded: vectors stored. failed: path, code and message of pictures. seconds: from the start to the last commit.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self.embedded = 0
+        self.failed: list[dict[str, str]] = []
+        self.seconds = 0.0
+        self._store = store
+        self._waiting: list[Batch] = []
+        self._bytes = 0
+        self._start = self._last = time.monotonic()
+
+    def add(self, batch: Batch) -> None:
+        """Take vectors and failures. Raises: InputError when the disk is full."""
+        self.failed += [{"path": str(path), "code": error.code, "message": str(error)} for path, error in batch.failed]
+        if batch.ids:
+            self._waiting.append(batch)
+            self._bytes += batch.vectors.nbytes
+        if self._bytes > COMMIT_BYTES or time.monotonic() - self._last > COMMIT_SECONDS:
+            self.commit()
+
+    def commit(self) -> None:
+        """Store what waits. Raises: InputError when the disk is full."""
+        waiting, self._waiting, self._bytes = self._waiting, [], 0
+        if waiting:
+            ids = [id for batch in waiting for id in batch.ids]
+            vectors, bottlenecks = (np.concatenate([batch[column] for batch in waiting]) for column in (1, 2))
+            self._store.append(ids, vectors, bottlenecks)
+            self.embedded += len(ids)
+            self.seconds = time.monotonic() - self._start
+        self._last = time.monotonic()
 
 
 def fill(
@@ -124,29 +151,25 @@ def fill(
     session: Session,
     *,
     workers: int | None = None,
+    batch: int = BATCH,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
-) -> Filled:
-    """Embed (id, path) pairs into a store, committing every `COMMIT_SECONDS` or `COMMIT_BYTES`, so a kill loses little.
+    filling: Filling | None = None,
+) -> Filling:
+    """Embed (id, path) pairs into a store, committing as it goes, so that a kill loses little.
 
-    Parameters: `on_progress`, told (done, total) pictures. Raises: InputError when the disk is full.
+    Parameters: `on_progress`, told (done, total) pictures; `filling`, one that was begun, to go on with.
+    Raises: InputError when the disk is full.
     """
-    failed: list[dict[str, str]] = []
-    waiting: list[Batch] = []
-    done = embedded = size = 0
-    start = last = time.monotonic()
-    for batch in embed(files, recipe, session, workers=workers):
-        failed += [{"path": str(path), "code": error.code, "message": str(error)} for path, error in batch.failed]
-        done += len(batch.ids) + len(batch.failed)
-        if batch.ids:
-            waiting.append(batch)
-            size += batch.vectors.nbytes
-        if size > COMMIT_BYTES or time.monotonic() - last > COMMIT_SECONDS:
-            embedded += _commit(store, waiting)
-            size, last = 0, time.monotonic()
-        on_progress(done, len(files))
-    embedded += _commit(store, waiting)
+    filling, done = filling or Filling(store), 0
+    try:
+        for made in embed(files, recipe, session, workers=workers, batch=batch):
+            filling.add(made)
+            done += len(made.ids) + len(made.failed)
+            on_progress(done, len(files))
+    finally:
+        filling.commit()
     store.compact()
-    return Filled(embedded, failed, time.monotonic() - start)
+    return filling
 
 
 def batched(items: Iterable[Item], size: int) -> Iterator[tuple[Item, ...]]:
@@ -154,12 +177,3 @@ def batched(items: Iterable[Item], size: int) -> Iterator[tuple[Item, ...]]:
     items = iter(items)
     while chunk := tuple(islice(items, size)):
         yield chunk
-
-
-def _commit(store: Store, waiting: list[Batch]) -> int:
-    ids = [id for batch in waiting for id in batch.ids]
-    if ids:
-        vectors, bottlenecks = (np.concatenate([batch[column] for batch in waiting]) for column in (1, 2))
-        store.append(ids, vectors, bottlenecks)
-    waiting.clear()
-    return len(ids)

@@ -11,12 +11,14 @@ from typing import Any
 
 import numpy as np
 
+from embed.ahead import processors
 from embed.backbone import OPSET
 from embed.errors import InputError
 
 SMALL = 256  # tensors of fewer numbers stay as they are
 LARGEST = 65504.0  # that float16 has
 FIRST, LAST = 3, 2  # so many convolutions stay float32: those lose most
+CORRECTED_ON = 16  # pictures that biases are corrected on; a hundred do no better
 BATCH = 4
 
 
@@ -51,7 +53,9 @@ def int8(model: Any, pictures: np.ndarray) -> Any:
     """The same graph with 8-bit convolutions: int8 weights, a scale for each channel, and uint8 activations.
 
     All but the first `FIRST` and the last `LAST` convolutions, and the additions between them, stand between
-    QuantizeLinear and DequantizeLinear; the ranges are the smallest and largest values on pictures.
+    QuantizeLinear and DequantizeLinear; the ranges are the smallest and largest values on pictures. Then biases are
+    corrected, see `_corrected`: on flowers the mean cosine to float32 rises from 0.986 to 0.994, the least from 0.957
+    to 0.986. (7-bit weights and fewer 8-bit layers were tried: worse, or no better.)
 
     Parameters: model, a backbone (`embed.backbone.export`); pictures, uint8 (n, S, S, 3), about a hundred of those that
     it is meant for.
@@ -67,6 +71,7 @@ def int8(model: Any, pictures: np.ndarray) -> Any:
         raise InputError("int8 needs pictures to measure the ranges of values on: there is none; use fp32")
     with _on_disk() as folder, _unheard():
         folded = _folded(model, folder / "folded.onnx")
+        float32 = type(folded).FromString(folded.SerializeToString())  # onnxruntime moves weights of its own to a file
         convolutions = [node.name for node in folded.graph.node if node.op_type == "Conv"]
         if len(convolutions) <= FIRST + LAST:
             raise InputError(f"a network of {len(convolutions)} convolutions has none to quantise: use fp32")
@@ -81,7 +86,8 @@ def int8(model: Any, pictures: np.ndarray) -> Any:
             weight_type=QuantType.QInt8,
             nodes_to_exclude=[*convolutions[:FIRST], *convolutions[-LAST:]],
         )
-        return _tidy(onnx.load(folder / "int8.onnx"), model)
+        made = onnx.load(folder / "int8.onnx")
+        return _tidy(_corrected(made, float32, pictures[:CORRECTED_ON]), model)
 
 
 @contextlib.contextmanager
@@ -139,6 +145,69 @@ def _folded(model: Any, file: Path) -> Any:
     folded = onnx.load(file)
     onnx.helper.set_model_props(folded, {"onnx.quant.pre_process": "onnxruntime.quant"})
     return folded
+
+
+def _corrected(made: Any, folded: Any, pictures: np.ndarray) -> Any:
+    """made, with the bias of one convolution after the other moved so that each channel has its float32 mean again.
+
+    b_c += E[y_c] - E[y'_c], y of folded and y' of made as corrected so far, over pictures and positions: rounding of
+    weights shifts whole channels, and shifts add up through the network. M. Nagel et al., Data-Free Quantization
+    Through Weight Equalization and Bias Correction, ICCV 2019 (arXiv:1906.04721), appendix D, on real pictures.
+    """
+    from onnx.numpy_helper import from_array, to_array
+
+    numbers = {tensor.name: tensor for tensor in made.graph.initializer}
+    dequantised = {node.output[0]: node.input for node in made.graph.node if node.op_type == "DequantizeLinear"}
+    convolutions, originals = (
+        {node.name: node for node in of.graph.node if node.op_type == "Conv" and len(node.input) > 2}
+        for of in (made, folded)
+    )
+    names = list(originals)[FIRST:]  # before these nothing was rounded
+    wanted = _means(folded, [originals[name].output[0] for name in names], pictures)
+    for name, mean in zip(names, wanted, strict=True):
+        node = convolutions[name]
+        shift = mean - _means(made, [node.output[0]], pictures)[0]
+        bias = node.input[2]
+        if bias in dequantised:  # int32, in steps of one scale a channel
+            bias, scale = dequantised[bias][0], to_array(numbers[dequantised[bias][1]])
+            shift = np.rint(np.divide(shift, scale, out=np.zeros_like(shift), where=scale > 1e-20))
+        stored = to_array(numbers[bias])
+        limits = np.iinfo(np.int32) if stored.dtype == np.int32 else np.finfo(np.float32)
+        moved = np.clip(stored.astype(np.float64) + shift, limits.min, limits.max)
+        numbers[bias].CopyFrom(from_array(moved.astype(stored.dtype), bias))
+    return made
+
+
+def _means(model: Any, maps: list[str], pictures: np.ndarray) -> list[np.ndarray]:
+    """Of each map of shape (n, C, H, W) in the graph: float64 (C,), its mean over pictures and positions."""
+    import onnx
+    import onnxruntime
+    from onnx.helper import make_node, make_tensor_value_info
+
+    last = max(i for i, node in enumerate(model.graph.node) if set(node.output) & set(maps))
+    cut = onnx.helper.make_model(
+        onnx.helper.make_graph(
+            [
+                *model.graph.node[: last + 1],
+                *(make_node("ReduceMean", [name], [f"mean/{i}"], axes=[2, 3]) for i, name in enumerate(maps)),
+            ],
+            "means",
+            model.graph.input,
+            [make_tensor_value_info(f"mean/{i}", onnx.TensorProto.FLOAT, None) for i in range(len(maps))],
+            model.graph.initializer,
+        ),
+        opset_imports=model.opset_import,
+        ir_version=model.ir_version,
+    )
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    options.intra_op_num_threads = processors()
+    session = onnxruntime.InferenceSession(cut.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    sums: list[Any] = [0.0] * len(maps)
+    for i in range(0, len(pictures), BATCH):
+        found = session.run(None, {"image": pictures[i : i + BATCH]})
+        sums = [total + mean.sum(axis=(0, 2, 3), dtype=np.float64) for total, mean in zip(sums, found, strict=True)]
+    return [total / len(pictures) for total in sums]
 
 
 def _tidy(made: Any, model: Any) -> Any:

@@ -13,6 +13,7 @@ ALPHAS = (0.35, 0.5, 0.75, 1.0, 1.3, 1.4)  # the widths that Keras has weights f
 SCALES = {"symmetric": "[-1, 1], as the network was trained", "none": "0-255 as they are, only to reproduce a mistake"}
 POOLS = ("avg", "none")
 RESIZES = ("crop", "squash", "pad")
+PRECISIONS = ("fp32", "int8")
 SIZES = (96, 448)
 
 
@@ -27,7 +28,7 @@ class Recipe:
     size: side of the square input in pixels, 96 to 448.
     scale: "symmetric" maps 0-255 to [-1, 1] inside the graph; "none" leaves the pixels as they are.
     resize: how a picture becomes square, one of `RESIZES`.
-    precision: arithmetic of the session.
+    precision: arithmetic of the network; "int8" is calibrated on pictures, see `embed.quantize.int8`.
     """
 
     weights: str = "imagenet"
@@ -48,7 +49,7 @@ class Recipe:
             ("size", self.size in range(SIZES[0], SIZES[1] + 1), f"a whole number, {SIZES[0]} to {SIZES[1]}"),
             ("scale", self.scale in SCALES, f"one of {', '.join(SCALES)}"),
             ("resize", self.resize in RESIZES, f"one of {', '.join(RESIZES)}"),
-            ("precision", self.precision == "fp32", "fp32"),
+            ("precision", self.precision in PRECISIONS, f"one of {', '.join(PRECISIONS)}"),
         )
         for name, holds, allowed in checks:
             if not holds:
@@ -62,7 +63,8 @@ class Recipe:
         resize = f"{self.resize}({self.size})"
         if self.resize == "crop":
             resize = f"resize({round(self.size * 8 / 7)})|{resize}"
-        return f"{resize}|{scale}|mobilenet_v2({self.alpha})|{self.layer}|pool({self.pool})"
+        line = f"{resize}|{scale}|mobilenet_v2({self.alpha})|{self.layer}|pool({self.pool})"
+        return line if self.precision == "fp32" else f"{line}|{self.precision}"
 
     def graph(self) -> dict[str, Any]:
         """The fields that change the ONNX graph (the rest happens before it)."""

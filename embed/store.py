@@ -100,6 +100,12 @@ class Store:
                         f"{self.path} was made with {name} {made.get(name)!r}, not {self._metadata[name]!r}: "
                         "move it away, it is made anew"
                     )
+            ours = self._metadata
+            if ours["precision"] == "int8" and made.get("backbone_sha256") != ours["backbone_sha256"]:
+                raise InputError(
+                    f"{self.path} was made by another int8 network, calibrated on other pictures: move it away, it is "
+                    "made anew"
+                )
         return table
 
 

@@ -9,12 +9,12 @@ import pytest
 from embed.errors import InputError
 from embed.recipe import ALPHAS, Recipe, digest
 
-OTHERS = {"alpha": 0.5, "pool": "none", "size": 320, "scale": "none", "resize": "squash"}
+OTHERS = {"alpha": 0.5, "pool": "none", "size": 320, "scale": "none", "resize": "squash", "precision": "int8"}
 
 
 def test_the_string_tells_every_step_in_order():
     assert str(Recipe()) == "resize(256)|crop(224)|scale(-1,1)|mobilenet_v2(1.0)|out_relu|pool(avg)"
-    assert str(Recipe(**OTHERS)) == "squash(320)|scale(none)|mobilenet_v2(0.5)|out_relu|pool(none)"
+    assert str(Recipe(**OTHERS)) == "squash(320)|scale(none)|mobilenet_v2(0.5)|out_relu|pool(none)|int8"
 
 
 @pytest.mark.parametrize(("name", "value"), OTHERS.items())
@@ -25,7 +25,7 @@ def test_every_option_changes_the_key_and_the_string(name, value):
 
 
 def test_every_field_is_in_the_key():
-    """Also those with one value so far: a second value must not share the table of the first."""
+    """Also that with one value so far: a second value must not share the table of the first."""
     recipe = Recipe()
     fields = asdict(recipe) | {"weights": "w"}
     assert recipe.key("w") == digest(fields)[:12]
@@ -67,7 +67,7 @@ def test_only_what_is_in_the_graph_changes_the_graph():
         ("size", "224", "a whole number, 96 to 448"),
         ("scale", "unit", "one of symmetric, none"),
         ("resize", "stretch", "one of crop, squash, pad"),
-        ("precision", "int8", "fp32"),
+        ("precision", "fp16", "one of fp32, int8"),
     ],
 )
 def test_a_value_out_of_range_is_told_with_what_is_allowed(name, value, allowed):
