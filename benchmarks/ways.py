@@ -1,0 +1,196 @@
+"""Ways from files to vectors, each in a process of its own: Winnow, its parts alone, and what people use instead.
+
+`python -m benchmarks.ways NAME WORKSPACE PHOTOGRAPHS JSON` prepares, says `ready`, and then does the work once for each
+line that it reads, answering with the seconds.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.quiet import listener
+from curate import manifest
+from curate.workspace import Workspace, locate
+from embed.ahead import processors
+from embed.backends import onnx_session
+from embed.pipeline import BATCH, batched, fill, pixels_of
+from embed.recipe import Recipe
+from embed.store import Store
+from vectors import Vectors, backbone_of, files_of
+
+Work = Callable[[], float]  # does it once, and gives the seconds that it took
+LISTENER = listener("embed")
+# Its preprocessing: what the weights expect, and the crop that is Winnow's.
+PREPROCESSOR = {
+    "image_processor_type": "CLIPImageProcessor",
+    "do_resize": True,
+    "size": {"shortest_edge": 256},
+    "resample": 3,
+    "do_center_crop": True,
+    "crop_size": {"height": 224, "width": 224},
+    "do_rescale": True,
+    "rescale_factor": 1 / 255,
+    "do_normalize": True,
+    "image_mean": [0.5] * 3,
+    "image_std": [0.5] * 3,
+}
+
+
+def timed(work: Callable[[], object]) -> Work:
+    def once() -> float:
+        start = time.perf_counter()
+        work()
+        return time.perf_counter() - start
+
+    return once
+
+
+def winnow(workspace: Workspace, precision: str = "fp32") -> Work:
+    files = files_of(workspace)
+    made = backbone_of(workspace, Vectors(Recipe(precision=precision)), files, LISTENER.say)
+    session = onnx_session(made)
+
+    def once() -> float:
+        with tempfile.TemporaryDirectory() as folder:
+            done = fill(Store(Path(folder), made), list(files.items()), made.recipe, session)
+        if done.embedded != len(files):
+            raise RuntimeError(f"{done.embedded} of {len(files)} embedded")
+        return done.seconds
+
+    return once
+
+
+def decode(workspace: Workspace) -> Work:
+    files = [*files_of(workspace).items()]
+
+    def work() -> None:
+        with ThreadPoolExecutor(processors()) as pool:
+            for _ in pool.map(lambda file: pixels_of(file[1], Recipe(), file[0]), files):
+                pass
+
+    return timed(work)
+
+
+def inference(workspace: Workspace, precision: str = "fp32", engine: str = "onnxruntime") -> Work:
+    files = files_of(workspace)
+    made = backbone_of(workspace, Vectors(Recipe(precision=precision)), files, LISTENER.say)
+    squares = np.stack([pixels_of(path, made.recipe) for path in files.values()])
+    batches = [squares[list(rows)] for rows in batched(range(len(squares)), BATCH)]
+    if engine == "openvino":
+        import openvino
+
+        # Without the hint it computes in bfloat16 where the processor can.
+        options = {"INFERENCE_PRECISION_HINT": "f32", "NUM_STREAMS": str(processors())}
+        network = openvino.Core().compile_model(made.file, "CPU", options)
+        queue = openvino.AsyncInferQueue(network, processors())
+
+        def work() -> None:
+            for pixels in batches:
+                queue.start_async({"image": pixels})
+            queue.wait_all()
+
+    else:
+        session = onnx_session(made)
+
+        def work() -> None:
+            with ThreadPoolExecutor(processors()) as pool:
+                list(pool.map(session, batches))
+
+    return timed(work)
+
+
+def fastembed(workspace: Workspace, threads: int | None = None, few: int | None = None, **how) -> Work:
+    from fastembed import ImageEmbedding
+
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    files = files_of(workspace)
+    made = backbone_of(workspace, Vectors(), files, LISTENER.say)
+    folder = workspace.folder / "fastembed"
+    folder.mkdir(exist_ok=True)
+    if not (folder / "preprocessor_config.json").is_file():
+        channels_first(made.file, folder / "model.onnx")
+        (folder / "preprocessor_config.json").write_text(json.dumps(PREPROCESSOR))
+    model = ImageEmbedding("Qdrant/resnet50-onnx", threads=threads, specific_model_path=str(folder))
+    paths = [str(path) for path in files.values()][:few]
+    first = np.stack(list(model.embed(paths[:8], batch_size=8)))
+    own = onnx_session(made)(np.stack([pixels_of(Path(path), made.recipe) for path in paths[:8]]))[0]
+    cosine = (first * own).sum(axis=1) / np.linalg.norm(first, axis=1) / np.linalg.norm(own, axis=1)
+    if not cosine.mean() > 0.98:
+        raise RuntimeError(f"fastembed gives other vectors: cosine {cosine.mean():.3f}")
+    return timed(lambda: list(model.embed(paths, **how)))
+
+
+def channels_first(exported: Path, file: Path) -> None:
+    """The same network for pixels that are scaled already, float32 (batch, 3, S, S)."""
+    import onnx
+
+    model = onnx.load(exported)
+    graph = model.graph
+    first = next(node for node in graph.node if node.op_type == "Conv")
+    entry = first.input[0]
+    before = {entry}
+    for node in reversed(list(graph.node)):
+        if before.intersection(node.output):
+            before.update(node.input)
+            graph.node.remove(node)
+    shape = ["batch", 3, 224, 224]
+    del graph.input[:]
+    graph.input.append(onnx.helper.make_tensor_value_info(entry, onnx.TensorProto.FLOAT, shape))
+    del graph.output[1:]
+    onnx.save(model, file)
+
+
+def keras(workspace: Workspace) -> Work:
+    from embed.quiet_keras import import_keras
+
+    kit, tf = import_keras("the benchmark", "install the training extra")
+    weights = next((Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser() / "models").glob("*1.0_224_no_top.h5"))
+    net = kit.applications.MobileNetV2(include_top=False, pooling="avg", weights=weights, input_shape=(224, 224, 3))
+    scale = kit.applications.mobilenet_v2.preprocess_input
+
+    def work() -> None:
+        pictures = kit.utils.image_dataset_from_directory(
+            workspace.images,
+            labels=None,
+            image_size=(224, 224),
+            crop_to_aspect_ratio=True,
+            shuffle=False,
+            verbose=False,
+        )
+        net.predict(pictures.map(scale, tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE), verbose=0)
+
+    net.predict(np.zeros((32, 224, 224, 3), np.float32), verbose=0)
+    return timed(work)
+
+
+WAYS = {
+    "winnow": winnow,
+    "decode": decode,
+    "inference": inference,
+    "fastembed": fastembed,
+    "keras": keras,
+}
+
+
+def main() -> None:
+    name, place, photographs, how = sys.argv[1:]
+    workspace = locate(Path(photographs), Path(place))
+    if not workspace.manifest.exists():
+        manifest.scan(workspace)
+    work = WAYS[name](workspace, **json.loads(how))
+    print("ready", flush=True)
+    for _ in sys.stdin:
+        print(work(), flush=True)
+
+
+if __name__ == "__main__":
+    main()
