@@ -47,13 +47,28 @@ def measure(pixels: np.ndarray) -> dict[str, float]:
 
     image = Image.fromarray(pixels)
     image.thumbnail((SIDE, SIDE), Image.Resampling.BOX, reducing_gap=2.0)
-    rgb = np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1), dtype=np.float32) / 255  # (3, h, w)
+    red, green, blue = channels = [np.ascontiguousarray(channel) for channel in np.moveaxis(np.asarray(image), 2, 0)]
     return {
-        "highlight": float(np.percentile(rgb.max(axis=0), 99)),
-        "shadow": float(np.percentile(rgb.min(axis=0), 5)),
-        "contrast": float(rgb.reshape(3, -1).std(axis=1).max()),
-        "sharpness": _sharpness(np.tensordot(GREY, rgb, 1)),
+        "highlight": _percentile(np.maximum(np.maximum(red, green), blue), 99) / 255,
+        "shadow": _percentile(np.minimum(np.minimum(red, green), blue), 5) / 255,
+        "contrast": max(map(_deviation, channels)) / 255,
+        "sharpness": _sharpness(sum(GREY[c] / np.float32(255) * channel for c, channel in enumerate(channels))),
     }
+
+
+def _percentile(values: np.ndarray, percent: float) -> float:
+    """As np.percentile, of uint8 values, by counting them: several times as fast."""
+    below = np.bincount(values.ravel(), minlength=256).cumsum()
+    place = (values.size - 1) * percent / 100
+    low, high = np.searchsorted(below, [np.floor(place), np.ceil(place)], side="right")
+    return float(low + (high - low) * (place % 1))
+
+
+def _deviation(values: np.ndarray) -> float:
+    """As np.std, of uint8 values."""
+    counts = np.bincount(values.ravel(), minlength=256)
+    mean = counts @ np.arange(256) / values.size
+    return float(np.sqrt(counts @ (np.arange(256) - mean) ** 2 / values.size))
 
 
 def _sharpness(grey: np.ndarray) -> float:

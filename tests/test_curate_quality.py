@@ -7,6 +7,7 @@ import pyarrow as pa
 import pytest
 from PIL import Image, ImageEnhance, ImageFilter
 
+from curate import quality
 from curate.quality import NUMBERS, RULES, measure, problems
 from embed import images
 
@@ -106,3 +107,12 @@ def test_real_photographs_are_left_alone_and_spoilt_ones_are_found(flowers):
     for rule in ("too_dark", "too_bright", "blurred"):
         found = broken(*map(SPOILT[rule], good))
         assert sum(rule in names for names in found) >= 99
+
+
+def test_counted_percentiles_and_deviations_are_numpys():
+    rng = np.random.default_rng(0)
+    for values in (rng.integers(0, 256, (60, 41)), rng.integers(0, 3, (1, 7)), np.full((2, 2), 255), np.eye(5) * 200):
+        values = values.astype(np.uint8)
+        for percent in (0, 5, 37.5, 99, 100):
+            assert quality._percentile(values, percent) == pytest.approx(np.percentile(values, percent))
+        assert quality._deviation(values) == pytest.approx(values.std())
