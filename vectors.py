@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,16 +64,17 @@ class WhileScanning:
     Parameters: `session`, gives the session when the first picture needs it.
     """
 
-    def __init__(self, store: Store, recipe: Recipe, session: Callable[[], Session], filling: Filling) -> None:
-        self._store, self._recipe, self._session, self._filling = store, recipe, session, filling
+    def __init__(self, store: Store, recipe: Recipe, session: Callable[[], Session]) -> None:
+        self._store, self._recipe, self._session = store, recipe, session
         self._here: set[str] = set()
 
     def __enter__(self) -> WhileScanning:
         self._here = self._store.ids()
+        self.filling = Filling(self._store)
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._filling.commit()
+        self.filling.commit()
 
     def see(self, id: str, data: bytes, image: Image) -> Outputs | None:
         """The rows of one picture; None when it has a vector."""
@@ -86,7 +88,7 @@ class WhileScanning:
         if id not in self._here:
             self._here.add(id)
             vectors, bottlenecks = seen
-            self._filling.add(Batch([id], vectors, bottlenecks, []))
+            self.filling.add(Batch([id], vectors, bottlenecks, []))
 
 
 def scan_and_embed(
@@ -99,35 +101,39 @@ def scan_and_embed(
     Raises: InputError as `embed`.
     """
     start = time.monotonic()
-    visitor, filling = None, None
-    if choice.recipe.precision == "fp32":  # a network of other precision is made by pictures that were scanned
-        backbone = _exported(choice, _pictures(workspace), say)
-        store = _table(workspace, choice, backbone)
-        filling = Filling(store)
-        visitor = WhileScanning(store, backbone.recipe, Once(lambda: BACKENDS[choice.backend](backbone)), filling)
+    visitor, backbone = None, None
+    if choice.recipe.precision == "fp32":  # one of another precision is made by pictures that were scanned
+        backbone = _able(choice, _exported(choice, _pictures(workspace), say))
+        session = Once(partial(BACKENDS[choice.backend], backbone))
+        visitor = WhileScanning(_table(workspace, choice, backbone), backbone.recipe, session)
     with progress("Scanning and embedding" if visitor else "Scanning") as told:
         found = manifest.scan(workspace, on_progress=told, workers=choice.workers, say=say, visitor=visitor)
     scanned = time.monotonic()
     with progress("Embedding") as told:
-        store, made = embed(workspace, choice, told, say, filling)
+        store, made = embed(workspace, choice, told, say, backbone, visitor.filling if visitor else None)
     seconds = {"scan_seconds": round(scanned - start, 2), "total_seconds": round(time.monotonic() - start, 2)}
     return found, store, made | seconds
 
 
 def embed(
-    workspace: Workspace, choice: Vectors, on_progress: Progress, say: Say, filling: Filling | None = None
+    workspace: Workspace,
+    choice: Vectors,
+    on_progress: Progress,
+    say: Say,
+    backbone: Backbone | None = None,
+    filling: Filling | None = None,
 ) -> tuple[Store, dict[str, Any]]:
     """Embed what was scanned and has no vector yet.
 
-    Parameters: `filling`, what was embedded while scanning. Returns: the table, and what was done as `embed --json`
-    prints it.
+    Parameters: `backbone`, that of the choice when it is there already; `filling`, what was embedded while scanning.
+    Returns: the table, and what was done as `embed --json` prints it.
     Raises: InputError when weights, TensorFlow or disk space are missing, or there is no picture to embed.
     """
     start = time.monotonic()
     files = files_of(workspace)
     if not files:
         raise InputError(f"{workspace.images} holds no picture that can be read: `winnow scan` lists what is wrong")
-    backbone = backbone_of(workspace, choice, files, say)
+    backbone = backbone or backbone_of(workspace, choice, files, say)
     store = _table(workspace, choice, backbone)
     filling = filling or Filling(store)
     scanned = filling.embedded
@@ -209,6 +215,10 @@ def backbone_of(workspace: Workspace, choice: Vectors, files: dict[str, Path], s
     backbone = _exported(plain, files.values(), say)
     if choice.recipe.precision == "int8" and backbone.recipe.precision == "fp32":
         backbone = calibration.int8(workspace, backbone, files, say)
+    return _able(choice, backbone)
+
+
+def _able(choice: Vectors, backbone: Backbone) -> Backbone:
     if backbone.recipe.precision == "int8" and choice.backend != "onnx":
         raise InputError(f"--backend {choice.backend} has no int8: use --backend onnx, or --precision fp32")
     return backbone
