@@ -10,34 +10,33 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
 import time
-from datetime import date
 from itertools import product
 from pathlib import Path
 from statistics import median
 
 import numpy as np
 
+from benchmarks.machine import machine
 from benchmarks.measures import table
 from benchmarks.quiet import listener
-from calibration import effect, has_vnni
+from calibration import effect
 from curate import manifest
 from curate.workspace import Workspace, locate
 from embed.ahead import processors
 from embed.backbone import load
 from embed.errors import InputError
 from embed.recipe import Recipe
-from embed.versions import installed
 from heads.evaluate import paired
 from heads.fit import Head, fit_head
 from vectors import Vectors
 from workflow import Division, prepare
 
 LISTENER = listener("embed")
+PACKAGES = ("onnxruntime", "pillow", "tensorflow", "keras", "fastembed", "openvino")
 WINNOW, INT8 = "Winnow", "Winnow, int8"
 DECODE, INFER, INFER8 = "decoding alone", "inference alone", "inference alone, int8"
 DEFAULT, BEST, KERAS, OPENVINO = "fastembed, default", "fastembed, best setting", "Keras", "OpenVINO, inference alone"
@@ -145,7 +144,7 @@ def show(rates: dict[str, list[float]], count: int, best: dict | None) -> None:
     ]
     rows.append(["bound, 1 / (1 / decoding + 1 / inference)", f"{bound:.0f}", "", f"{middle[WINNOW] / bound:.2f}"])
     rows.append(["the same, int8", f"{bound8:.0f}", "", f"{middle[INT8] / bound8:.2f} (int8)"])
-    print(f"{count:,} pictures, medians of {len(rates[WINNOW])} rounds, {machine()}\n")
+    print(f"{count:,} pictures, medians of {len(rates[WINNOW])} rounds. {machine(*PACKAGES)}\n")
     print(table(["way", "pictures a second", "rounds", "Winnow is faster"], rows))
     print(f"\nint8 is {middle[INT8] / middle[WINNOW]:.2f} times as fast as fp32. fastembed's best setting: {best}.")
 
@@ -207,17 +206,6 @@ def folder_to_vectors(photographs: Path, folder: Path, count: int) -> None:
         f"\nFrom a fresh folder, the whole process: `embed` {both:.1f} s (total_seconds {total:.1f}, images_per_second "
         f"{rate:.0f} with the scan inside), `scan` and then `embed` {apart:.1f} s: {apart / both:.2f} times as long."
     )
-
-
-def machine() -> str:
-    name = platform.processor() or platform.machine()
-    if Path("/proc/cpuinfo").is_file():
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        name = next((line.split(": ")[1] for line in lines if line.startswith("model name")), name)
-    packages = ("onnxruntime", "pillow", "tensorflow", "keras", "fastembed", "openvino")
-    versions = ", ".join(f"{package} {installed(package)}" for package in packages if installed(package))
-    vnni = {True: "with VNNI", False: "without VNNI", None: "VNNI unknown"}[has_vnni()]
-    return f"{processors()} processors ({name}, {vnni}), Python {platform.python_version()}, {versions}, {date.today()}"
 
 
 def draw(rates: dict[str, list[float]], file: Path) -> None:

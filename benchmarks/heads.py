@@ -1,30 +1,27 @@
 """How fast the report's seven settings are trained: `python -m benchmarks.heads PHOTOGRAPHS`.
 
 On five seeded splits (70/15/15), the three by turns: Winnow, all settings together as `winnow compare --grid report`
-does it; seven plain Keras fits, `model.fit` with a checkpoint of the best epoch; seven of scikit-learn's MLPClassifier,
-which has no such checkpoint. Weighted F1 is of the test part.
+does it; seven plain Keras fits, `model.fit` that keeps the best epoch; seven of scikit-learn's MLPClassifier,
+which keeps the last. Weighted F1 is of the test part.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
-import platform
 import sys
 import tempfile
 import time
 import warnings
-from datetime import date
 from pathlib import Path
 from statistics import median
 
 import numpy as np
 
+from benchmarks.machine import machine
 from benchmarks.quiet import listener
 from curate.workspace import locate
 from embed.errors import InputError
 from embed.quiet_keras import import_keras
-from embed.versions import installed
 from heads.evaluate import metrics
 from heads.fit import Head, Split, fit_heads, read_grid
 from record import Work
@@ -53,6 +50,7 @@ def main() -> None:
                 probabilities = ways[name](heads, work, split, seed)
                 seconds[name].append(time.perf_counter() - start)
                 truth = work.data.y[split.test]
+                print(f"split {seed + 1}: {name} {seconds[name][-1]:.1f} s", file=sys.stderr)
                 scores[name].append([100 * metrics(truth, proba)["weighted_f1"] for proba in probabilities])
     print(f"| | seconds (median of {ROUNDS}) | Winnow is faster | weighted F1 | {' | '.join(h.name for h in heads)} |")
     print("|---" + "|--:" * (len(heads) + 3) + "|")
@@ -61,8 +59,7 @@ def main() -> None:
         ratio = "" if name == "Winnow" else f"{took / median(seconds['Winnow']):.1f} ×"
         print(f"| {name} | {took:.1f} | {ratio} | {f1.mean():.1f} | {' | '.join(f'{value:.1f}' for value in f1)} |")
     split = work.splits[0]
-    versions = ", ".join(f"{name} {installed(name)}" for name in ("numpy", "keras", "tensorflow", "scikit-learn"))
-    print(f"\n{date.today()}, {processor()}, {os.cpu_count()} cores, Python {platform.python_version()}, {versions}.")
+    print("\n" + machine("numpy", "keras", "tensorflow", "scikit-learn"))
     print(f"{len(split.train)} pictures to train on, {len(split.val)} for the epoch, {len(split.test)} to test on.")
 
 
@@ -83,19 +80,16 @@ def plain_keras(heads: list[Head], work: Work, split: Split, seed: int) -> list[
         model = keras.Sequential(layers)
         sgd = keras.optimizers.SGD(head.params["lr"], float(head.params.get("momentum", 0)))
         model.compile(sgd, "sparse_categorical_crossentropy", metrics=["accuracy"])
-        with tempfile.TemporaryDirectory() as folder:
-            best = Path(folder) / "best.weights.h5"
-            keep = keras.callbacks.ModelCheckpoint(best, save_best_only=True, save_weights_only=True)
-            model.fit(
-                X[split.train],
-                y[split.train],
-                BATCH,
-                EPOCHS,
-                verbose=0,
-                callbacks=[keep],
-                validation_data=(X[split.val], y[split.val]),
-            )
-            model.load_weights(best)
+        best = keras.callbacks.EarlyStopping(patience=EPOCHS, restore_best_weights=True)  # in memory, never early
+        model.fit(
+            X[split.train],
+            y[split.train],
+            BATCH,
+            EPOCHS,
+            verbose=0,
+            callbacks=[best],
+            validation_data=(X[split.val], y[split.val]),
+        )
         proba: np.ndarray = model.predict(X[split.test], verbose=0)
         return proba
 
@@ -130,13 +124,6 @@ def scikit_learn(heads: list[Head], work: Work, split: Split, seed: int) -> list
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return [one(head) for head in heads]
-
-
-def processor() -> str:
-    """As /proc/cpuinfo has it, or what Python knows."""
-    file = Path("/proc/cpuinfo")
-    lines = file.read_text().splitlines() if file.is_file() else []
-    return next((line.split(": ", 1)[1] for line in lines if line.startswith("model name")), platform.processor())
 
 
 if __name__ == "__main__":

@@ -1,0 +1,22 @@
+"""What a table was measured on."""
+
+from __future__ import annotations
+
+import platform
+from datetime import date
+from pathlib import Path
+
+from calibration import has_vnni
+from embed.ahead import processors
+from embed.versions import installed
+
+
+def machine(*packages: str) -> str:
+    """The processor, and the versions of Python and of the packages that are installed."""
+    name, file = platform.processor() or platform.machine(), Path("/proc/cpuinfo")
+    lines = file.read_text().splitlines() if file.is_file() else []
+    name = next((line.split(": ", 1)[1] for line in lines if line.startswith("model name")), name)
+    vnni = {True: "with VNNI", False: "without VNNI", None: "VNNI unknown"}[has_vnni()]
+    versions = [f"{package} {installed(package)}" for package in packages if installed(package)]
+    python = f"Python {platform.python_version()}"
+    return f"{date.today()}, {processors()} processors ({name}, {vnni}), {', '.join([python, *versions])}"
