@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -268,10 +269,14 @@ def _png() -> bytes:
 def demo(tmp_path_factory: pytest.TempPathFactory, session_cache: Path) -> tuple[Path, dict]:
     """A whole demo in a folder of its own, untrained for want of weights: the folder, and what it printed as JSON."""
     place = tmp_path_factory.mktemp("demo")
+    cache = place / "cache"  # without a network of ImageNet weights, which other tests may have exported
+    cache.mkdir()
+    for made in session_cache.glob("mobilenet_v2-random-*.onnx"):
+        shutil.copy(made, cache)
     code = "import embed.weights; embed.weights.URL = 'http://127.0.0.1:9/'; import cli; cli.main()"
     environment = os.environ | {
         "PYTHONPATH": str(PROJECT),
-        "WINNOW_CACHE": str(session_cache),
+        "WINNOW_CACHE": str(cache),
         "KERAS_HOME": str(place / "none"),
     }
     words = ["demo", "--per-class", "12", "--repeats", "2", "--json"]
