@@ -16,6 +16,7 @@ import numpy as np
 
 from curate import duplicates, labels, quality
 from curate.paths import from_text
+from curate.phash import perceptual_hash
 from curate.walk import Entry, walk
 from curate.workspace import Workspace
 from embed import images
@@ -253,14 +254,6 @@ def examine(
     return row, seen
 
 
-def perceptual_hash(pixels: np.ndarray) -> int:
-    """64-bit perceptual hash (the signs of low frequencies of a 32 x 32 DCT) of uint8 RGB (H, W, 3), as ImageHash's."""
-    import imagehash
-    from PIL import Image
-
-    return int(str(imagehash.phash(Image.fromarray(pixels))), 16)
-
-
 def is_picture(path: Path, entry: Entry) -> bool:
     """Whether a file is one by its name or, as far as it can be read, by its content."""
     if path.suffix.lower() in images.EXTENSIONS:
@@ -291,6 +284,7 @@ def _labelled(table: pa.Table, workspace: Workspace) -> tuple[pa.Table, list[str
 def _summary(table: pa.Table, files: int, ignored: int, read: int, warnings: list[str]) -> Scan:
     import pyarrow.compute as pc
 
+    table = table.drop_columns("thumbnail")
     good = table.filter(pc.is_null(table["problem"]))
     bad = table.filter(pc.is_valid(table["problem"])).select(["path", "problem", "problem_message"])
     counts = Counter(good["label"].to_pylist())

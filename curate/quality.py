@@ -8,6 +8,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    from PIL import Image
 
 SIDE = 256  # pixels: pictures are measured on a copy whose longer side is at most this, so that sizes compare
 FAINT = 0.04  # gradients below ten grey levels are noise as likely as edges
@@ -51,7 +52,7 @@ def measure(pixels: np.ndarray) -> dict[str, float]:
     return {
         "highlight": _percentile(np.maximum(np.maximum(red, green), blue), 99) / 255,
         "shadow": _percentile(np.minimum(np.minimum(red, green), blue), 5) / 255,
-        "contrast": max(map(_deviation, channels)) / 255,
+        "contrast": float(_deviations(image).max()) / 255,
         "sharpness": _sharpness(sum(GREY[c] / np.float32(255) * channel for c, channel in enumerate(channels))),
     }
 
@@ -64,11 +65,12 @@ def _percentile(values: np.ndarray, percent: float) -> float:
     return float(low + (high - low) * (place % 1))
 
 
-def _deviation(values: np.ndarray) -> float:
-    """As np.std, of uint8 values."""
-    counts = np.bincount(values.ravel(), minlength=256)
-    mean = counts @ np.arange(256) / values.size
-    return float(np.sqrt(counts @ (np.arange(256) - mean) ** 2 / values.size))
+def _deviations(image: Image.Image) -> np.ndarray:
+    """As np.std, of each channel of an RGB picture: float64 (3,)."""
+    levels = np.arange(256)
+    shares = np.reshape(image.histogram(), (3, 256)) / (image.width * image.height)
+    mean = shares @ levels
+    return np.sqrt(np.einsum("cl,cl->c", shares, (levels - mean[:, None]) ** 2))
 
 
 def _sharpness(grey: np.ndarray) -> float:
@@ -76,7 +78,17 @@ def _sharpness(grey: np.ndarray) -> float:
     across, down = np.diff(g[1:-1], axis=1), np.diff(g[:, 1:-1], axis=0)
     laplacian = np.abs(np.diff(across, axis=1) + np.diff(down, axis=0))
     gradient = np.maximum(np.abs(across[:, 1:]), np.abs(down[1:]))
-    return float(np.percentile(laplacian, 99) / max(np.percentile(gradient, 99), FAINT))
+    return _largest_hundredth(laplacian) / max(_largest_hundredth(gradient), FAINT)
+
+
+def _largest_hundredth(values: np.ndarray) -> float:
+    """As np.percentile(values, 99), several times as fast: one partition, in place."""
+    values = values.reshape(-1)
+    place = (values.size - 1) * 0.99
+    low = int(place)
+    values.partition(low)
+    above = values[low + 1 :].min(initial=np.inf) if place > low else values[low]
+    return float(values[low] + (above - values[low]) * (place - low))
 
 
 def problems(table: pa.Table) -> list[list[str]]:

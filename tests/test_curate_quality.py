@@ -115,4 +115,6 @@ def test_counted_percentiles_and_deviations_are_numpys():
         values = values.astype(np.uint8)
         for percent in (0, 5, 37.5, 99, 100):
             assert quality._percentile(values, percent) == pytest.approx(np.percentile(values, percent))
-        assert quality._deviation(values) == pytest.approx(values.std())
+        assert quality._largest_hundredth(values.astype(np.float32)) == pytest.approx(np.percentile(values, 99))
+        channels = np.stack([values, values.T.reshape(values.shape), 255 - values], axis=2)
+        assert quality._deviations(Image.fromarray(channels)) == pytest.approx(channels.std(axis=(0, 1)))
