@@ -63,6 +63,7 @@ def test_is_made_once_and_kept_beside_its_table(place, network):
     assert load(file).recipe == Recipe(size=96, precision="int8")
 
 
+@pytest.mark.slow
 def test_the_two_precisions_have_tables_of_their_own(place, network):
     plain, made, _ = embedded(place, network, "fp32")
     store, _, _ = embedded(place, network)
@@ -74,6 +75,7 @@ def test_the_two_precisions_have_tables_of_their_own(place, network):
     assert ((a * b).sum(axis=1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)).min() > 0.99
 
 
+@pytest.mark.slow
 def test_what_it_costs_is_measured_and_told(place, network):
     effect = embedded(place, network)[1]["int8"]
     assert (effect["calibrated_on"], effect["measured_on"]) == (60, 60)
@@ -89,6 +91,7 @@ def test_what_it_costs_is_measured_and_told(place, network):
     assert effect["vnni"] == calibration.has_vnni()
 
 
+@pytest.mark.slow
 def test_pictures_that_were_not_calibrated_on_are_measured_on_where_there_are_enough(place, network, monkeypatch):
     monkeypatch.setattr(calibration, "CALIBRATED_ON", 30)
     effect = embedded(place, network)[1]["int8"]
@@ -106,6 +109,7 @@ def test_without_labels_there_is_no_f1_and_the_reason_is_told(folder, network):
     assert "weighted F1" not in calibration.in_words(effect)
 
 
+@pytest.mark.slow
 def test_a_table_whose_network_is_gone_takes_no_vectors_of_another(place, network):
     store, *_ = embedded(place, network)
     file = store.path.with_suffix(".onnx")
@@ -121,6 +125,7 @@ def test_a_table_whose_network_is_gone_takes_no_vectors_of_another(place, networ
     assert embedded(place, network)[1]["reused"] == 60
 
 
+@pytest.mark.slow
 def test_an_int8_file_is_used_as_it_is(place, network, tmp_path):
     store, made, _ = embedded(place, network)
     file = store.path.with_suffix(".onnx").rename(tmp_path / "int8.onnx")
@@ -129,6 +134,7 @@ def test_an_int8_file_is_used_as_it_is(place, network, tmp_path):
         assert (again["reused"], again["backbone"], again["key"], said) == (60, str(file), made["key"], [])
 
 
+@pytest.mark.slow
 def test_only_onnxruntime_runs_it(place, network):
     choice = Vectors(Recipe(precision="int8"), network, backend="tensorflow")
     with pytest.raises(InputError, match="--backend tensorflow has no int8: use --backend onnx, or --precision fp32"):
@@ -154,6 +160,7 @@ def test_a_run_on_int8_vectors_gives_a_file_that_says_the_same(place, network):
     assert "learned from int8 vectors: leave --precision out" in done.stderr
 
 
+@pytest.mark.slow
 def test_embed_prints_one_line_of_it(place, network):
     done = CliRunner().invoke(cli.main, ["embed", str(place.images), "--backbone", str(network), "--precision", "int8"])
     assert done.exit_code == 0, done.output

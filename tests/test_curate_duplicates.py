@@ -58,6 +58,7 @@ KEYS = st.lists(st.tuples(*[st.none() | st.integers(0, 6)] * 2), max_size=25)
 
 
 @given(KEYS)
+@pytest.mark.slow
 def test_groups_are_the_finest_that_keep_equal_keys_together(rows):
     columns = [list(column) for column in zip(*rows, strict=True)] or [[], []]
     groups = connected(*columns).tolist()
@@ -184,6 +185,7 @@ def test_the_order_of_the_rows_changes_nothing():
     assert found.group.max() == 2
 
 
+@pytest.mark.slow
 def test_small_blocks_give_the_same_groups(monkeypatch):
     pictures = [np.asarray(change(photo(seed))) for seed in range(3) for change in CHANGES.values()]
     found = look(*pictures)

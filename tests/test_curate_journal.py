@@ -478,6 +478,7 @@ def test_each_batch_is_undone_once_when_two_undo_at_once(tmp_path):
     assert held(journal) == {}
 
 
+@pytest.mark.slow
 def test_a_long_wait_for_another_writer_is_told(journal, said):
     from filelock import FileLock
 

@@ -193,6 +193,7 @@ def test_a_lock_that_cannot_be_had_is_told(photos):
         pass
 
 
+@pytest.mark.slow
 def test_whoever_waits_long_for_the_lock_is_told(photos):
     place = locate(photos)
     place.save()

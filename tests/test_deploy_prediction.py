@@ -201,6 +201,7 @@ class TestPredict:
         assert [row.label for row in predict(whole, files_of(given))] == ["red", None, "red"]
         assert [row.label for row in predict(square, files_of(given))] == ["blue", None, "blue"]
 
+    @pytest.mark.slow
     def test_of_any_size_refuses_what_the_graph_has_no_memory_for(self, tmp_path: Path) -> None:
         Image.new("1", (8001, 8000)).save(tmp_path / "huge.png")
         (said,) = predict(load(fused(tmp_path / "any.onnx", any_size=True)), files_of(["huge.png"]))
@@ -252,6 +253,7 @@ class TestPredict:
         with pytest.raises(InputError, match="cannot be run"):
             next(predict(load(tmp_path / "model.onnx"), files_of([hues])))
 
+    @pytest.mark.slow
     def test_imports_no_training_library(self, hues: Path, tmp_path: Path) -> None:
         fused(tmp_path / "model.onnx")
         code = (

@@ -80,6 +80,7 @@ def test_a_dummy_that_draws_its_probabilities_is_refused(strategy):
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_head(kind):
     X, y = blobs([12, 12])
     a, b = (fitted(kind, X, y, random_state=3).predict_proba(X) for _ in range(2))

@@ -39,6 +39,7 @@ def test_wrong_labels_in_training_cost_a_head_that_learns_and_not_the_dummy():
     assert logistic["as_decided"] == row  # the test pictures were not touched by the verdicts
 
 
+@pytest.mark.slow
 def test_with_one_split_the_interval_is_a_bootstrap_over_its_test_pictures():
     row = summary(*arms(repeats=1))["heads"][0]["as_found"]
     assert row["low"] < row["high"]

@@ -271,6 +271,7 @@ class TestCompare:
             assert_equal_fits(a, b)
         assert module._load(file) is not None
 
+    @pytest.mark.slow
     def test_no_flipped_bit_of_a_file_stops_it(self, tmp_path):
         self.run(tmp_path, heads=self.HEADS[:1])
         file = next(tmp_path.glob("*.npz"))

@@ -28,6 +28,7 @@ def test_a_class_without_pictures_is_a_bar_of_no_length():
     assert {bar.get_width() for bar in ax.patches} == {0}
 
 
+@pytest.mark.slow
 def test_an_interval_goes_from_low_to_high_around_its_mean_and_stays_on_the_axis():
     _, ax = plots.figure(5, 2)
     plots.intervals(ax, [("svm", 0.9, 0.88, 0.92), ("knn", 0.82, 0.78, 0.86), ("dummy", 0.1, 0.1, 0.1)], 0.8, 0.95)

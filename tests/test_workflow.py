@@ -101,6 +101,7 @@ def test_a_run_folder_says_how_it_was_made(hues: Path, colours: Path) -> None:
         ),
     ],
 )
+@pytest.mark.slow
 def test_a_trained_head_is_an_onnx_file_that_says_the_same(hues: Path, colours: Path, kind: str) -> None:
     import onnxruntime
 
@@ -178,6 +179,7 @@ def test_a_class_too_small_to_divide_is_left_out_and_named(hues: Path, colours: 
     assert "note: left out, fewer than 4 different pictures: rare (1)" in done.stderr
 
 
+@pytest.mark.slow
 def test_numbers_that_json_has_not_become_null(hues: Path, colours: Path, tmp_path: Path) -> None:
     (tmp_path / "grid.toml").write_text('[[head]]\nname = "hard"\nkind = "logistic"\nC = inf\n')
     done = CliRunner().invoke(
@@ -200,6 +202,7 @@ def test_a_run_that_fails_leaves_no_folder(hues: Path, colours: Path, monkeypatc
     assert list(Path("hues.winnow/runs").iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_head_whose_file_is_not_like_it_is_told_and_the_run_kept(
     hues: Path, colours: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
