@@ -92,7 +92,7 @@ def main() -> None:
         }
         show(rates, count, best)
         print(f"\n{quality}")
-        folder_to_vectors(given.photographs, Path(folder), given.rounds)
+        folder_to_vectors(workspace, ways, Path(folder), min(given.rounds, 3))
     if given.plot:
         draw(rates, given.plot)
 
@@ -115,16 +115,16 @@ def rounds(workspace: Workspace, ways: dict, count: int) -> dict[str, list[float
 
 
 def best_of_fastembed(workspace: Workspace) -> dict | None:
-    """The fastest of its settings on 200 pictures."""
+    """The fastest of its settings on all pictures, each tried once."""
     found = []
     for threads, parallel, batch in product((None, 1), (None, processors()), (1, 4, 16, 64)):
         if parallel and threads is None:
             continue  # every worker would take all processors
         how = {"threads": threads, "parallel": parallel, "batch_size": batch}
-        way = Way("fastembed", how | {"few": 200}, workspace)
+        way = Way("fastembed", how | {"trial": True}, workspace)
         if not way.ready:
             return None
-        found.append((min(way.seconds() for _ in range(2)), how))
+        found.append((way.seconds(), how))
         way.end()
     return min(found, key=lambda pair: pair[0])[1]
 
@@ -180,32 +180,42 @@ def int8_quality(workspace: Workspace) -> str:
     )
 
 
-def folder_to_vectors(photographs: Path, folder: Path, count: int) -> None:
-    """Whole processes on a folder that was never scanned; the backbone is in the cache."""
-    commands = {
-        "winnow embed": [sys.executable, "cli.py", "embed", photographs, "--json", "--workspace"],
-        "winnow embed, scan before": None,
-    }
-    seconds: dict[str, list[float]] = {name: [] for name in commands}
+def folder_to_vectors(workspace: Workspace, ways: dict, folder: Path, count: int) -> None:
+    """Whole processes on a folder that was never scanned, from their start to their end; the networks are exported."""
+    seconds: dict[str, list[float]] = {}
     made = []
     for number in range(count):
-        for name, command in commands.items():
-            place = folder / f"{number}-{name.count(',')}.winnow"
-            start = time.perf_counter()
-            if command:
-                said = subprocess.run([*map(str, command), str(place)], capture_output=True, text=True, check=True)
-                made.append(json.loads(said.stdout))
-            else:
-                for step in ("scan", "embed"):
-                    words = [sys.executable, "cli.py", step, str(photographs), "--workspace", str(place)]
-                    subprocess.run(words, capture_output=True, check=True)
-            seconds[name].append(time.perf_counter() - start)
-    both, apart = (median(times) for times in seconds.values())
+        place = folder / f"{number}.winnow"
+        took = winnow_commands(workspace, place, "embed")
+        made.append(took[1])
+        seconds.setdefault("`winnow embed`", []).append(took[0])
+        place = folder / f"{number}-apart.winnow"
+        took = winnow_commands(workspace, place, "scan", "embed")
+        seconds.setdefault("`winnow scan`, then `winnow embed`", []).append(took[0])
+        for name in (BEST, DEFAULT, KERAS):
+            if name in ways:
+                start = time.perf_counter()
+                way = Way(*ways[name], workspace)
+                if way.ready:
+                    way.seconds()
+                    seconds.setdefault(name, []).append(time.perf_counter() - start)
+                way.end()
+    middle = {name: median(times) for name, times in seconds.items()}
+    own = middle["`winnow embed`"]
+    rows = [[name, f"{took:.1f}", f"{took / own:.2f}"] for name, took in middle.items()]
     rate, total = (median(one[key] for one in made) for key in ("images_per_second", "total_seconds"))
-    print(
-        f"\nFrom a fresh folder, the whole process: `embed` {both:.1f} s (total_seconds {total:.1f}, images_per_second "
-        f"{rate:.0f} with the scan inside), `scan` and then `embed` {apart:.1f} s: {apart / both:.2f} times as long."
-    )
+    print("\nFrom a folder never scanned to its vectors, whole processes (a peer makes no manifest):\n")
+    print(table(["way", "seconds", "times as long"], rows))
+    print(f"\n`embed` says: total_seconds {total:.1f}, images_per_second {rate:.0f} with the scan inside.")
+
+
+def winnow_commands(workspace: Workspace, place: Path, *steps: str) -> tuple[float, dict]:
+    """Seconds of the commands one after the other, and what the last printed as JSON."""
+    start = time.perf_counter()
+    for step in steps:
+        words = [sys.executable, "cli.py", step, str(workspace.images), "--workspace", str(place), "--json"]
+        said = subprocess.run(words, capture_output=True, text=True, check=True).stdout
+    return time.perf_counter() - start, json.loads(said)
 
 
 def draw(rates: dict[str, list[float]], file: Path) -> None:
