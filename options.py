@@ -63,10 +63,9 @@ jobs = option("--jobs", type=click.IntRange(min=1), help="Fits at a time.  [defa
 def _vectors(
     backbone: Path | None, backend: str, workers: int | None, batch: int | None, alpha: str, **recipe: Any
 ) -> Any:
-    from embed.pipeline import BATCH
     from vectors import Vectors
 
-    return Vectors(Recipe(alpha=float(alpha), **recipe), backbone, backend, workers, batch or BATCH)
+    return Vectors(Recipe(alpha=float(alpha), **recipe), backbone, backend, workers, batch)
 
 
 vectors = _gathered(
@@ -93,7 +92,7 @@ vectors = _gathered(
     option("--weights", default="imagenet", help="imagenet, random (untrained) or a Keras FILE.h5 or FILE.weights.h5."),
     option("--backbone", type=FILE, help="An exported FILE.onnx instead of --weights: no TensorFlow needed."),
     workers,
-    option("--batch", type=click.IntRange(min=1), help="Pictures an inference.  [default: 4]"),
+    option("--batch", type=click.IntRange(min=1), help="Pictures an inference.  [default: 1; tensorflow: 8]"),
 )
 
 as_found = option(

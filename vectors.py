@@ -18,11 +18,11 @@ from curate.walk import walk
 from curate.workspace import Workspace
 from embed import images
 from embed.ahead import Once, processors
-from embed.backbone import Backbone, load, obtain
-from embed.backends import BACKENDS, PACKAGES, Session
+from embed.backbone import PARITY_PICTURES, Backbone, load, obtain
+from embed.backends import BACKENDS, BATCHES, PACKAGES, Session
 from embed.errors import InputError
 from embed.images import PictureError
-from embed.pipeline import BATCH, Batch, Filling, Outputs, fill, pixels_of
+from embed.pipeline import Batch, Filling, Outputs, fill, pixels_of
 from embed.recipe import Recipe
 from embed.store import Store
 from embed.versions import installed
@@ -30,7 +30,6 @@ from embed.versions import installed
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-PARITY_PICTURES = 8  # on which an export is compared with Keras
 Progress = Callable[[int, int], None]
 Say = Callable[[str], None]
 
@@ -43,7 +42,7 @@ class Vectors:
     backbone: Path | None = None
     backend: str = "onnx"
     workers: int | None = None
-    batch: int = BATCH
+    batch: int | None = None  # that of the backend
 
     def document(self) -> dict[str, Any]:
         """As JSON can hold it; `of` is the way back."""
@@ -136,7 +135,7 @@ def embed(
     backbone = backbone or backbone_of(workspace, choice, files, say)
     store = _table(workspace, choice, backbone)
     filling = filling or Filling(store)
-    scanned = filling.embedded
+    scanned, batch = filling.embedded, choice.batch or BATCHES[choice.backend]
     with workspace.lock(say):
         here = store.ids()
         missing = [(id, path) for id, path in files.items() if id not in here]
@@ -148,7 +147,7 @@ def embed(
                 backbone.recipe,
                 session,
                 workers=choice.workers,
-                batch=choice.batch,
+                batch=batch,
                 on_progress=on_progress,
                 filling=filling,
             )
@@ -163,7 +162,7 @@ def embed(
         "total_seconds": round(time.monotonic() - start, 2),
         "while_scanning": scanned,
         "workers": choice.workers or processors(),
-        "batch": choice.batch,
+        "batch": batch,
         "dimension": int(np.prod(backbone.dimension)),
         "backend": choice.backend,
         "made_by": store.made_by(),

@@ -21,8 +21,8 @@ from benchmarks.quiet import listener
 from curate import manifest
 from curate.workspace import Workspace, locate
 from embed.ahead import processors
-from embed.backends import onnx_session
-from embed.pipeline import BATCH, batched, fill, pixels_of
+from embed.backends import BATCHES, onnx_session
+from embed.pipeline import batched, fill, pixels_of
 from embed.recipe import Recipe
 from embed.store import Store
 from vectors import Vectors, backbone_of, files_of
@@ -84,7 +84,7 @@ def inference(workspace: Workspace, precision: str = "fp32", engine: str = "onnx
     files = files_of(workspace)
     made = backbone_of(workspace, Vectors(Recipe(precision=precision)), files, LISTENER.say)
     squares = np.stack([pixels_of(path, made.recipe) for path in files.values()])
-    batches = [squares[list(rows)] for rows in batched(range(len(squares)), BATCH)]
+    batches = [squares[list(rows)] for rows in batched(range(len(squares)), BATCHES["onnx"])]
     if engine == "openvino":
         import openvino
 

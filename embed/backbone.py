@@ -24,6 +24,7 @@ from embed.weights import Weights, find, imagenet_file
 from embed.whole import whole_file
 
 BOTTLENECK = "block_16_project_BN"
+PARITY_PICTURES = 8  # on which an export is compared with Keras
 TOLERANCE = 1e-3  # largest difference from Keras that an export may show
 OPSET = 17  # the newest that tf2onnx writes is 18; heads are written with 17 too, so that they can be joined
 FORMAT = "1"  # of the exported graph: raise it when the export changes what the graph computes

@@ -64,4 +64,6 @@ def tensorflow_session(backbone: Backbone) -> Session:
 
 
 BACKENDS: dict[str, Callable[[Backbone], Session]] = {"onnx": onnx_session, "tensorflow": tensorflow_session}
+# Pictures an inference: what one takes stays in the cache of its processor, but a call of TensorFlow takes long.
+BATCHES = {"onnx": 1, "tensorflow": 8}
 PACKAGES = {"onnx": "onnxruntime", "tensorflow": "tensorflow"}  # whose version is recorded with the vectors

@@ -10,11 +10,11 @@ import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 
 from embed import images
-from embed.backbone import load, obtain
-from embed.backends import BACKENDS
+from embed.backbone import PARITY_PICTURES, load, obtain
+from embed.backends import BACKENDS, BATCHES, Session
 from embed.errors import InputError
 from embed.images import PictureError
-from embed.pipeline import BATCH, pixels_of
+from embed.pipeline import pixels_of, run
 from embed.recipe import Recipe
 
 
@@ -22,7 +22,7 @@ class Embedder(TransformerMixin, BaseEstimator):
     """MobileNetV2 vectors of pictures; nothing is learned from them, so `fit` only checks the options.
 
     Parameters are those of `embed.recipe.Recipe`, and `backend` ("onnx" or "tensorflow"), `backbone` (an exported ONNX
-    file, instead of `weights`) and `batch_size` (pictures an inference).
+    file, instead of `weights`) and `batch_size` (pictures an inference; None: what the backend is fastest with).
 
     >>> Embedder().transform(["tulip.jpg", "rose.png"]).shape  # doctest: +SKIP
     (2, 1280)
@@ -39,7 +39,7 @@ class Embedder(TransformerMixin, BaseEstimator):
         resize: str = "crop",
         backend: str = "onnx",
         backbone: str | Path | None = None,
-        batch_size: int = BATCH,
+        batch_size: int | None = None,
     ) -> None:
         self.weights = weights
         self.alpha = alpha
@@ -66,14 +66,15 @@ class Embedder(TransformerMixin, BaseEstimator):
             raise InputError("transform takes a list of pictures, not one: put it in [ ]")
         recipe = self._recipe()
         pictures = list(X)
-        session = None
-        rows = []
-        for start in range(0, len(pictures), self.batch_size):
-            batch = enumerate(pictures[start : start + self.batch_size], start)
-            squares = np.stack([_square(picture, number, recipe) for number, picture in batch])
-            session = session or self._session(recipe, squares)
-            rows.append(session(squares)[0].reshape(len(squares), -1))
-        return np.concatenate(rows) if rows else np.empty((0, 0), dtype=np.float32)
+        if not pictures:
+            return np.empty((0, 0), dtype=np.float32)
+        session = self._session(recipe, pictures)
+
+        def read(row: int) -> np.ndarray:
+            return _square(pictures[row], row, recipe)
+
+        made = run(range(len(pictures)), read, session, batch=self.batch_size or BATCHES[self.backend])
+        return np.concatenate([done.outputs[0].reshape(len(done.items), -1) for done in made])
 
     def __sklearn_is_fitted__(self) -> bool:
         """Always: there is nothing to learn."""
@@ -84,14 +85,17 @@ class Embedder(TransformerMixin, BaseEstimator):
             raise InputError(
                 f"The 'backend' option must be one of {', '.join(BACKENDS)}. Got {self.backend!r} instead."
             )
-        if self.batch_size < 1:
+        if self.batch_size is not None and self.batch_size < 1:
             raise InputError(f"The 'batch_size' option must be at least 1. Got {self.batch_size!r} instead.")
         names = ("weights", "alpha", "pool", "size", "scale", "resize")
         recipe = Recipe(**{name: getattr(self, name) for name in names})
         return load(Path(self.backbone), recipe).recipe if self.backbone else recipe
 
-    def _session(self, recipe: Recipe, squares: np.ndarray) -> Any:
-        backbone = load(Path(self.backbone), recipe) if self.backbone else obtain(recipe, lambda: squares)
+    def _session(self, recipe: Recipe, pictures: list[Any]) -> Session:
+        def some() -> np.ndarray:
+            return np.stack([_square(picture, row, recipe) for row, picture in enumerate(pictures[:PARITY_PICTURES])])
+
+        backbone = load(Path(self.backbone), recipe) if self.backbone else obtain(recipe, some)
         return BACKENDS[self.backend](backbone)
 
 

@@ -19,7 +19,6 @@ from embed.images import PictureError
 from embed.recipe import Recipe
 from embed.store import Store
 
-BATCH = 4  # small batches stay in the processor's cache: 1 to 8 are the fastest on a CPU
 COMMIT_SECONDS = 2.0  # a run that is killed loses at most this much work
 COMMIT_BYTES = 128 * 2**20
 
@@ -38,7 +37,7 @@ class Done(Generic[Item]):
 
 
 class Batch(NamedTuple):
-    """Vectors of up to `BATCH` pictures in the order in which they were given, and those that could not be decoded."""
+    """Vectors of a few pictures in the order in which they were given, and those that could not be decoded."""
 
     ids: list[str]
     vectors: np.ndarray  # float32 (B, D) or (B, H, W, D)
@@ -64,7 +63,7 @@ def run(
     session: Callable[[np.ndarray], Outputs],
     *,
     workers: int | None = None,
-    batch: int = BATCH,
+    batch: int = 1,
 ) -> Iterator[Done[Item]]:
     """What a session gives for the pixels of items, in order, `batch` at a time; a bad picture costs only itself.
 
@@ -97,7 +96,7 @@ def embed(
     session: Session,
     *,
     workers: int | None = None,
-    batch: int = BATCH,
+    batch: int = 1,
 ) -> Iterator[Batch]:
     """Vectors of (id, path) pairs, in order, as `run` gives them; a bad picture is left out of its batch."""
     nothing = np.empty((0, 0), dtype=np.float32)
@@ -151,7 +150,7 @@ def fill(
     session: Session,
     *,
     workers: int | None = None,
-    batch: int = BATCH,
+    batch: int = 1,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
     filling: Filling | None = None,
 ) -> Filling:

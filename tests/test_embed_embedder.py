@@ -121,7 +121,7 @@ def test_it_is_cloned_and_its_parameters_are_those_of_a_recipe(made):
         "alpha": 1.0,
         "backbone": None,
         "backend": "onnx",
-        "batch_size": 4,
+        "batch_size": None,
         "pool": "avg",
         "resize": "crop",
         "scale": "symmetric",

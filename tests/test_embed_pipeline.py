@@ -218,13 +218,13 @@ def test_commits_come_every_few_seconds_and_are_joined_at_the_end(files, store, 
     append = Store.append
     monkeypatch.setattr(Store, "append", lambda self, ids, *rest: commits.append(len(ids)) or append(self, ids, *rest))
     monkeypatch.setattr(pipeline, "COMMIT_SECONDS", 0.0)
-    fill(store, files(12), RECIPE, BACKENDS["onnx"](load(colours)))
+    fill(store, files(12), RECIPE, BACKENDS["onnx"](load(colours)), batch=4)
     assert commits == [4, 4, 4]
     assert len(lance.dataset(store.path).get_fragments()) == 1
     commits.clear()
     monkeypatch.setattr(pipeline, "COMMIT_SECONDS", 3600)
     monkeypatch.setattr(pipeline, "COMMIT_BYTES", 5 * 3 * 4)  # five vectors of three float32
-    fill(store, files(12), RECIPE, BACKENDS["onnx"](load(colours)))
+    fill(store, files(12), RECIPE, BACKENDS["onnx"](load(colours)), batch=4)
     assert commits == [8, 4]
 
 
