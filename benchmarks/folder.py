@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import tempfile
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from statistics import median
@@ -27,6 +25,13 @@ from benchmarks.measures import table
 from embed.ahead import processors
 
 STARTS = 5
+# Runs a command from a process so small that its own memory, which counts until the command begins, does not matter.
+ALONE = """
+import resource, subprocess, sys, time
+start = time.perf_counter()
+subprocess.run(sys.argv[1:], stderr=subprocess.DEVNULL, check=True)
+print(time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, file=sys.stderr)
+"""
 
 
 class Said(NamedTuple):
@@ -65,12 +70,10 @@ def draw(folder: Path, numbers: range, size: tuple[int, int] = (320, 240), kind:
 
 def embed(folder: Path, again: str = "") -> Said:
     words = [sys.executable, "cli.py", "embed", folder, "--json", "--workspace", f"{folder}{again}.winnow"]
-    start = time.perf_counter()
-    process = subprocess.Popen(list(map(str, words)), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-    document = json.load(process.stdout)
-    _, status, used = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    return Said(time.perf_counter() - start, used.ru_maxrss / 1024, document)
+    words = [sys.executable, "-c", ALONE, *map(str, words)]
+    said = subprocess.run(words, capture_output=True, text=True, check=True)
+    seconds, kilobytes = map(float, said.stderr.split())
+    return Said(seconds, kilobytes / 1024, json.loads(said.stdout))
 
 
 def row(what: str, said: Said, compared: str = "") -> list[str]:

@@ -78,7 +78,7 @@ class Store:
         if table is not None:
             with read_errors(self.path), disk_errors(self.path):
                 if len(table.get_fragments()) > 1:
-                    table.optimize.compact_files()
+                    table.optimize.compact_files(compaction_mode="try_binary_copy")  # pages as they are: no memory
                 table.cleanup_old_versions(older_than=KEPT)
 
     def _schema(self) -> pa.Schema:
