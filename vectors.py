@@ -199,7 +199,7 @@ def files_of(workspace: Workspace) -> dict[str, Path]:
     """Of every readable picture: id -> one file that holds it."""
     import pyarrow.compute as pc
 
-    table = manifest.read(workspace).select(["id", "path", "problem"])
+    table = manifest.read(workspace, ["id", "path", "problem"])
     good = table.filter(pc.is_null(table["problem"]))
     files: dict[str, Path] = {}
     for id, path in zip(good["id"].to_pylist(), good["path"].to_pylist(), strict=True):

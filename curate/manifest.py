@@ -81,17 +81,18 @@ def schema() -> pa.Schema:
     return pa.schema(list(columns.items()))
 
 
-def read(workspace: Workspace) -> pa.Table:
+def read(workspace: Workspace, columns: Sequence[str] | None = None) -> pa.Table:
     """The manifest, in the order of paths; empty before the first scan.
 
+    Parameters: `columns`, the only ones to read (None: all).
     Raises: InputError when it is damaged, or an older Winnow wrote it.
     """
-    return _read(workspace.manifest, schema())
+    return _read(workspace.manifest, schema(), columns)
 
 
 def areas(workspace: Workspace) -> dict[str, int]:
     """Id -> width times height in pixels, of every readable picture."""
-    rows = read(workspace).select(["id", "width", "height"]).to_pylist()
+    rows = read(workspace, ["id", "width", "height"]).to_pylist()
     return {row["id"]: row["width"] * row["height"] for row in rows if row["width"]}
 
 
@@ -135,7 +136,9 @@ def scan(
             write_table(workspace.manifest, table, "append")
             tables.append(table)
         others.intersection_update(found)
-        after, warnings = _labelled(pa.concat_tables(tables).sort_by("path"), workspace)
+        joined = pa.concat_tables(tables).sort_by("path")
+        tables.clear()  # they are as large as what was made of them
+        after, warnings = _labelled(joined, workspace)
         if changed or not after.equals(before):
             write_table(workspace.manifest, after, "overwrite")
             write_table(_others_path(workspace), _others_table(others), "overwrite")
@@ -168,16 +171,16 @@ def _others_table(others: set[Entry]) -> pa.Table:
     return pa.Table.from_pylist([entry._asdict() for entry in sorted(others)], _others_schema())
 
 
-def _read(path: Path, columns: pa.Schema) -> pa.Table:
+def _read(path: Path, columns: pa.Schema, some: Sequence[str] | None = None) -> pa.Table:
     found = open_table(path)
     if found is None:
-        return columns.empty_table()
+        return columns.empty_table().select(some or columns.names)
     if _is_old(found.schema, columns):
         raise InputError(f"{path} was written by an older Winnow: run `winnow scan`, which reads the pictures anew")
     with read_errors(path):
         if not found.schema.equals(columns):
             raise ValueError("its columns are others")
-        return found.to_table()
+        return found.to_table(columns=None if some is None else list(some))
 
 
 def _is_old(found: pa.Schema, columns: pa.Schema) -> bool:
@@ -284,7 +287,7 @@ def _labelled(table: pa.Table, workspace: Workspace) -> tuple[pa.Table, list[str
 def _summary(table: pa.Table, files: int, ignored: int, read: int, warnings: list[str]) -> Scan:
     import pyarrow.compute as pc
 
-    table = table.drop_columns("thumbnail")
+    table = table.select(["id", "path", "label", "width", "height", *quality.NUMBERS, "problem", "problem_message"])
     good = table.filter(pc.is_null(table["problem"]))
     bad = table.filter(pc.is_valid(table["problem"])).select(["path", "problem", "problem_message"])
     counts = Counter(good["label"].to_pylist())

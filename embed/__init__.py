@@ -6,6 +6,7 @@ import os
 from typing import Any
 
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # before onnxruntime is imported: it calls Microsoft's servers otherwise
+os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")  # Arrow's own keeps the pages of what it has freed
 
 
 def __getattr__(name: str) -> Any:
