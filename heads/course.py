@@ -50,10 +50,11 @@ class Course:
             self.history[name].append(float(values[-1]))
         for prefix, truth, p in (("", codes, proba), ("val_", val_codes, val_proba)):
             found = metrics(truth, p)
-            weighted = self.settings.class_weight is not None
-            found["loss"] = log_loss(truth, p, self.class_weight) if weighted else found["log_loss"]
+            found["loss"] = found["log_loss"]
             for name in MONITORED:
                 self.history[prefix + name].append(found[name])
+        if self.settings.class_weight is not None:
+            self.history["loss"][-1] = log_loss(codes, proba, self.class_weight)
         monitor = self.settings.monitor
         score = MONITORED[monitor] * self.history[f"val_{monitor}"][-1]
         is_best = score < min(self.scores, default=np.inf)

@@ -53,9 +53,9 @@ def rate_curve(ax: Axes, values: Sequence[float], quantity: str, log: bool = Fal
     ax.plot(np.arange(1, len(values) + 1), values, color=_LIGHT["ink"], linewidth=1.6, marker="o" if alone else None)
     if log and min(values) > 0:
         ax.set_yscale("log")
+        ax.yaxis.set_major_formatter("{x:g}")
         ax.tick_params(which="minor", length=0, labelleft=False)
     else:
-        ax.set_ylim(0, 1.05 * max(values))
         ax.locator_params(axis="y", nbins=3)
     ax.set_xlabel("epoch", fontsize=8.5, color=_LIGHT["muted"])
     ax.grid(axis="y", color=_LIGHT["grid"], linewidth=0.8)

@@ -60,8 +60,9 @@ class DenseHead(ClassifierMixin, BaseEstimator):
     history_ : dict of "loss", "val_loss", "accuracy", "val_accuracy", "weighted_f1", "val_weighted_f1", "lr" and
         "momentum" to a list of floats, one an epoch that was trained.
         As in Keras the training figures are taken batch by batch while the weights move, with dropout; all are finite.
-        Both losses are the cross-entropy in nats, without the l2 term, its mean weighted by class_weight_: what is
-        minimised is what is monitored. lr and momentum are those of the last step of the epoch.
+        Both losses are the cross-entropy in nats, without the l2 term; that of training is weighted by class_weight_,
+        that of validation is not, as in Keras: the one or two validation pictures of a small class would else choose
+        the epoch. lr and momentum are those of the last step of the epoch.
     best_epoch_ : int from 0, or −1 when no epoch was finite.
     model_ : keras.Sequential; float32 (n, D) -> (n, n_classes) probabilities in the order of classes_.
 
