@@ -157,24 +157,26 @@ head = _gathered(
     option(
         "--schedule",
         type=click.Choice(SCHEDULES),
-        help="dense: how the learning rate goes on.",
+        help="dense: how the learning rate changes while it trains.",
     ),
-    option("--warmup", type=click.IntRange(min=0), help="dense: first epochs, in which it rises to --lr."),
+    option(
+        "--warmup", type=click.IntRange(min=0), help="dense: epochs at first in which the learning rate rises to --lr."
+    ),
     option(
         "--factor",
         type=click.FloatRange(0, 1, min_open=True, max_open=True),
-        help="dense: what step, exponential and plateau multiply it by.",
+        help="dense: what the schedules step, exponential and plateau multiply the learning rate by.",
     ),
     option(
         "--step-size",
         type=click.IntRange(min=1),
-        help="dense: epochs after which they do; with plateau, epochs that were no better.",
+        help="dense: epochs after which they multiply it; with plateau, epochs without a better one.",
     ),
     option("--momentum", type=click.FloatRange(0, 1), help="dense: momentum of SGD."),
     option(
         "--momentum-end",
         type=click.FloatRange(0, 1, max_open=True),
-        help="dense: where it goes (Demon); with one-cycle, its lowest.",
+        help="dense: where momentum goes while it trains (Demon); with one-cycle its lowest value.",
     ),
     option("--nesterov/--no-nesterov", default=None, help="dense: Nesterov's momentum."),
     option("--epochs", type=click.IntRange(min=1), help="dense: passes over the training pictures."),

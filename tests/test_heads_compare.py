@@ -140,9 +140,13 @@ class TestSmallClasses:
     """Three pictures to train on, of five, are enough for every head, without a warning."""
 
     @pytest.mark.parametrize(
-        "kind", [pytest.param(kind, marks=pytest.mark.slow) if kind == "dense" else kind for kind in HEADS]
+        ("kind", "twins"),
+        [
+            pytest.param("dense", False, marks=pytest.mark.slow),
+            pytest.param("dense", True, marks=pytest.mark.slow),
+            *((kind, False) for kind in HEADS if kind != "dense"),
+        ],
     )
-    @pytest.mark.parametrize("twins", [False, True])
     def test_every_head_fits_on_them(self, kind, twins):
         rng = np.random.default_rng(0)
         y = np.repeat(np.arange(4), [5, 5, 40, 200])
