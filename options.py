@@ -13,6 +13,7 @@ from embed.recipe import ALPHAS, POOLS, PRECISIONS, RESIZES, SCALES, SIZES, Reci
 
 Command = Callable[..., Any]
 HEADS = ("dense", "dummy", "centroid", "knn", "logistic", "svm-linear", "svm-rbf", "lda", "forest", "mlp")
+SCHEDULES = ("constant", "step", "exponential", "cosine", "plateau", "one-cycle")
 BACKENDS = ("onnx", "tensorflow")
 FOLDER = click.Path(path_type=Path, file_okay=False)
 FILE = click.Path(path_type=Path, dir_okay=False)
@@ -152,15 +153,44 @@ head = _gathered(
     "params",
     _params,
     option("--lr", type=click.FloatRange(0, min_open=True), help="dense: learning rate of SGD."),
+    option(
+        "--schedule",
+        type=click.Choice(SCHEDULES),
+        help="dense: how the learning rate changes while it trains.",
+    ),
+    option(
+        "--warmup", type=click.IntRange(min=0), help="dense: epochs at first in which the learning rate rises to --lr."
+    ),
+    option(
+        "--factor",
+        type=click.FloatRange(0, 1, min_open=True, max_open=True),
+        help="dense: what the schedules step, exponential and plateau multiply the learning rate by.",
+    ),
+    option(
+        "--step-size",
+        type=click.IntRange(min=1),
+        help="dense: epochs after which they multiply it; with plateau, epochs without a better one.",
+    ),
     option("--momentum", type=click.FloatRange(0, 1), help="dense: momentum of SGD."),
+    option(
+        "--momentum-end",
+        type=click.FloatRange(0, 1, max_open=True),
+        help="dense: where momentum goes while it trains (Demon); with one-cycle its lowest value.",
+    ),
     option("--nesterov/--no-nesterov", default=None, help="dense: Nesterov's momentum."),
     option("--epochs", type=click.IntRange(min=1), help="dense: passes over the training pictures."),
+    option("--patience", type=click.IntRange(min=1), help="dense: epochs without a better one that end training."),
     option("--batch-size", type=click.IntRange(min=1), help="dense: pictures in a step."),
     option("--hidden", callback=_hidden, metavar="UNITS[,UNITS]", help="dense: units of the hidden layers."),
     option("--dropout", type=click.FloatRange(0, 1, max_open=True), help="dense: share of units dropped."),
     option("--l2", type=click.FloatRange(0), help="dense: weight decay."),
     option(
         "--monitor", type=click.Choice(["loss", "accuracy", "weighted_f1"]), help="dense: what keeps the best epoch."
+    ),
+    option(
+        "--class-weight",
+        type=click.Choice(["balanced"]),
+        help="dense logistic svm-linear svm-rbf lda forest: small classes count as much as large ones.",
     ),
     option("--set", "set_", multiple=True, callback=_pairs, metavar="NAME=VALUE", help="Any parameter, as C=0.1."),
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from numbers import Integral, Real
 from typing import Any, ClassVar
 
@@ -12,11 +11,10 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from embed.quiet_keras import import_keras
-from heads.evaluate import metrics
-from heads.together import Networks, moves
-
-_LOWER_IS_BETTER = {"loss": True, "accuracy": False, "weighted_f1": False}
+from heads.course import MONITORED, train
+from heads.estimators import held_out
+from heads.schedules import SCHEDULES
+from heads.together import moves
 
 
 class DenseHead(ClassifierMixin, BaseEstimator):
@@ -25,9 +23,10 @@ class DenseHead(ClassifierMixin, BaseEstimator):
     Training minimises the cross-entropy over shuffled batches; with momentum m, velocity v ← m v − lr g and w ← w +
     v, or w ← w + m v − lr g with Nesterov's (Sutskever et al., 2013, equations 1–4). After every epoch the validation
     part is looked at, and the weights of the epoch with the best `monitor` are the ones that stay (of equal epochs
-    the first), as Keras' ModelCheckpoint(save_best_only=True) does. Training ends early only when the numbers are no
-    longer finite; the best finite epoch stays, and the initial weights when there was none. Keras makes the network and
-    its initial weights; the steps are those of its `fit`, taken by `heads.together` in a fraction of its time.
+    the first), as Keras' ModelCheckpoint(save_best_only=True) does. Training ends before the last epoch when there was
+    no better one for `patience` epochs, as with Keras' EarlyStopping, or when the numbers are no longer finite; the
+    best finite epoch stays, and the initial weights when there was none. Keras makes the network and its initial
+    weights; the steps are those of its `fit`, taken by `heads.together` in a fraction of its time.
 
     Parameters
     ----------
@@ -37,6 +36,19 @@ class DenseHead(ClassifierMixin, BaseEstimator):
     lr, momentum, nesterov : of SGD; lr > 0, 0 <= momentum <= 1.
     epochs, batch_size : passes over the data; rows in a step.
     monitor : "loss", "accuracy" or "weighted_f1" of the validation part.
+    schedule : how the learning rate goes on from lr: "constant"; "step", times `factor` every `step_size` epochs;
+        "exponential", the same without steps; "cosine", down to 0 (SGDR's, without restarts); "plateau", times factor
+        when `monitor` was not better for step_size epochs; "one-cycle", up to lr and down to 0 while the momentum goes
+        down and up. See `heads.schedules` for the equations and their sources.
+    warmup : first epochs, in which the learning rate rises in a straight line to lr, 0 <= warmup < epochs.
+    factor : 0 < factor < 1.
+    step_size : epochs >= 1; None: a third of those after the warm-up, or a tenth of all for "plateau".
+    momentum_end : where the momentum goes, as in Demon, or with "one-cycle" its lowest value, 0 <= momentum_end < 1;
+        None: it stays, or goes down by 0.1 with "one-cycle".
+    patience : epochs without a better one after which training ends, >= 1; None: never.
+    class_weight : "balanced": in the loss a row counts n / (C n_c), with n_c rows of its class among the n that are
+        trained on, so that all classes count alike (King & Zeng, 2001); None: rows count alike; or a dict from label
+        to weight. Weights are scaled to a mean of 1 over these rows.
     seed : of initial weights, order of rows, dropout and validation part. The same seed gives the same head on the same
         machine; no global seed is read or changed. BLAS has one thread while it trains.
 
@@ -44,10 +56,13 @@ class DenseHead(ClassifierMixin, BaseEstimator):
     ----------
     classes_ : ndarray of shape (n_classes,), sorted.
     n_features_in_ : int, D.
-    history_ : dict of "loss", "val_loss", "accuracy", "val_accuracy", "weighted_f1", "val_weighted_f1" to a list of
-        floats, one an epoch.
+    class_weight_ : float64 (n_classes,), what a row of a class counts in the loss.
+    history_ : dict of "loss", "val_loss", "accuracy", "val_accuracy", "weighted_f1", "val_weighted_f1", "lr" and
+        "momentum" to a list of floats, one an epoch that was trained.
         As in Keras the training figures are taken batch by batch while the weights move, with dropout; all are finite.
-        The loss is the cross-entropy in nats, without the l2 term.
+        Both losses are the cross-entropy in nats, without the l2 term; that of training is weighted by class_weight_,
+        that of validation is not, as in Keras: the one or two validation pictures of a small class would else choose
+        the epoch. lr and momentum are those of the last step of the epoch.
     best_epoch_ : int from 0, or −1 when no epoch was finite.
     model_ : keras.Sequential; float32 (n, D) -> (n, n_classes) probabilities in the order of classes_.
 
@@ -55,6 +70,7 @@ class DenseHead(ClassifierMixin, BaseEstimator):
     ----------
     I. Sutskever, J. Martens, G. Dahl, G. Hinton, On the importance of initialization and momentum in deep learning,
     ICML 2013.
+    G. King, L. Zeng, Logistic regression in rare events data, Political Analysis 9 (2001) 137-163.
     """
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
@@ -66,8 +82,15 @@ class DenseHead(ClassifierMixin, BaseEstimator):
         "nesterov": ["boolean"],
         "epochs": [Interval(Integral, 1, None, closed="left")],
         "batch_size": [Interval(Integral, 1, None, closed="left")],
-        "monitor": [StrOptions(set(_LOWER_IS_BETTER))],
+        "monitor": [StrOptions(set(MONITORED))],
         "seed": [Interval(Integral, 0, 2**31, closed="left")],
+        "schedule": [StrOptions(set(SCHEDULES))],
+        "warmup": [Interval(Integral, 0, None, closed="left")],
+        "factor": [Interval(Real, 0, 1, closed="neither")],
+        "step_size": [Interval(Integral, 1, None, closed="left"), None],
+        "momentum_end": [Interval(Real, 0, 1, closed="left"), None],
+        "patience": [Interval(Integral, 1, None, closed="left"), None],
+        "class_weight": [StrOptions({"balanced"}), dict, None],
     }
 
     def __init__(
@@ -82,6 +105,13 @@ class DenseHead(ClassifierMixin, BaseEstimator):
         batch_size: int = 32,
         monitor: str = "loss",
         seed: int = 0,
+        schedule: str = "constant",
+        warmup: int = 0,
+        factor: float = 0.1,
+        step_size: int | None = None,
+        momentum_end: float | None = None,
+        patience: int | None = None,
+        class_weight: str | dict[Any, float] | None = None,
     ) -> None:
         self.hidden = hidden
         self.dropout = dropout
@@ -93,6 +123,13 @@ class DenseHead(ClassifierMixin, BaseEstimator):
         self.batch_size = batch_size
         self.monitor = monitor
         self.seed = seed
+        self.schedule = schedule
+        self.warmup = warmup
+        self.factor = factor
+        self.step_size = step_size
+        self.momentum_end = momentum_end
+        self.patience = patience
+        self.class_weight = class_weight
 
     def fit(
         self,
@@ -139,6 +176,15 @@ class DenseHead(ClassifierMixin, BaseEstimator):
                 "The 'hidden' parameter of DenseHead must be a tuple of ints that are at least 1. "
                 f"Got {self.hidden!r} instead."
             )
+        if self.warmup >= self.epochs:
+            raise ValueError(
+                f"The 'warmup' parameter of DenseHead must be less than 'epochs', {self.epochs}. "
+                f"Got {self.warmup} instead."
+            )
+        if self.momentum == 1 and self.momentum_end is not None and self.schedule != "one-cycle":
+            raise ValueError(
+                "The 'momentum' parameter of DenseHead must be less than 1 with a 'momentum_end'. Got 1 instead."
+            )
 
     def shape(self) -> tuple[Any, ...]:
         """What heads have to have in common to be fitted together."""
@@ -165,16 +211,6 @@ class DenseHead(ClassifierMixin, BaseEstimator):
         rows = np.setdiff1d(rows, held)
         held = held if len(held) else rows
         return X, codes, rows, X[held], codes[held]
-
-    def _noted(self, codes: np.ndarray, proba: np.ndarray, val_codes: np.ndarray, val_proba: np.ndarray) -> float:
-        """Adds an epoch to history_; how good it was, lower is better."""
-        for prefix, truth, p in (("", codes, proba), ("val_", val_codes, val_proba)):
-            values = metrics(truth, p)
-            values["loss"] = values["log_loss"]
-            for name in _LOWER_IS_BETTER:
-                self.history_[prefix + name].append(values[name])
-        score = self.history_[f"val_{self.monitor}"][-1]
-        return score if _LOWER_IS_BETTER[self.monitor] else -score
 
     def _validation(self, X: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         unknown = np.setdiff1d(y, self.classes_)
@@ -210,9 +246,10 @@ def fit_together(
     groups: np.ndarray | None = None,
     validation_data: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> None:
-    """Fit heads that differ only in lr, momentum, nesterov, l2, dropout and monitor, in much less time than one by one.
+    """Fit heads that are alike in hidden, epochs, batch_size and seed, in much less time than one by one.
 
-    Each becomes what its own `fit` makes of it. X, y, groups, validation_data: as there.
+    Each becomes what its own `fit` makes of it; one that ends early goes on no more. X, y, groups, validation_data: as
+    there.
 
     Raises: as `fit`; ValueError for heads that differ in something else.
     """
@@ -220,61 +257,4 @@ def fit_together(
         parts = head._parts(X, y, groups, validation_data)
     if len({head.shape() for head in heads}) != 1:
         raise ValueError("heads that are fitted together need the same hidden, epochs, batch_size and seed")
-    _train(sorted(heads, key=moves, reverse=True), *parts)
-
-
-def _train(
-    heads: list[DenseHead], X: np.ndarray, codes: np.ndarray, rows: np.ndarray, val_X: np.ndarray, val_codes: np.ndarray
-) -> None:
-    """Sets model_, history_ and best_epoch_. rows: those of X that are trained on."""
-    from threadpoolctl import threadpool_limits
-
-    keras, _ = import_keras("the dense head", "choose other heads")
-    for head in heads:
-        head.model_ = head._build(keras)
-        head.best_epoch_ = -1
-        head.history_ = {prefix + name: [] for name in _LOWER_IS_BETTER for prefix in ("", "val_")}
-    n, first = len(rows), heads[0]
-    best = [np.inf] * len(heads)
-    begun: list[np.ndarray] = first.model_.get_weights()
-    weights: list[Callable[[], list[np.ndarray]]] = [lambda: begun] * len(heads)
-    codes, rng = codes[rows], np.random.default_rng(first.seed)
-    with np.errstate(all="ignore"), threadpool_limits(1, user_api="blas"):  # two threads are slower on these products
-        networks = Networks(begun, np.concatenate([X[rows], val_X]), n, heads, first.seed)
-        for epoch in range(first.epochs):
-            order = rng.permutation(n)
-            proba = networks.epoch(order, codes, first.batch_size)
-            val_proba = networks.predict(range(n, n + len(val_X)))
-            finite = np.isfinite(proba).all(axis=(1, 2)) & np.isfinite(val_proba).all(axis=(1, 2))
-            if not finite.any():
-                break
-            for g in np.flatnonzero(finite).tolist():
-                score = heads[g]._noted(codes[order], proba[g], val_codes, val_proba[g])
-                if score < best[g]:
-                    best[g], weights[g], heads[g].best_epoch_ = score, networks.weights(g), epoch
-    for head, kept in zip(heads, weights, strict=True):
-        head.model_.set_weights(kept())
-
-
-def held_out(codes: np.ndarray, groups: np.ndarray | None, seed: int) -> np.ndarray:
-    """Rows of a validation part, int64, sorted: a tenth of every class, rounded up, but none of a class of one.
-
-    codes: (N,) class indexes; groups: (N,) anything, rows that stay together, or None for every row by itself. Groups
-    are gone through in a seeded random order, and one is taken when no class gets more than its tenth by it; so the
-    part may be empty.
-    """
-    counts = np.bincount(codes)
-    quota = np.where(counts > 1, -(-counts // 10), 0)
-    members: list[np.ndarray]
-    if groups is None:
-        members = list(np.arange(len(codes))[:, None])
-    else:
-        _, group = np.unique(np.asarray(groups), return_inverse=True)
-        members = np.split(np.argsort(group, kind="stable"), np.cumsum(np.bincount(group))[:-1])
-    taken: list[np.ndarray] = []
-    for g in np.random.default_rng(seed).permutation(len(members)):
-        left = quota - np.bincount(codes[members[g]], minlength=len(counts))
-        if (left >= 0).all():
-            quota = left
-            taken.append(members[g])
-    return np.sort(np.concatenate(taken)) if taken else np.empty(0, np.int64)
+    train(sorted(heads, key=moves, reverse=True), *parts)

@@ -1,7 +1,9 @@
-"""What the heads need and scikit-learn does not have: two nearest-something classifiers and folds for small classes."""
+"""What the heads need and scikit-learn does not have: two nearest-something classifiers, and what lets classes be small
+or of unequal sizes: folds, a validation part, weighted calibration."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from numbers import Integral, Real
@@ -9,7 +11,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.utils._param_validation import Interval
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
@@ -120,6 +124,65 @@ class SpreadFolds:
         fold[np.argsort(codes, kind="stable")] = np.arange(len(codes)) % self.get_n_splits(X, y)
         for k in range(self.get_n_splits(X, y)):
             yield np.flatnonzero((fold != k) | (counts[codes] == 1)), np.flatnonzero(fold == k)
+
+
+class WeightedCalibration(CalibratedClassifierCV):
+    """CalibratedClassifierCV in which rows count by their class, for the classifier and for its calibration.
+
+    Class weights of the classifier alone would be undone: a sigmoid that is fitted on rows that count alike learns the
+    shares of the classes again. Of a classifier that takes no weights, as LinearDiscriminantAnalysis, the calibration
+    is weighted; that is enough there, since its priors only add a constant to a decision, as the sigmoid does.
+
+    class_weight: as of scikit-learn's classifiers; "balanced": n / (C n_c).
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **CalibratedClassifierCV._parameter_constraints,
+        "class_weight": [StrOptions({"balanced"}), dict],
+    }
+
+    def __init__(
+        self,
+        estimator: Any = None,
+        *,
+        class_weight: Any = "balanced",
+        method: str = "sigmoid",
+        cv: Any = None,
+        n_jobs: int | None = None,
+        ensemble: Any = "auto",
+    ) -> None:
+        super().__init__(estimator, method=method, cv=cv, n_jobs=n_jobs, ensemble=ensemble)
+        self.class_weight = class_weight
+
+    def fit(self, X: np.ndarray, y: np.ndarray) -> WeightedCalibration:
+        """X float (N, D), y (N,) labels."""
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".* does not appear to accept sample_weight")
+            return super().fit(X, y, sample_weight=compute_sample_weight(self.class_weight, y))
+
+
+def held_out(codes: np.ndarray, groups: np.ndarray | None, seed: int) -> np.ndarray:
+    """Rows of a validation part, int64, sorted: a tenth of every class, rounded up, but none of a class of one.
+
+    codes: (N,) class indexes; groups: (N,) anything, rows that stay together, or None for every row by itself. Groups
+    are gone through in a seeded random order, and one is taken when no class gets more than its tenth by it; so the
+    part may be empty.
+    """
+    counts = np.bincount(codes)
+    quota = np.where(counts > 1, -(-counts // 10), 0)
+    members: list[np.ndarray]
+    if groups is None:
+        members = list(np.arange(len(codes))[:, None])
+    else:
+        _, group = np.unique(np.asarray(groups), return_inverse=True)
+        members = np.split(np.argsort(group, kind="stable"), np.cumsum(np.bincount(group))[:-1])
+    taken: list[np.ndarray] = []
+    for g in np.random.default_rng(seed).permutation(len(members)):
+        left = quota - np.bincount(codes[members[g]], minlength=len(counts))
+        if (left >= 0).all():
+            quota = left
+            taken.append(members[g])
+    return np.sort(np.concatenate(taken)) if taken else np.empty(0, np.int64)
 
 
 def _check_fit(estimator: Any, X: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -37,9 +37,13 @@ def metrics(y: np.ndarray, proba: np.ndarray) -> dict[str, float]:
     }
 
 
-def log_loss(y: np.ndarray, proba: np.ndarray) -> float:
-    """Mean of -ln p(true class) in nats, p not below float32's epsilon; proba (N, C), y (N,) class indexes."""
-    return float(-np.log(np.maximum(proba[np.arange(len(y)), y], _EPS), dtype=np.float64).mean())
+def log_loss(y: np.ndarray, proba: np.ndarray, class_weight: np.ndarray | None = None) -> float:
+    """Mean of -ln p(true class) in nats, p not below float32's epsilon; proba (N, C), y (N,) class indexes.
+
+    class_weight: (C,), what a row of a class counts in the mean; None: 1.
+    """
+    losses = -np.log(np.maximum(proba[np.arange(len(y)), y], _EPS), dtype=np.float64)
+    return float(losses.mean() if class_weight is None else np.average(losses, weights=class_weight[y]))
 
 
 def classification_report(confusion: np.ndarray, labels: list[str]) -> dict[str, Any]:

@@ -144,7 +144,7 @@ def _sklearn(estimator: Any, dimension: int) -> tuple[Any, str]:
     with warnings.catch_warnings():  # skl2onnx looks at two attributes of SVC that scikit-learn is giving up
         warnings.filterwarnings("ignore", "Attribute `prob[AB]_` was deprecated", FutureWarning)
         model = convert(
-            _folded(estimator),
+            _unweighted(_folded(estimator)),
             initial_types=[("embedding", FloatTensorType([None, dimension]))],
             target_opset={"": OPSET, "ai.onnx.ml": ML_OPSET},
             options={"zipmap": False},
@@ -170,6 +170,17 @@ def _folded(estimator: Any) -> Any:
     linear.n_features_in_ = components.n_features_in_
     made.steps.pop(-2)
     made[-1].n_features_in_ = components.n_features_in_
+    return made
+
+
+def _unweighted(estimator: Any) -> Any:
+    """With the class that skl2onnx knows for a weighted calibration: once fitted, they are the same."""
+    from sklearn.calibration import CalibratedClassifierCV
+
+    if type(getattr(estimator, "_final_estimator", None)).__name__ != "WeightedCalibration":
+        return estimator
+    made = copy.deepcopy(estimator)
+    made[-1].__class__ = CalibratedClassifierCV
     return made
 
 

@@ -1,4 +1,4 @@
-"""Numbers in, matplotlib Axes out; the only file that imports matplotlib.
+"""Numbers in, matplotlib Axes out; the only file that imports matplotlib. Curves over epochs are in `heads.curves`.
 
 Every colour is a name in `PALETTE` with a light and a dark value. A figure is drawn in the light ones; a page that
 takes in its SVG puts a CSS variable for each (`VARIABLES`), so that one drawing does for light and dark.
@@ -11,7 +11,7 @@ import io
 import threading
 import unicodedata
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -61,14 +61,21 @@ def plain(label: str, longest: int = 24) -> str:
 
 def figure(width: float, height: float) -> tuple[Figure, Axes]:
     """A figure of width × height inches with one Axes, without frame or tick marks."""
+    drawn, (ax,) = panels(width, [height])
+    return drawn, ax
+
+
+def panels(width: float, heights: Sequence[float]) -> tuple[Figure, list[Axes]]:
+    """The same with Axes one below the other on one x axis, of such heights in inches."""
     from matplotlib.figure import Figure
 
-    drawn = Figure(figsize=(width, height), layout="constrained", facecolor=_LIGHT["paper"])
-    ax = drawn.subplots()
-    ax.set_facecolor("none")
-    ax.spines[:].set_visible(False)
-    ax.tick_params(length=0, labelsize=8.5, colors=_LIGHT["muted"])
-    return drawn, ax
+    drawn = Figure(figsize=(width, sum(heights)), layout="constrained", facecolor=_LIGHT["paper"])
+    axes = list(drawn.subplots(len(heights), sharex=True, squeeze=False, height_ratios=heights)[:, 0])
+    for ax in axes:
+        ax.set_facecolor("none")
+        ax.spines[:].set_visible(False)
+        ax.tick_params(length=0, labelsize=8.5, colors=_LIGHT["muted"])
+    return drawn, axes
 
 
 def class_histogram(ax: Axes, counts: np.ndarray, classes: Sequence[str], splits: Sequence[str]) -> Axes:
@@ -120,39 +127,6 @@ def intervals(ax: Axes, rows: Sequence[tuple[str, float, float, float]], lowest:
     ax.set_xlabel("weighted F1 with its 95% interval", fontsize=8.5, color=_LIGHT["muted"])
     ax.grid(axis="x", color=_LIGHT["grid"], linewidth=0.8)
     ax.set_axisbelow(True)
-    return ax
-
-
-def history_curve(
-    ax: Axes, train: Sequence[float | None], val: Sequence[float | None], best_epoch: int | None, quantity: str
-) -> Axes:
-    """One quantity over epochs, on the training and the validation part, the kept epoch marked.
-
-    train, val: one number an epoch (val may be empty); None and what is not finite are gaps, as when a fit diverged.
-    best_epoch: from 0, or None; epochs are drawn from 1. The axis is logarithmic when the values span a factor of 50.
-    """
-    curves = {"train": _finite(train), "val": _finite(val)}
-    values = np.concatenate(list(curves.values()))
-    values = values[np.isfinite(values)]
-    ax.set_title(quantity, loc="left", y=1, fontsize=10, fontweight="bold", color=_LIGHT["ink"], pad=18)
-    if not values.size:
-        _say(ax, "no finite values: the fit diverged", (0.5, 0.5), "muted", coords="axes fraction", ha="center")
-        ax.set_axis_off()
-        return ax
-    if values.min() > 0 and values.max() > 50 * values.min():
-        ax.set_yscale("log")
-        ax.yaxis.set_major_formatter("{x:g}")
-        ax.tick_params(which="minor", length=0)
-    for part, curve in curves.items():
-        alone = len(curve) == 1
-        ax.plot(np.arange(1, len(curve) + 1), curve, color=_LIGHT[part], linewidth=1.6, marker="o" if alone else None)
-    ax.set_xlim(1, max(len(train), 2))
-    ax.set_xlabel("epoch", fontsize=8.5, color=_LIGHT["muted"])
-    ax.locator_params(axis="x", integer=True)
-    ax.grid(axis="y", color=_LIGHT["grid"], linewidth=0.8)
-    _label_ends(ax, curves)
-    if best_epoch is not None:
-        _mark_epoch(ax, best_epoch, curves["val"] if len(curves["val"]) else curves["train"])
     return ax
 
 
@@ -216,11 +190,6 @@ def _save(drawn: Figure, kind: str, salt: str, **options: Any) -> bytes:
     return buffer.getvalue()
 
 
-def _finite(values: Sequence[float | None]) -> np.ndarray:
-    numbers = np.array([np.nan if value is None else value for value in values], dtype=np.float64)
-    return np.where(np.isfinite(numbers), numbers, np.nan)
-
-
 def _name_rows(ax: Axes, classes: Sequence[str], columns: bool = False) -> None:
     """Names every row (or column) of a plot with one class a row, or every k-th when there are more than 70.
 
@@ -234,42 +203,6 @@ def _name_rows(ax: Axes, classes: Sequence[str], columns: bool = False) -> None:
     style["transform"] = ax.get_xaxis_transform() if columns else ax.get_yaxis_transform()
     for i in range(0, len(classes), step):
         ax.text(i if columns else -0.012, -0.02 if columns else i, plain(classes[i]), **style)
-
-
-def _label_ends(ax: Axes, curves: Mapping[str, np.ndarray]) -> None:
-    """Names each curve at its last finite point, in its colour; two names that would touch are moved apart."""
-    heights = {}
-    for part, curve in curves.items():
-        if np.isfinite(curve).any():
-            last = np.flatnonzero(np.isfinite(curve))[-1]
-            heights[part] = float((ax.transScale + ax.transLimits).transform((last + 1, curve[last]))[1])
-    if len(heights) == 2 and abs(heights["train"] - heights["val"]) < 0.09:
-        upper, lower = sorted(heights, key=lambda part: -heights[part])
-        middle = (heights[upper] + heights[lower]) / 2
-        heights = {upper: middle + 0.045, lower: middle - 0.045}
-    for part, height in heights.items():
-        words = {"train": "training", "val": "validation"}[part]
-        _say(ax, words, (1, height), part, nudge=(5, 0), coords="axes fraction")
-
-
-def _mark_epoch(ax: Axes, best_epoch: int, curve: np.ndarray) -> None:
-    epoch = best_epoch + 1
-    ax.axvline(epoch, color=_LIGHT["muted"], linewidth=1, linestyle=(0, (2, 2)))
-    value = curve[best_epoch] if best_epoch < len(curve) else np.nan
-    words = f"kept: epoch {epoch}"
-    if np.isfinite(value):
-        dot: dict[str, Any] = {
-            "color": _LIGHT["val"],
-            "markeredgecolor": _LIGHT["paper"],
-            "clip_on": False,
-            "zorder": 4,
-        }
-        ax.plot([epoch], [value], marker="o", markersize=5.5, **dot)
-        words += f" ({value:.3f})"
-    first, last = ax.get_xlim()
-    part = (epoch - first) / (last - first)
-    side = "left" if part < 0.3 else "right" if part > 0.7 else "center"
-    _say(ax, words, (epoch, 1), "muted", nudge=(0, 3), coords=("data", "axes fraction"), ha=side, va="bottom")
 
 
 def _say(ax: Axes, words: str, at: tuple[float, float], colour: str, *, nudge: tuple[float, float] = (0, 0),

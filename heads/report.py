@@ -19,7 +19,7 @@ import numpy as np
 from embed import images
 from embed.images import PictureError
 from embed.whole import whole_file
-from heads import cleaning, plots, svg
+from heads import cleaning, curves, plots, svg
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -217,14 +217,27 @@ def _intervals(rows: list[dict[str, Any]]) -> tuple[str, str, Figure]:
 def _head_figures(slug: str, head: dict[str, Any], classes: list[str]) -> Iterator[tuple[str, str, Figure]]:
     shown, name = head["shown"], head["name"]
     for quantity in ("loss", "accuracy") if shown["history"] else ():
-        drawn, ax = plots.figure(5.3, 3.0)
         train, val = shown["history"][quantity], shown["history"].get(f"val_{quantity}", [])
-        plots.history_curve(ax, train, val, shown["best_epoch"], quantity.capitalize())
-        yield f"{slug}-{quantity}", f"{quantity.capitalize()} of {name} over {len(train)} epochs", drawn
+        rates = _rates(shown["history"]) if quantity == "loss" else {}
+        drawn, (ax, *below) = plots.panels(5.3, [3.0, *(0.95 for _ in rates)])
+        curves.history_curve(ax, train, val, shown["best_epoch"], quantity.capitalize())
+        for lower, (words, values) in zip(below, rates.items(), strict=True):
+            log = words == "learning rate" and head["params"].get("schedule") in ("step", "exponential", "plateau")
+            curves.rate_curve(lower, values, words, log)
+        for one in (ax, *below):
+            one.label_outer()
+        beside = f", with {' and '.join(rates)}" if rates else ""
+        yield f"{slug}-{quantity}", f"{quantity.capitalize()} of {name} over {len(train)} epochs{beside}", drawn
     for part, words in (("train", "Training"), ("test", "Test")):
         counts = np.array(shown["confusion"][part])
         title = f"{words}: {counts.trace()} of {counts.sum()} right"
         yield f"{slug}-confusion-{part}", f"Confusion matrix of {name}. {title}", matrix(counts, classes, title)
+
+
+def _rates(history: dict[str, list[float]]) -> dict[str, list[float]]:
+    """Learning rate and momentum of each epoch, those that are not always the same."""
+    named = {words: history.get(name, []) for name, words in (("lr", "learning rate"), ("momentum", "momentum"))}
+    return {words: values for words, values in named.items() if len(set(values)) > 1}
 
 
 def _seconds(value: float | None) -> str:

@@ -16,7 +16,7 @@ _AT_ONCE = 1024  # rows that are predicted together
 
 
 class SGD:
-    """Of G networks: lr, momentum, nesterov, l2 and dropout, float32 (G, 1, 1) each.
+    """Of G networks: lr, momentum, nesterov, l2 and dropout, float32 (G, 1, 1) each, as they are at this step.
 
     settings: objects that have these; the first `moving` of them have momentum or l2, the others neither.
     """
@@ -27,6 +27,12 @@ class SGD:
             for name in ("lr", "momentum", "nesterov", "l2", "dropout")
         )
         self.moving = sum(map(moves, settings))
+
+    def keep(self, networks: np.ndarray) -> None:
+        """Go on with these of the networks, int64 in rising order."""
+        self.nesterov, self.l2, self.dropout = (a[networks] for a in (self.nesterov, self.l2, self.dropout))
+        self.lr, self.momentum = self.lr[networks], self.momentum[networks]
+        self.moving = int((networks < self.moving).sum())
 
     def velocity(self, weights: np.ndarray) -> np.ndarray:
         """Zeros as the weights (G, ...), of the networks that move."""
@@ -74,13 +80,17 @@ class Layer:
         kernel = self.kernels[g].copy()
         return lambda: kernel
 
+    def keep(self, networks: np.ndarray) -> None:
+        """Go on with these of the networks."""
+        self.kernels, self.velocity = self.kernels[networks], _moving(self.velocity, networks)
+
 
 class Rows:
     """A first layer on a table X (N, D): what goes in are numbers of rows."""
 
     def __init__(self, kernel: np.ndarray, X: np.ndarray, sgd: SGD) -> None:
         self.X, self.layer = X, Layer(kernel, sgd)
-        self.kernel = self.layer.kernel
+        self.kernel, self.keep = self.layer.kernel, self.layer.keep
 
     def __call__(self, rows: np.ndarray | slice) -> np.ndarray:
         """As of `Layer`, for these rows of X."""
@@ -127,15 +137,30 @@ class DualRows:
         s, A = self.s[g].copy(), self.A[g].copy()
         return lambda: s * self.start + self.X.T @ A
 
+    def keep(self, networks: np.ndarray) -> None:
+        """As of `Layer`."""
+        self.s, self.A = self.s[networks], self.A[networks]
+        self.s_velocity, self.A_velocity = (_moving(v, networks) for v in (self.s_velocity, self.A_velocity))
+
 
 class Networks:
     """G networks of dense layers, ReLU between them and a softmax behind, on a table X float32 (N, D).
 
     weights: kernel, bias, kernel, bias, ... as Keras gives them: where all G begin; the first n rows are trained on.
+    class_weights: (G, C), what a row of a class counts in the loss; None: 1 each.
     """
 
-    def __init__(self, weights: list[np.ndarray], X: np.ndarray, n: int, settings: list[Any], seed: int) -> None:
+    def __init__(
+        self,
+        weights: list[np.ndarray],
+        X: np.ndarray,
+        n: int,
+        settings: list[Any],
+        seed: int,
+        class_weights: np.ndarray | None = None,
+    ) -> None:
         self.sgd = sgd = SGD(settings)
+        self.class_weights = None if class_weights is None else class_weights.astype(np.float32)
         first, *others = weights[::2]
         dual = n < 2 * X.shape[1]
         self.layers: list[Any] = [DualRows(first, X, n, sgd) if dual else Rows(first, X, sgd)]
@@ -168,6 +193,8 @@ class Networks:
         proba, inputs, slopes = self.forward(rows, training=True)
         delta = proba / np.float32(len(rows))  # of the mean cross-entropy by what goes into the softmax: (p − 1[c]) / n
         delta[:, np.arange(len(rows)), codes] -= np.float32(1 / len(rows))
+        if self.class_weights is not None:
+            delta *= self.class_weights[:, codes, None]
         for i in reversed(range(len(self.layers))):
             below = (delta @ self.layers[i].kernels.swapaxes(1, 2)) * slopes[i - 1] if i else delta
             self.layers[i].step(inputs[i], delta)
@@ -175,10 +202,17 @@ class Networks:
             delta = below
         return proba
 
-    def epoch(self, order: np.ndarray, codes: np.ndarray, size: int) -> np.ndarray:
-        """Steps on batches of `size` rows in this order; codes (N,) -> (G, n, C) probabilities as they were then."""
-        parts = [order[start : start + size] for start in range(0, len(order), size)]
-        return np.concatenate([self.step(rows, codes[rows]) for rows in parts], axis=1)
+    def epoch(self, order: np.ndarray, codes: np.ndarray, size: int, rates: np.ndarray) -> np.ndarray:
+        """Steps on batches of `size` rows in this order; codes (N,) -> (G, n, C) probabilities as they were then.
+
+        rates: (2, G, steps), lr and momentum at each step.
+        """
+        proba = []
+        for start, now in zip(range(0, len(order), size), rates.T.astype(np.float32), strict=True):
+            rows = order[start : start + size]
+            self.sgd.lr, self.sgd.momentum = now.T[:, :, None, None]
+            proba.append(self.step(rows, codes[rows]))
+        return np.concatenate(proba, axis=1)
 
     def predict(self, rows: range) -> np.ndarray:
         """-> (G, len(rows), C) probabilities."""
@@ -190,7 +224,22 @@ class Networks:
         pairs = [(layer.kernel(g), bias[g, 0].copy()) for layer, bias in zip(self.layers, self.biases, strict=True)]
         return lambda: [array for kernel, bias in pairs for array in (kernel(), bias)]
 
+    def keep(self, networks: list[int]) -> None:
+        """Go on with these of the networks, in rising order; what becomes of them does not change."""
+        which = np.array(networks)
+        for part in (*self.layers, self.sgd):
+            part.keep(which)
+        self.biases = [bias[which] for bias in self.biases]
+        self.velocities = [_moving(velocity, which) for velocity in self.velocities]
+        if self.class_weights is not None:
+            self.class_weights = self.class_weights[which]
+
 
 def moves(setting: Any) -> bool:
     """Whether a setting makes weights move that their batch has nothing to do with."""
-    return bool(setting.momentum > 0 or setting.l2 > 0)
+    return bool(setting.momentum > 0 or (setting.momentum_end or 0) > 0 or setting.l2 > 0)
+
+
+def _moving(velocity: np.ndarray, networks: np.ndarray) -> np.ndarray:
+    """The velocities of those among `networks` that have one."""
+    return velocity[networks[networks < len(velocity)]]

@@ -66,7 +66,9 @@ class TestHelp:
         from embed.images import RESIZE
         from embed.recipe import RESIZES
         from heads.fit import HEADS
+        from heads.schedules import SCHEDULES
 
+        assert tuple(SCHEDULES) == options.SCHEDULES
         assert tuple(BACKENDS) == options.BACKENDS
         assert tuple(RESIZE) == RESIZES
         assert set(HEADS) == set(options.HEADS)

@@ -38,6 +38,24 @@ def test_every_class_is_divided_70_15_15(count, train, val, test):
         assert counted(of_class) == {"train": train, "val": val, "test": test}
 
 
+@pytest.mark.parametrize(
+    ("five", "least"),
+    [([0, 1, 2, 3, 4], (3, 1, 1)), ([0, 0, 1, 2, 3], (2, 1, 1)), ([0, 1, 1, 2, 3], (2, 1, 1))],
+)
+def test_five_pictures_are_in_every_part_with_every_seed(five, least):
+    """Also when two of them are copies; beside a class as small and two larger ones."""
+    ids, labels = named(5, 5, 40, 200)
+    groups = alone(ids) + 10
+    groups[:5] = five
+    for seed in range(100):
+        parts = assign(ids, labels, groups, seed)
+        for rows, wanted in ((slice(5), least), (slice(5, 10), (3, 1, 1))):
+            counts = Counter(parts[rows].tolist())
+            assert all(counts[part] >= n for part, n in zip(PARTS, wanted, strict=True))
+            assert counts.total() == 5
+        assert len({parts[row] for row in range(5) if groups[row] == groups[1]}) == 1
+
+
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_a_class_of_fewer_than_four_is_left_out(count):
     ids, labels = named(20, count)

@@ -122,6 +122,61 @@ def test_an_unknown_parameter_is_refused_with_those_there_are():
         BASELINES["svm-rbf"](c=1)
 
 
+WEIGHTED = ["logistic", "svm-linear", "svm-rbf", "lda", "forest"]
+
+
+def unequal(counts, seed):
+    """Classes that overlap, of such sizes: X (N, 8), y (N,)."""
+    rng = np.random.default_rng(seed)
+    y = np.repeat(np.arange(len(counts)), counts)
+    return (0.6 * np.eye(8)[y] + rng.normal(scale=0.5, size=(len(y), 8))).astype(np.float32), y
+
+
+@pytest.mark.parametrize("kind", WEIGHTED)
+def test_balanced_classes_are_found_as_often_as_each_other(kind):
+    """One class of twelve beside one of 240: of its unseen pictures far more are found, and macro recall rises."""
+    X, y = unequal([240, 12], seed=0)
+    unseen, truth = unequal([300, 300], seed=1)
+    few = {"max_depth": 3} if kind == "forest" else {}  # pure leaves leave nothing to weigh
+    plain, balanced = (
+        [(fitted(kind, X, y, **few, **params).predict(unseen)[truth == c] == c).mean() for c in (0, 1)]
+        for params in ({}, {"class_weight": "balanced"})
+    )
+    assert plain[1] < 0.3 < balanced[1] - plain[1]
+    assert np.mean(balanced) > np.mean(plain) + 0.05
+
+
+@pytest.mark.parametrize("kind", WEIGHTED[:-1])  # a forest draws other pictures when they have weights
+def test_of_equal_classes_weights_change_nothing(kind):
+    X, y = blobs([20, 20, 20])
+    plain, balanced = (fitted(kind, X, y, class_weight=weight) for weight in (None, "balanced"))
+    np.testing.assert_allclose(balanced.predict_proba(X), plain.predict_proba(X), atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["svm-linear", "lda"])
+def test_the_calibration_of_balanced_classes_is_weighted_too(kind):
+    """Where nothing can be told both classes are as likely, whatever their sizes."""
+    rng = np.random.default_rng(0)
+    y = np.repeat([0, 1], [180, 20])
+    X = rng.normal(size=(200, 4))
+    assert fitted(kind, X, y).predict_proba(X)[:, 1].mean() == pytest.approx(0.1, abs=0.02)
+    assert fitted(kind, X, y, class_weight="balanced").predict_proba(X)[:, 1].mean() == pytest.approx(0.5, abs=0.05)
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("knn", "CosineNeighbours takes no class_weight"),
+        ("mlp", "MLPClassifier takes no class_weight"),
+        ("dummy", "DummyClassifier takes no class_weight"),
+        ("centroid", "NearestMean ignores how many pictures a class has"),
+    ],
+)
+def test_heads_without_class_weights_name_those_that_have_them(kind, message):
+    with pytest.raises(InputError, match=f"{message}; heads that take class_weight: dense, logistic, svm-linear, svm"):
+        BASELINES[kind](class_weight="balanced")
+
+
 def test_nearest_mean_by_hand():
     # means (1, 0) and (0, 1); squared distances from (0.6, 0.8): 0.8 and 0.4
     head = BASELINES["centroid"](temperature=0.4).fit(np.array([[2.0, 0], [0, 3]]), np.array(["a", "b"]))

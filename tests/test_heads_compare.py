@@ -86,10 +86,16 @@ class TestGrid:
         file = tmp_path / "mine.toml"
         file.write_text(
             '[[head]]\nkind = "dense"\nhidden = [64, 32]\nbatch-size = 8\n[[head]]\nname = "k"\nkind = "knn"\n'
+            '[[head]]\nname = "c"\nkind = "dense"\nschedule = "one-cycle"\nstep-size = 5\nclass-weight = "balanced"\n'
         )
         grid = read_grid(file)
         assert grid.validation == "own"
-        assert grid.heads == [Head("dense", "dense", {"hidden": (64, 32), "batch_size": 8}), Head("k", "knn", {})]
+        cycle = {"schedule": "one-cycle", "step_size": 5, "class_weight": "balanced"}
+        assert grid.heads == [
+            Head("dense", "dense", {"hidden": (64, 32), "batch_size": 8}),
+            Head("k", "knn", {}),
+            Head("c", "dense", cycle),
+        ]
 
     @pytest.mark.parametrize(
         ("text", "message"),
@@ -102,6 +108,16 @@ class TestGrid:
             ('[[head]]\nkind = "dense"\nlearning = 1', "the dense head has no parameter 'learning'; it has .*lr"),
             ('[[head]]\nkind = "dense"\nlr = "a"', "head 'dense': The 'lr' parameter of DenseHead must be a float"),
             ('[[head]]\nkind = "dense"\nhidden = [0]', "head 'dense': The 'hidden' parameter of DenseHead"),
+            (
+                '[[head]]\nkind = "dense"\nschedule = "x"',
+                "The 'schedule' parameter of DenseHead must be a str among",
+            ),
+            (
+                '[[head]]\nkind = "dense"\nwarmup = 100',
+                "The 'warmup' parameter of DenseHead must be less than",
+            ),
+            ('[[head]]\nkind = "knn"\nclass_weight = "balanced"', "CosineNeighbours takes no class_weight; heads that"),
+            ('[[head]]\nkind = "lda"\nclass_weight = "even"', "head 'lda': The 'class_weight' parameter of Weighted"),
             ('[[head]]\nkind = "svm-rbf"\nC = -1', "head 'svm-rbf': The 'C' parameter of SVC must be a float"),
             ('[[head]]\nkind = "dummy"\nstrategy = "constant"', "one of prior, most_frequent, uniform"),
             ('[[head]]\nkind = "knn"\nk = 1', "CosineNeighbours has no parameter 'k'; it has n_neighbors"),
@@ -118,6 +134,37 @@ class TestGrid:
     def test_a_missing_file_names_the_shipped_ones(self):
         with pytest.raises(InputError, match="nowhere.toml: no such grid file; shipped with Winnow: report"):
             read_grid("nowhere.toml")
+
+
+class TestSmallClasses:
+    """Three pictures to train on, of five, are enough for every head, without a warning."""
+
+    @pytest.mark.parametrize(
+        ("kind", "twins"),
+        [
+            pytest.param("dense", False, marks=pytest.mark.slow),
+            pytest.param("dense", True, marks=pytest.mark.slow),
+            *((kind, False) for kind in HEADS if kind != "dense"),
+        ],
+    )
+    def test_every_head_fits_on_them(self, kind, twins):
+        rng = np.random.default_rng(0)
+        y = np.repeat(np.arange(4), [5, 5, 40, 200])
+        X = (np.eye(8)[y] + rng.normal(scale=0.2, size=(250, 8))).astype(np.float32)
+        groups = np.arange(250)
+        groups[2] = 1 if twins else 2  # two of the three in train
+        parts = [
+            np.flatnonzero(np.isin(np.arange(250), rows))
+            for rows in ([3, 8, *range(10, 250, 6)], [4, 9, *range(11, 250, 6)])
+        ]
+        train = np.setdiff1d(np.arange(250), np.concatenate(parts))
+        assert np.bincount(y[train])[:2].tolist() == [3, 3]
+        few = {"dense": {"epochs": 5, "lr": 0.5}, "forest": {"n_estimators": 20}}.get(kind, {})
+        _, fit = fit_head(Head(kind, kind, few), X, y, Split(train, *parts, groups), list("abcd"), seed=0)
+        assert fit.proba["test"].shape == (len(parts[1]), 4)
+        assert np.isfinite(fit.metrics["test"]["log_loss"])
+        if kind in ("centroid", "logistic", "svm-linear", "svm-rbf"):
+            assert fit.metrics["test"]["macro_f1"] > 0.9
 
 
 class TestFitHead:

@@ -10,7 +10,8 @@ from sklearn.base import clone
 from sklearn.exceptions import SkipTestWarning
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from heads.dense import DenseHead, held_out
+from heads.dense import DenseHead
+from heads.estimators import held_out
 
 
 def blobs(counts, d=8, seed=0, scale=0.2):
@@ -30,6 +31,21 @@ def blobs(counts, d=8, seed=0, scale=0.2):
         ({"monitor": "f1"}, r"'monitor' .* must be a str among {.*}. Got 'f1' instead."),
         ({"hidden": (8, 0)}, r"'hidden' .* must be a tuple of ints that are at least 1. Got \(8, 0\) instead."),
         ({"hidden": 8}, r"'hidden' .* must be an instance of 'tuple' or an instance of 'list'. Got 8 instead."),
+        ({"schedule": "linear"}, r"'schedule' .* must be a str among {.*'cosine'.*}. Got 'linear' instead."),
+        ({"warmup": -1}, r"'warmup' .* must be an int in the range \[0, inf\). Got -1 instead."),
+        ({"warmup": 5, "epochs": 5}, r"'warmup' .* must be less than 'epochs', 5. Got 5 instead."),
+        ({"factor": 1.0}, r"'factor' .* must be a float in the range \(0.0, 1.0\). Got 1.0 instead."),
+        ({"step_size": 0}, r"'step_size' .* must be an int in the range \[1, inf\) or None. Got 0 instead."),
+        ({"momentum_end": 1.0}, r"'momentum_end' .* must be a float in the range \[0.0, 1.0\) or None. Got 1.0 inst"),
+        (
+            {"momentum_end": 0.5, "momentum": 1},
+            r"'momentum' .* must be less than 1 with a 'momentum_end'. Got 1 instead.",
+        ),
+        ({"patience": 0}, r"'patience' .* must be an int in the range \[1, inf\) or None. Got 0 instead."),
+        (
+            {"class_weight": "even"},
+            "'class_weight' .* a str among {'balanced'}, an instance of 'dict' or None. Got 'even'",
+        ),
     ],
 )
 def test_bad_parameters_are_named_with_what_was_expected(params, message):
@@ -163,7 +179,7 @@ class TestTraining:
     def test_the_history_has_a_finite_number_an_epoch(self):
         X, y = blobs([10, 10])
         head = DenseHead(epochs=3).fit(X, y)
-        names = {"loss", "val_loss", "accuracy", "val_accuracy", "weighted_f1", "val_weighted_f1"}
+        names = {"loss", "val_loss", "accuracy", "val_accuracy", "weighted_f1", "val_weighted_f1", "lr", "momentum"}
         assert set(head.history_) == names
         assert all(len(values) == 3 and np.isfinite(values).all() for values in head.history_.values())
 
@@ -204,6 +220,88 @@ class TestTraining:
         assert head.best_epoch_ == -1
         assert head.history_["loss"] == []
         assert np.isfinite(head.predict_proba(X)).all()
+
+    def test_a_schedule_is_what_keras_does_with_it(self):
+        """Weights and learning rate through a warm-up and a cosine."""
+        from embed.quiet_keras import import_keras
+
+        keras, _ = import_keras("this test", "skip it")
+        X, y = blobs([6, 6])
+        head = DenseHead(hidden=(4,), lr=0.5, momentum=0.9, schedule="cosine", warmup=1, epochs=5, batch_size=12)
+        head.fit(X, y, validation_data=(X, y))
+        twin = DenseHead(hidden=(4,))
+        twin.n_features_in_, twin.classes_ = 8, np.arange(2)
+        model = twin._build(keras)
+        lr = keras.optimizers.schedules.CosineDecay(0.0, 4, warmup_target=0.5, warmup_steps=1)
+        model.compile(keras.optimizers.SGD(lr, 0.9), "sparse_categorical_crossentropy")
+        history = model.fit(X, y, batch_size=12, epochs=5, verbose=0, validation_data=(X, y)).history
+        np.testing.assert_allclose(head.history_["loss"], history["loss"], rtol=1e-4)
+        np.testing.assert_allclose(head.history_["val_loss"], history["val_loss"], rtol=1e-4)
+        assert head.history_["lr"] == pytest.approx([float(lr(step)) for step in range(5)])
+        assert head.history_["momentum"] == [0.9] * 5
+
+    def test_the_rates_of_an_epoch_are_those_of_its_last_step(self):
+        X, y = blobs([10, 10])
+        head = DenseHead(lr=0.4, momentum=0.5, momentum_end=0.0, warmup=2, epochs=3, batch_size=5)
+        head.fit(X, y, validation_data=(X, y))
+        assert head.history_["lr"] == pytest.approx([0.4 * 3 / 8, 0.4 * 7 / 8, 0.4])
+        left = 1 - np.array([3, 7, 11]) / 12
+        np.testing.assert_allclose(head.history_["momentum"], 0.5 * left / (0.5 + 0.5 * left))
+
+    def test_without_a_better_epoch_it_ends_after_patience(self):
+        X, y = blobs([30, 30, 30], scale=0.6)
+        val = blobs([20, 20, 20], scale=0.6, seed=1)
+        whole, short = (DenseHead(lr=1.0, epochs=40, patience=patience).fit(X, y, None, val) for patience in (None, 3))
+        assert len(whole.history_["loss"]) == 40
+        assert len(short.history_["loss"]) == short.best_epoch_ + 4 < 40
+        assert short.history_ == {name: values[: short.best_epoch_ + 4] for name, values in whole.history_.items()}
+
+    def test_a_plateau_of_the_validation_part_lowers_the_rate(self):
+        X, y = blobs([30, 30, 30], scale=0.6)
+        head = DenseHead(lr=1.0, schedule="plateau", step_size=4, factor=0.5, epochs=30)
+        head.fit(X, y, validation_data=blobs([20, 20, 20], scale=0.6, seed=1))
+        best = int(np.argmin(head.history_["val_loss"][:10]))
+        assert head.history_["lr"][: best + 5] == [1.0] * (best + 5)
+        assert head.history_["lr"][best + 5] == 0.5
+
+    def test_balanced_weights_are_those_of_keras(self):
+        from embed.quiet_keras import import_keras
+
+        keras, _ = import_keras("this test", "skip it")
+        X, y = blobs([9, 3])
+        head = DenseHead(hidden=(4,), lr=0.5, epochs=3, batch_size=12, class_weight="balanced")
+        head.fit(X, y, validation_data=(X, y))
+        assert head.class_weight_.tolist() == [12 / 18, 2]
+        twin = DenseHead(hidden=(4,))
+        twin.n_features_in_, twin.classes_ = 8, np.arange(2)
+        model = twin._build(keras)
+        model.compile(keras.optimizers.SGD(0.5), "sparse_categorical_crossentropy")
+        weights = {0: 12 / 18, 1: 2}
+        history = model.fit(
+            X, y, batch_size=12, epochs=3, verbose=0, validation_data=(X, y), class_weight=weights
+        ).history
+        np.testing.assert_allclose(head.history_["loss"], history["loss"], rtol=1e-4)
+        np.testing.assert_allclose(head.history_["val_loss"], history["val_loss"], rtol=1e-4)
+
+    def test_balanced_classes_are_found_as_often_as_each_other(self):
+        X, y = blobs([240, 12], scale=0.6)
+        unseen, truth = blobs([200, 200], scale=0.6, seed=1)
+        few, many = (
+            np.mean(DenseHead(lr=0.1, epochs=40, class_weight=weight).fit(X, y).predict(unseen)[truth == 1])
+            for weight in (None, "balanced")
+        )
+        assert few < 0.5 < many - 0.2
+
+    def test_weights_of_classes_count_by_their_proportion(self):
+        X, y = blobs([9, 3])
+        labels = np.array(["a", "b"])[y]
+        params = {"hidden": (4,), "lr": 0.5, "epochs": 3}
+        balanced, given, other = (
+            DenseHead(**params, class_weight=weight).fit(X, labels).predict_proba(X)
+            for weight in ("balanced", {"a": 10, "b": 80 / 2.0}, {"b": 2})
+        )
+        np.testing.assert_allclose(given, balanced, atol=1e-5)
+        assert np.abs(other - balanced).max() > 1e-3
 
     def test_one_picture_a_class(self):
         head = DenseHead(hidden=(), lr=1.0, epochs=20).fit(np.eye(3), ["a", "b", "c"])

@@ -17,13 +17,13 @@ MANY = [f"classe n° {c}" for c in range(12)]
 PARAMS = {"dense": {"hidden": (8,), "epochs": 3}, "forest": {"n_estimators": 10}}
 
 
-def fitted(kind, n_classes=3, d=12):
+def fitted(kind, n_classes=3, d=12, **params):
     """A head on class indexes, and 60 vectors that it has not seen."""
     rng = np.random.default_rng(0)
     y = np.arange(60) % n_classes
     X = (np.eye(d)[y] + rng.normal(scale=0.3, size=(60, d))).astype(np.float32)
     rows = np.arange(60)
-    head = Head(kind, kind, PARAMS.get(kind, {}))
+    head = Head(kind, kind, PARAMS.get(kind, {}) | params)
     return fit_estimator(head, X, y, Split(rows, rows, rows, rows), seed=0), rng.normal(size=(60, d)).astype(np.float32)
 
 
@@ -51,6 +51,14 @@ def test_the_graph_says_what_the_head_says(kind, n_classes):
     np.testing.assert_allclose(proba, expected, atol=1e-5)
     assert said.tolist() == [classes[c] for c in expected.argmax(axis=1)]
     assert check_parity(model, estimator, X) == pytest.approx(np.abs(proba - expected).max())
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+@pytest.mark.parametrize("kind", ["svm-linear", "svm-rbf", "lda"])
+def test_a_weighted_calibration_is_written_as_any_other(kind, n_classes):
+    estimator, X = fitted(kind, n_classes, class_weight="balanced")
+    model = to_onnx(estimator, CLASSES[:n_classes], 12)
+    np.testing.assert_allclose(run(model, X)[1], estimator.predict_proba(X), atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", slow_dense)

@@ -312,6 +312,25 @@ def test_a_fit_that_diverged_is_shown_with_dashes():
 
 
 @pytest.mark.slow
+def test_what_changed_over_the_epochs_is_drawn_below_the_loss():
+    rates = {"lr": [0.1, 0.05], "momentum": [0.9, 0.9]}
+    dense = head("dense", 0.9, history=HISTORY | rates)
+    drawn = {name: (alt, figure) for name, alt, figure in report.figures(document(heads=[dense]))}
+    alt, figure = drawn["dense-loss"]
+    assert alt == "Loss of dense over 2 epochs, with learning rate"
+    upper, lower = figure.axes
+    assert (upper.get_xlabel(), lower.get_xlabel()) == ("", "epoch")
+    assert list(lower.lines[0].get_ydata()) == [0.1, 0.05]
+    assert len(drawn["dense-accuracy"][1].axes) == 1
+    dense["shown"]["history"] = HISTORY | {"lr": [0.1, 0.1], "momentum": [0.9, 0.5]}
+    drawn = {name: alt for name, alt, _ in report.figures(document(heads=[dense]))}
+    assert drawn["dense-loss"] == "Loss of dense over 2 epochs, with momentum"
+    dense["shown"]["history"] = HISTORY | {"lr": [0.1, 0.1], "momentum": [0.9, 0.9]}
+    drawn = {name: (alt, figure) for name, alt, figure in report.figures(document(heads=[dense]))}
+    assert drawn["dense-loss"][0] == "Loss of dense over 2 epochs"
+    assert len(drawn["dense-loss"][1].axes) == 1
+
+
 def test_sixty_classes_and_ten_heads_fit_in_three_megabytes():
     classes = [f"class {i}" for i in range(60)]
     run = document(classes)

@@ -23,6 +23,9 @@ SETTINGS = [
     {"lr": 0.2, "dropout": 0.5, "monitor": "accuracy"},
     {"lr": 0.1, "l2": 0.1},
     {"lr": 1e12, "momentum": 1.0},
+    {"lr": 0.1, "schedule": "cosine", "warmup": 2},
+    {"lr": 0.2, "schedule": "one-cycle", "momentum": 0.9, "patience": 2},
+    {"lr": 0.5, "schedule": "plateau", "step_size": 1, "momentum_end": 0.9, "patience": 1, "class_weight": "balanced"},
 ]
 
 
@@ -69,7 +72,7 @@ def test_a_step_goes_down_the_slope_of_the_loss():
 class TestTogether:
     @pytest.mark.parametrize(("counts", "hidden"), [([20, 20, 20], (6, 5)), ([2, 2, 2], ()), ([2, 3, 3], (4,))])
     def test_each_is_what_it_is_alone(self, counts, hidden):
-        """Also beside one that diverges, and with more rows than features or fewer."""
+        """Also beside some that diverge or end early, and with more rows than features or fewer."""
         X, y = blobs(counts)
         alone = [DenseHead(hidden=hidden, epochs=8, batch_size=4, seed=3, **params).fit(X, y) for params in SETTINGS]
         heads = [DenseHead(hidden=hidden, epochs=8, batch_size=4, seed=3, **params) for params in SETTINGS]
@@ -77,6 +80,7 @@ class TestTogether:
         for a, b in zip(alone, heads, strict=True):
             assert (a.best_epoch_, a.history_.keys()) == (b.best_epoch_, b.history_.keys())
             for name in a.history_:
+                assert len(a.history_[name]) == len(b.history_[name])
                 np.testing.assert_allclose(a.history_[name], b.history_[name], rtol=1e-5)
             np.testing.assert_allclose(a.predict_proba(X), b.predict_proba(X), atol=1e-6)
 

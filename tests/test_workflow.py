@@ -266,3 +266,40 @@ def test_heads_may_learn_from_maps_and_pictures_are_scored_by_pooled_vectors_all
     assert len(said["score"]["suspects"]) == 60
     assert said["export"]["parity"]["largest_difference"] <= 1e-4
     assert len(list(Path("hues.winnow/embeddings").glob("*.lance"))) == 2
+
+
+@pytest.mark.slow
+def test_classes_of_five_pictures_are_compared_with_all_heads(
+    tmp_path: Path, colours: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("curate.ranking.near_groups", lambda *_: {})  # none is; to make sure takes ten seconds here
+    hues = {"amber": (230, 180, 40), "teal": (30, 160, 160), **{name: HUES[name] for name in ("red", "blue")}}
+    for index, (label, count) in enumerate(zip(hues, (5, 5, 40, 200), strict=True)):
+        for number in range(count):
+            paint(tmp_path / "photos" / label / f"{number:03d}.jpg", hues[label], 1000 * index + number)
+    said = winnow("compare", tmp_path / "photos", "--backbone", colours, "--repeats", 1, "--jobs", 1)
+    assert len(said["heads"]) == 10
+    assert said["data"]["left_out"] == {}
+    assert said["data"]["warnings"] == []
+    splits = said["data"]["splits"]
+    assert [splits[part]["amber"] for part in ("train", "val", "test")] == [3, 1, 1]
+    assert [splits[part]["blue"] for part in ("train", "val", "test")] == [140, 30, 30]
+    scores = {head["name"]: head["weighted_f1"]["mean"] for head in said["heads"]}
+    assert min(score for name, score in scores.items() if name != "dummy") > scores["dummy"]
+    assert Path(said["report"]).is_file()
+
+
+@pytest.mark.slow
+def test_a_schedule_is_told_in_the_history_and_drawn(hues: Path, colours: Path) -> None:
+    words = ("--schedule", "cosine", "--warmup", 2, "--momentum", 0.9, "--momentum-end", 0, "--epochs", 8)
+    dense = ("--head", "dense", "--lr", 0.1, *words, "--patience", 8, "--class-weight", "balanced")
+    said = winnow("train", hues, "--backbone", colours, *dense)
+    with (Path(said["run"]) / "history.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    rates, momenta = ([float(row[name]) for row in rows] for name in ("lr", "momentum"))
+    assert len(rows) == 8
+    assert rates.index(max(rates)) in (1, 2)
+    assert rates[-1] < 0.02 * max(rates)
+    assert momenta == sorted(momenta, reverse=True)
+    assert "Loss of dense over 8 epochs, with learning rate and momentum" in Path(said["report"]).read_text()
+    assert said["model"]
