@@ -143,7 +143,7 @@ def embed(images: Path | None, workspace: Path | None, as_json: bool, vectors: V
 @click.option("--fresh", is_flag=True, help="Fit again what was fitted before.")
 @options.jobs
 @options.division
-@options.vectors
+@options.learned_vectors
 def compare(
     images: Path | None, workspace: Path | None, as_json: bool, heads: str | None, grid: str | None, **rest: Any
 ) -> None:
@@ -165,7 +165,7 @@ def compare(
 @click.option("--head", "kind", type=click.Choice(options.HEADS), required=True, help="Which kind of head.")
 @options.head
 @options.division
-@options.vectors
+@options.learned_vectors
 def train(images: Path | None, workspace: Path | None, as_json: bool, **rest: Any) -> None:
     """Train one head: curves, matrices, a report, and head.onnx."""
     import workflow
@@ -182,7 +182,7 @@ def train(images: Path | None, workspace: Path | None, as_json: bool, **rest: An
 @options.repeats
 @options.jobs
 @options.division
-@options.vectors
+@options.learned_vectors
 def run(images: Path | None, workspace: Path | None, as_json: bool, **rest: Any) -> None:
     """From a folder to a report and one file to deploy: scan, embed, compare heads, train the best, export it."""
     import workflow

@@ -24,6 +24,11 @@ def say(message: str) -> None:
     click.echo("\n".join(map(shown, message.split("\n"))), err=True)
 
 
+def asked(question: str) -> bool:
+    """What the person answers, on a terminal; no, where nobody can be asked."""
+    return sys.stdin.isatty() and sys.stderr.isatty() and click.confirm(question, err=True)
+
+
 def print_json(value: Any) -> None:
     """The one JSON document of a command, on stdout, in UTF-8. Raises: OSError when not all of it can be written."""
     from heads.runs import to_json

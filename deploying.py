@@ -44,8 +44,7 @@ NOT_GATHERED = "Nothing is gathered in {}: doubtful pictures are gathered at the
 @options.option(
     "--test-views",
     type=click.Choice(["one", "mirror"]),
-    default="one",
-    help="mirror: the mean of a picture and its mirror image, for twice the time.",
+    help="mirror: the mean of a picture and its mirror image, for twice the time.  [default: as in the run]",
 )
 @options.option(
     "--unfamiliar",
@@ -61,7 +60,7 @@ def export(
     out: Path | None,
     shape: str,
     precision: str,
-    test_views: str,
+    test_views: str | None,
     unfamiliar: float,
     workspace: Path | None,
     as_json: bool,
@@ -75,7 +74,7 @@ def export(
 
     run = trained.find(run, workspace)
     console.say(f"Run: {console.shown(str(run))}")
-    how = {"any_size": shape == "any", "precision": precision, "test_views": test_views}
+    how = {"any_size": shape == "any", "precision": precision, "test_views": test_views or ""}
     said = exporting.export(run, out, console.listener(), unfamiliar=unfamiliar, workspace=workspace, **how)
     if as_json:
         return console.print_json(said)

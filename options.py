@@ -15,6 +15,7 @@ Command = Callable[..., Any]
 HEADS = ("dense", "dummy", "centroid", "knn", "logistic", "svm-linear", "svm-rbf", "lda", "forest", "mlp")
 SCHEDULES = ("constant", "step", "exponential", "cosine", "plateau", "one-cycle")
 BACKENDS = ("onnx", "tensorflow")
+TEST_VIEWS = ("one", "mirror", "mean")
 FOLDER = click.Path(path_type=Path, file_okay=False)
 FILE = click.Path(path_type=Path, dir_okay=False)
 
@@ -61,17 +62,18 @@ repeats = option("--repeats", type=click.IntRange(1, 1000), default=10, help="Sp
 jobs = option("--jobs", type=click.IntRange(min=1), help="Fits at a time.  [default: one a processor]")
 
 
-def _vectors(
-    backbone: Path | None, backend: str, workers: int | None, batch: int | None, alpha: str, **recipe: Any
-) -> Any:
+_NOT_RECIPE = ("backbone", "backend", "workers", "batch", "views", "test_views")
+
+
+def _vectors(alpha: str, yes: bool, **values: Any) -> Any:
+    from console import asked
     from vectors import Vectors
 
-    return Vectors(Recipe(alpha=float(alpha), **recipe), backbone, backend, workers, batch)
+    others = {name: values.pop(name) for name in _NOT_RECIPE if name in values}
+    return Vectors(Recipe(alpha=float(alpha), **values), ask=(lambda _: True) if yes else asked, **others)
 
 
-vectors = _gathered(
-    "vectors",
-    _vectors,
+_VECTORS = (
     option("--backend", type=click.Choice(BACKENDS), default="onnx", help="What runs the network."),
     option("--size", type=click.IntRange(*SIZES), default=224, help="Side of the square input in pixels."),
     option("--resize", type=click.Choice(RESIZES), default="crop", help="How a picture becomes square."),
@@ -83,6 +85,12 @@ vectors = _gathered(
         "reproduce results that were made so.",
     ),
     option("--alpha", type=click.Choice([str(alpha) for alpha in ALPHAS]), default="1.0", help="Width of MobileNetV2."),
+    option(
+        "--layer",
+        default="out_relu",
+        metavar="NAME[,NAME]",
+        help="Which of Keras' layers gives the vectors; of several, the means side by side.",
+    ),
     option("--pool", type=click.Choice(POOLS), default="avg", help="avg: the mean of the map. none: the map itself."),
     option(
         "--precision",
@@ -92,8 +100,31 @@ vectors = _gathered(
     ),
     option("--weights", default="imagenet", help="imagenet, random (untrained) or a Keras FILE.h5 or FILE.weights.h5."),
     option("--backbone", type=FILE, help="An exported FILE.onnx instead of --weights: no TensorFlow needed."),
+    option(
+        "--views",
+        metavar="K",
+        type=click.IntRange(min=1),
+        default=1,
+        help="Rows of each picture: itself, its mirror image, and K - 2 seeded variations (crop, turn, light, colour), "
+        "which heads learn from.",
+    ),
+    option("--yes", is_flag=True, help="Store more than 5 GB of vectors without asking."),
     workers,
     option("--batch", type=click.IntRange(min=1), help="Pictures an inference.  [default: 1; tensorflow: 8]"),
+)
+vectors = _gathered("vectors", _vectors, *_VECTORS)
+# The same for commands that train heads.
+learned_vectors = _gathered(
+    "vectors",
+    _vectors,
+    *_VECTORS,
+    option(
+        "--test-views",
+        type=click.Choice(TEST_VIEWS),
+        default="one",
+        help="What a picture is judged by: itself, the mean vector of it and its mirror image, or what is said of all "
+        "its views in the mean.",
+    ),
 )
 
 as_found = option(

@@ -11,10 +11,11 @@ from curate.dataset import Dataset
 from curate.splits import PARTS
 from embed.ahead import processors
 from embed.recipe import digest
+from embed.views import VIEWS
 from record import Listener, Work, timed
 
 if TYPE_CHECKING:
-    from heads.fit import Fit, Grid, Split
+    from heads.fit import Fit, Grid, Head, Split
 
 QUADRATIC = ("knn", "svm-linear", "svm-rbf")  # heads whose time grows with the square of the training pictures
 QUADRATIC_LIMIT = 20_000  # training pictures above which they are left out unless they are named
@@ -42,10 +43,33 @@ def fit_all(
     """The rows of the comparison, and of every head the fit on the first split."""
     from heads.compare import table
 
-    rows = Rows(work.X, work.data.y, work.data.classes, digest([work.made["key"], work.data.ids]))
+    rows, splits = with_views(work)
     with timed(work.seconds, "compare"):
-        fits = _fit(rows, work.splits, work, grid, jobs, fresh, listener)
+        fits = _fit(rows, splits, work, grid, jobs, fresh, listener)
     return table(grid.heads, fits, work.splits), _first(grid, fits)
+
+
+def fit_one(work: Work, head: Head, seed: int) -> tuple[Any, Fit]:
+    """A head fitted on the first split, and how well it does there."""
+    from heads.fit import fit_head
+
+    rows, splits = with_views(work)
+    return fit_head(head, rows.X, rows.y, splits[0], rows.classes, seed)
+
+
+def with_views(work: Work) -> tuple[Rows, list[Split]]:
+    """What heads are fitted on: every view of the training pictures is learned from, and a picture's views are of one
+    group; pictures are judged by the views that were asked for."""
+    data, count = work.data, len(work.data.ids)
+    repeated = np.tile(np.arange(count), len(work.rows) // count)
+    views, judged = (work.embedding[name] for name in ("views", "test_views"))
+    splits = []
+    for split in work.splits:
+        more = (split.train + count * np.arange(1, views)[:, None]).ravel() if views > 1 else None
+        parts = {} if judged == "one" else {part: work.looks[getattr(split, part)] for part in ("val", "test")}
+        splits.append(replace(split, groups=split.groups[repeated], more=more, **parts))
+    key = digest([work.made["key"], data.ids, *([judged, views, VIEWS] if views > 1 else [])])
+    return Rows(work.rows, data.y[repeated], data.classes, key), splits
 
 
 def fit_cleaning(

@@ -17,7 +17,7 @@ from embed.recipe import Recipe
 from embed.store import Store
 from embed.weights import WeightsMissing
 from record import Listener, Work, leave_run, timed
-from vectors import Vectors, scan_and_embed
+from vectors import Vectors, rows_of, scan_and_embed
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -53,10 +53,12 @@ def prepare(
         notes.append(f"left out, {len(failed)} pictures that could not be embedded, as {failed[0]['path']}")
     for note in notes:
         listener.say(f"note: {note}")
+    rows, looks = rows_of(store, data.ids, vectors)
     return Work(
         workspace=workspace,
         data=data,
-        X=store.read(data.ids),
+        rows=rows,
+        looks=looks,
         made=made,
         embedding=vectors.document(),
         scan=found,
@@ -169,6 +171,8 @@ def compare(
     from heads.fit import read_grid
 
     chosen = read_grid(grid) if grid else training.named(heads)
+    if cleaning and vectors.views > 1:
+        raise InputError("--cleaning compares plain vectors: leave out --views")
     if cleaning and not holding(Journal(workspace.folder, say=listener.say).lines()):
         raise InputError("nothing is decided yet: `winnow review`, `winnow decide` or `winnow prune` first")
     work = prepare(workspace, vectors, listener, division, repeats)
@@ -203,13 +207,13 @@ def train(
     Returns: as `compare`, with `weighted_f1`, `accuracy` and `model`, the path of `head.onnx`.
     """
     from heads.compare import table
-    from heads.fit import Head, build, fit_head
+    from heads.fit import Head, build
 
     head = Head(kind, kind, params)
     build(head, division.seed)  # a wrong parameter is told before the work, not after it
     work = prepare(workspace, vectors, listener, division, 1)
     with timed(work.seconds, "train"):
-        estimator, fit = fit_head(head, work.X, work.data.y, work.splits[0], work.data.classes, work.seed)
+        estimator, fit = training.fit_one(work, head, work.seed)
     rows = table([head], [[fit]], work.splits)
     return leave_run(work, f"train-{kind}", rows, {kind: fit}, listener, estimator)
 
@@ -228,7 +232,7 @@ def run(
 
     Returns: {scan, embed, score, compare, train, report, export, seconds}, as `run --json` prints it.
     """
-    from heads.fit import Head, fit_head
+    from heads.fit import Head
 
     grid = training.named(heads)
     work = prepare(workspace, vectors, listener, division, repeats, scored=True)
@@ -237,7 +241,7 @@ def run(
     rows, fits = training.fit_all(work, grid, jobs, False, listener)
     best = Head(*(rows[0][name] for name in ("name", "kind", "params")))
     with timed(work.seconds, "train"):
-        estimator, fits[best.name] = fit_head(best, work.X, work.data.y, work.splits[0], work.data.classes, work.seed)
+        estimator, fits[best.name] = training.fit_one(work, best, work.seed)
     document = leave_run(work, "run", rows, fits, listener, estimator)
     with timed(work.seconds, "export"):
         exported = _exported(document, listener)

@@ -135,7 +135,7 @@ def file_digest(file: Path) -> str:
 
 
 def keras_function(recipe: Recipe, weights: Weights) -> tuple[Any, Any]:
-    """Keras' network (of its two layers' maps), and the tf.function uint8 (batch, S, S, 3) -> {embedding, bottleneck}.
+    """Keras' network (of its layers' maps), and the tf.function uint8 (batch, S, S, 3) -> {embedding, bottleneck}.
 
     Raises: InputError when TensorFlow is missing or the weights do not fit the network.
     """
@@ -152,20 +152,25 @@ def keras_function(recipe: Recipe, weights: Weights) -> tuple[Any, Any]:
             raise InputError(f"{weights.file} does not fit MobileNetV2 {recipe.alpha} without top: {reason}") from None
     else:
         _settle(net, recipe.size)
-    layers = [net.get_layer(recipe.layer).output, net.get_layer(BOTTLENECK).output]
-    both = keras.Model(net.input, layers)
+    known = [layer.name for layer in net.layers if len(layer.output.shape) == 4]
+    if unknown := [name for name in recipe.layers if name not in known]:
+        raise InputError(
+            f"the network has no layer {unknown[0]!r}; it has, from its last one, {', '.join(known[:1:-1])}"
+        )
+    layers = [net.get_layer(name).output for name in (*recipe.layers, BOTTLENECK)]
+    every = keras.Model(net.input, layers)
 
     def function(image: Any) -> dict[str, Any]:
         pixels = tf.cast(image, tf.float32)
         if recipe.scale == "symmetric":
             pixels = keras.applications.mobilenet_v2.preprocess_input(pixels)
-        embedding, bottleneck = both(pixels, training=False)
-        if recipe.pool == "avg":
-            embedding = tf.reduce_mean(embedding, axis=(1, 2))
+        *maps, bottleneck = every(pixels, training=False)
+        means = [tf.reduce_mean(one, axis=(1, 2)) for one in maps]
+        embedding = maps[0] if recipe.pool == "none" else tf.concat(means, axis=1) if len(means) > 1 else means[0]
         return {"embedding": embedding, "bottleneck": tf.reduce_mean(bottleneck, axis=(1, 2))}
 
     signature = tf.TensorSpec((None, *shape), tf.uint8, name="image")
-    return both, tf.function(function, input_signature=[signature])
+    return every, tf.function(function, input_signature=[signature])
 
 
 def _settle(net: Any, size: int) -> None:

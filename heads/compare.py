@@ -193,9 +193,10 @@ def _end_with(parent: int) -> None:
 
 def _split_key(data_key: str, y: np.ndarray, split: Split, n_classes: int, validation: str) -> str:
     digest = hashlib.sha256(json.dumps([FORMAT, data_key, n_classes, validation]).encode())
-    also = [] if split.also is None else [split.also]
-    for array in (y, split.train, split.val, split.test, np.asarray(split.groups)[split.train], *also):
-        digest.update(np.asarray(array, dtype=np.int64).tobytes() + b"|")
+    others = [array for array in (split.also, split.more) if array is not None]
+    for array in (y, split.train, split.val, split.test, np.asarray(split.groups)[split.train], *others):
+        shape = f"{array.shape[1]} views" if array.ndim > 1 else ""
+        digest.update(np.asarray(array, dtype=np.int64).tobytes() + f"|{shape}".encode())
     return digest.hexdigest()
 
 

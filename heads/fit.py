@@ -43,7 +43,8 @@ class Grid:
 class Split:
     """Rows of X and y in the three parts, int64 (n,) each, and groups int (N,): rows of one group stay together.
 
-    also: rows of a second test part, when there is one.
+    val and test may be int64 (n, V): V rows of each picture, whose probabilities are averaged.
+    also: rows of a second test part, when there is one. more: further rows to learn from, other views of train's.
     """
 
     train: np.ndarray
@@ -51,6 +52,16 @@ class Split:
     test: np.ndarray
     groups: np.ndarray
     also: np.ndarray | None = None
+    more: np.ndarray | None = None
+
+    @property
+    def learned(self) -> np.ndarray:
+        """The rows that heads are fitted on, int64 (m,): those of train, and more."""
+        return self.train if self.more is None else np.concatenate([self.train, self.more])
+
+    def looks(self, part: str) -> np.ndarray:
+        """The rows that the pictures of a part are judged by, int64 (n, V); of train the plain ones."""
+        return getattr(self, part).reshape(len(getattr(self, part)), -1)
 
 
 @dataclass
@@ -179,15 +190,21 @@ def _fitted(heads: list[Head], X: np.ndarray, y: np.ndarray, split: Split, seed:
     from sklearn.exceptions import ConvergenceWarning
 
     estimators = [build(head, seed) for head in heads]
-    train = X[split.train].astype(np.float32, copy=False), y[split.train]
+    rows = split.learned
+    train = X[rows].astype(np.float32, copy=False), y[rows]
     with warnings.catch_warnings(), _said_of(heads[0]):
         warnings.simplefilter("ignore", ConvergenceWarning)  # the scores say how good a head is, finished or not
         warnings.filterwarnings("ignore", "Only one sample available")  # LDA, on a fold with one of a class
         if heads[0].kind == "dense":
             from heads.dense import fit_together
 
-            val = (X[split.val], y[split.val]) if validation == "val" else None
-            fit_together(estimators, *train, groups=split.groups[split.train], validation_data=val)
+            val = split.looks("val").ravel()
+            fit_together(
+                estimators,
+                *train,
+                groups=split.groups[rows],
+                validation_data=(X[val], y[val]) if validation == "val" else None,
+            )
         else:
             estimators[0].fit(*train)
     return estimators
@@ -198,11 +215,11 @@ def _judged(
 ) -> Fit:
     start = time.perf_counter()
     with _said_of(head):
-        proba = {"test": _proba(estimator, X[split.test], n_classes)}
+        proba = {"test": _proba(estimator, X, split.looks("test"), n_classes)}
         seconds = time.perf_counter() - start
         others = ("train", "val") if split.also is None else ("train", "val", "also")
-        proba |= {part: _proba(estimator, X[getattr(split, part)], n_classes) for part in others}
-    truth = {part: y[getattr(split, part)] for part in proba}
+        proba |= {part: _proba(estimator, X, split.looks(part), n_classes) for part in others}
+    truth = {part: y[split.looks(part)[:, 0]] for part in proba}
     history = getattr(estimator, "history_", None)
     return Fit(
         metrics={part: evaluate.metrics(truth[part], proba[part]) for part in proba},
@@ -261,8 +278,10 @@ def _head(table: Any) -> Head:
     return Head(str(params.pop("name", kind)), kind, params)
 
 
-def _proba(estimator: Any, X: np.ndarray, n_classes: int) -> np.ndarray:
-    """(n, C) float32 in the order of all classes, from an estimator that was fitted on class indexes."""
-    proba = np.zeros((len(X), n_classes), np.float32)
-    proba[:, estimator.classes_] = estimator.predict_proba(X.astype(np.float32, copy=False))
+def _proba(estimator: Any, X: np.ndarray, looks: np.ndarray, n_classes: int) -> np.ndarray:
+    """(n, C) float32 in the order of all classes, from an estimator that was fitted on class indexes; looks: rows of X,
+    int64 (n, V), over whose probabilities the mean is taken."""
+    proba = np.zeros((len(looks), n_classes), np.float32)
+    said = estimator.predict_proba(X[looks.ravel()].astype(np.float32, copy=False))
+    proba[:, estimator.classes_] = said.reshape(*looks.shape, -1).mean(axis=1)
     return proba
