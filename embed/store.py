@@ -43,18 +43,18 @@ class Store:
         return read_ids(self.path, view)
 
     def append(
-        self, ids: Sequence[str], vectors: np.ndarray, bottlenecks: np.ndarray, views: Sequence[int] | None = None
+        self, ids: Sequence[str], vectors: np.ndarray, bottlenecks: np.ndarray, views: int | Sequence[int] = 0
     ) -> None:
         """Commit rows: (n,) ids, float (n, D) or (n, H, W, D) vectors, float (n, bottleneck). All or none are kept.
 
-        Parameters: `views`, (n,), None: the plain one of each. Raises: InputError when the table's metadata say that it
-        was made another way, or the disk is full.
+        Parameters: `views`, of all, or (n,). Raises: InputError when the table's metadata say that it was made another
+        way, or the disk is full.
         """
         import lance
         import pyarrow as pa
 
         exists = self._open() is not None
-        looks = pa.array(np.zeros(len(ids), np.int32) if views is None else views, pa.int32())
+        looks = pa.array(np.broadcast_to(np.asarray(views, dtype=np.int32), len(ids)))
         columns = [pa.array(ids, pa.string()), looks, _float16_lists(vectors), _float16_lists(bottlenecks)]
         with disk_errors(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
