@@ -13,6 +13,7 @@ from embed.recipe import ALPHAS, POOLS, PRECISIONS, RESIZES, SCALES, SIZES, Reci
 
 Command = Callable[..., Any]
 HEADS = ("dense", "dummy", "centroid", "knn", "logistic", "svm-linear", "svm-rbf", "lda", "forest", "mlp")
+CALIBRATIONS = ("none", "sigmoid", "isotonic", "temperature")
 BACKENDS = ("onnx", "tensorflow")
 FOLDER = click.Path(path_type=Path, file_okay=False)
 FILE = click.Path(path_type=Path, dir_okay=False)
@@ -162,6 +163,12 @@ head = _gathered(
     option("--l2", type=click.FloatRange(0), help="dense: weight decay."),
     option(
         "--monitor", type=click.Choice(["loss", "accuracy", "weighted_f1"]), help="dense: what keeps the best epoch."
+    ),
+    option(
+        "--calibration",
+        type=click.Choice(CALIBRATIONS),
+        help="How scores become probabilities.  [default: sigmoid for svm-* and lda, else none; dense: none or "
+        "temperature]",
     ),
     option("--set", "set_", multiple=True, callback=_pairs, metavar="NAME=VALUE", help="Any parameter, as C=0.1."),
 )

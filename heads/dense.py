@@ -14,6 +14,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from embed.quiet_keras import import_keras
 from heads.evaluate import metrics
+from heads.temperature import temperature
 from heads.together import Networks, moves
 
 _LOWER_IS_BETTER = {"loss": True, "accuracy": False, "weighted_f1": False}
@@ -37,6 +38,9 @@ class DenseHead(ClassifierMixin, BaseEstimator):
     lr, momentum, nesterov : of SGD; lr > 0, 0 <= momentum <= 1.
     epochs, batch_size : passes over the data; rows in a step.
     monitor : "loss", "accuracy" or "weighted_f1" of the validation part.
+    calibration : "none", or "temperature": the kept network's logits are divided by the number that `heads.temperature`
+        finds on the validation part. That part chose the epoch, so it is predicted slightly too well, and the number
+        comes out slightly too small; five fits for out-of-fold logits would not be worth it.
     seed : of initial weights, order of rows, dropout and validation part. The same seed gives the same head on the same
         machine; no global seed is read or changed. BLAS has one thread while it trains.
 
@@ -49,6 +53,7 @@ class DenseHead(ClassifierMixin, BaseEstimator):
         As in Keras the training figures are taken batch by batch while the weights move, with dropout; all are finite.
         The loss is the cross-entropy in nats, without the l2 term.
     best_epoch_ : int from 0, or −1 when no epoch was finite.
+    temperature_ : float, 1 without calibration. The last layer of model_ is divided by it; history_ is from before.
     model_ : keras.Sequential; float32 (n, D) -> (n, n_classes) probabilities in the order of classes_.
 
     References
@@ -67,6 +72,7 @@ class DenseHead(ClassifierMixin, BaseEstimator):
         "epochs": [Interval(Integral, 1, None, closed="left")],
         "batch_size": [Interval(Integral, 1, None, closed="left")],
         "monitor": [StrOptions(set(_LOWER_IS_BETTER))],
+        "calibration": [StrOptions({"none", "temperature"})],
         "seed": [Interval(Integral, 0, 2**31, closed="left")],
     }
 
@@ -81,6 +87,7 @@ class DenseHead(ClassifierMixin, BaseEstimator):
         epochs: int = 100,
         batch_size: int = 32,
         monitor: str = "loss",
+        calibration: str = "none",
         seed: int = 0,
     ) -> None:
         self.hidden = hidden
@@ -92,6 +99,7 @@ class DenseHead(ClassifierMixin, BaseEstimator):
         self.epochs = epochs
         self.batch_size = batch_size
         self.monitor = monitor
+        self.calibration = calibration
         self.seed = seed
 
     def fit(
@@ -118,14 +126,17 @@ class DenseHead(ClassifierMixin, BaseEstimator):
         Summed in float64, so that the probabilities of a row do not depend on the rows beside it.
         """
         check_is_fitted(self)
-        activations = validate_data(self, X, dtype=np.float32, reset=False).astype(np.float64)
-        *hidden, last = [layer.get_weights() for layer in self.model_.layers if hasattr(layer, "kernel")]
-        for kernel, bias in hidden:
-            activations = np.maximum(activations @ kernel + bias, 0)
-        kernel, bias = last
-        logits = activations @ kernel + bias
+        logits = self._logits(validate_data(self, X, dtype=np.float32, reset=False))
         e = np.exp(logits - logits.max(axis=1, keepdims=True))
         return (e / e.sum(axis=1, keepdims=True)).astype(np.float32)
+
+    def _logits(self, X: np.ndarray) -> np.ndarray:
+        """(n, D) float32 -> (n, n_classes) float64."""
+        activations = X.astype(np.float64)
+        *hidden, (kernel, bias) = [layer.get_weights() for layer in self.model_.layers if hasattr(layer, "kernel")]
+        for weights, biases in hidden:
+            activations = np.maximum(activations @ weights + biases, 0)
+        return activations @ kernel + bias
 
     def predict(self, X: np.ndarray) -> np.ndarray:
         """(n, D) float -> (n,) labels: the class with the largest probability."""
@@ -183,6 +194,12 @@ class DenseHead(ClassifierMixin, BaseEstimator):
         X = validate_data(self, X, dtype=np.float32, reset=False)
         return X, np.searchsorted(self.classes_, y)
 
+    def _calibrate(self, X: np.ndarray, codes: np.ndarray) -> None:
+        """Divides the last layer by the temperature."""
+        self.temperature_ = temperature(self._logits(X), codes)
+        *others, kernel, bias = self.model_.get_weights()
+        self.model_.set_weights([*others, kernel / self.temperature_, bias / self.temperature_])
+
     def _build(self, keras: Any) -> Any:
         """The untrained network: every layer has a seed of its own."""
         model = keras.Sequential([keras.Input((self.n_features_in_,), name="embedding")])
@@ -210,7 +227,7 @@ def fit_together(
     groups: np.ndarray | None = None,
     validation_data: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> None:
-    """Fit heads that differ only in lr, momentum, nesterov, l2, dropout and monitor, in much less time than one by one.
+    """Fit heads that differ only in lr, momentum, nesterov, l2, dropout, monitor and calibration: the quick way.
 
     Each becomes what its own `fit` makes of it. X, y, groups, validation_data: as there.
 
@@ -254,6 +271,9 @@ def _train(
                     best[g], weights[g], heads[g].best_epoch_ = score, networks.weights(g), epoch
     for head, kept in zip(heads, weights, strict=True):
         head.model_.set_weights(kept())
+        head.temperature_ = 1.0
+        if head.calibration == "temperature":
+            head._calibrate(val_X, val_codes)
 
 
 def held_out(codes: np.ndarray, groups: np.ndarray | None, seed: int) -> np.ndarray:
