@@ -65,8 +65,10 @@ class TestHelp:
         from embed.backends import BACKENDS
         from embed.images import RESIZE
         from embed.recipe import RESIZES
+        from heads.baselines import CALIBRATIONS
         from heads.fit import HEADS
 
+        assert tuple(CALIBRATIONS) == options.CALIBRATIONS
         assert tuple(BACKENDS) == options.BACKENDS
         assert tuple(RESIZE) == RESIZES
         assert set(HEADS) == set(options.HEADS)
