@@ -12,42 +12,33 @@ from heads.plots import PALETTE
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+_COUNTS = 0.2  # height of the largest count below a reliability plot, where accuracy goes from 0 to 1
 _LIGHT = {name: light for name, (light, _) in PALETTE.items()}
 
 
 def reliability(ax: Axes, confidence: np.ndarray, accuracy: np.ndarray, count: np.ndarray, title: str) -> Axes:
     """Share of right predictions over their probability, with the diagonal where both are equal; counts below.
 
-    confidence, accuracy, count: (B,) of `heads.evaluate.reliability`; bins of none are left out. A bar goes from the
-    diagonal to the accuracy of a bin: below it the head is too sure; the area of a point grows with its count.
+    confidence, accuracy, count: (B,) of `heads.evaluate.reliability`; bins of none are left out. A line goes from the
+    diagonal to the accuracy of a bin, down where the head is too sure; the area of a point grows with its count.
     """
     confidence, accuracy, count = (np.asarray(values) for values in (confidence, accuracy, count))
-    some = count > 0
+    some, part = count > 0, count / max(count.max(), 1)
     ax.plot([0, 1], [0, 1], color=_LIGHT["muted"], linewidth=1, linestyle=(0, (2, 2)))
     ax.vlines(confidence[some], confidence[some], accuracy[some], color=_LIGHT["test"], linewidth=1.6)
-    area = 14 + 90 * count[some] / max(count.max(), 1)
-    ax.scatter(confidence[some], accuracy[some], area, color=_LIGHT["test"], zorder=3, clip_on=False)
+    ax.scatter(confidence[some], accuracy[some], 14 + 90 * part[some], color=_LIGHT["test"], zorder=3, clip_on=False)
+    bins = np.arange(len(count)) / len(count)
+    ax.bar(bins, _COUNTS * part, 0.86 / len(count), -1.5 * _COUNTS, align="edge", color=_LIGHT["muted"])
+    _note(ax, f"{count.sum():,} predictions", (0.01, -1.2 * _COUNTS), "muted", "left")
     ax.set_xlim(0, 1)
-    ax.set_ylim(0, 1)
+    ax.set_ylim(-1.5 * _COUNTS, 1)
+    ax.set_yticks(np.arange(6) / 5)
+    ax.set_xlabel("probability of the prediction", fontsize=8.5, color=_LIGHT["muted"])
     ax.set_ylabel("of these right", fontsize=8.5, color=_LIGHT["muted"])
     ax.grid(color=_LIGHT["grid"], linewidth=0.8)
     ax.set_axisbelow(True)
     ax.set_title(title, loc="left", y=1, fontsize=10, fontweight="bold", color=_LIGHT["ink"], pad=8)
-    ax.tick_params(labelbottom=False)
-    _counts(ax, count)
     return ax
-
-
-def _counts(ax: Axes, count: np.ndarray) -> None:
-    below = ax.inset_axes((0, -0.27, 1, 0.2), sharex=ax)
-    width = 1 / len(count)
-    below.bar((np.arange(len(count)) + 0.5) * width, count, 0.86 * width, color=_LIGHT["muted"])
-    below.set_facecolor("none")
-    below.spines[:].set_visible(False)
-    below.tick_params(length=0, labelsize=8.5, colors=_LIGHT["muted"], labelbottom=True)
-    below.set_yticks([0, int(count.max())])
-    below.set_xlabel("probability of the prediction", fontsize=8.5, color=_LIGHT["muted"])
-    below.set_ylabel("predictions", fontsize=8.5, color=_LIGHT["muted"])
 
 
 def learning_curve(
@@ -83,6 +74,6 @@ def learning_curve(
     return ax
 
 
-def _note(ax: Axes, words: str, at: tuple[float, float], colour: str) -> None:
-    place: dict[str, Any] = {"textcoords": "offset points", "ha": "center", "va": "bottom", "annotation_clip": False}
+def _note(ax: Axes, words: str, at: tuple[float, float], colour: str, ha: str = "center") -> None:
+    place: dict[str, Any] = {"textcoords": "offset points", "ha": ha, "va": "bottom", "annotation_clip": False}
     ax.annotate(words, at, (0, 4), color=_LIGHT[colour], fontsize=8.5, **place)

@@ -19,9 +19,9 @@ def test_a_point_of_a_reliability_plot_is_a_bin_that_holds_something():
     assert [segment.tolist() for segment in lengths] == [[[0.3, 0.3], [0.3, 0.5]], [[0.9, 0.9], [0.9, 0.8]]]
     (diagonal,) = ax.lines
     assert (list(diagonal.get_xdata()), list(diagonal.get_ydata())) == ([0, 1], [0, 1])
-    (below,) = ax.child_axes
-    assert [bar.get_height() for bar in below.patches] == [0, 10, 40]
-    assert below.patches[1].get_x() + below.patches[1].get_width() / 2 == pytest.approx(0.5)
+    assert [bar.get_height() for bar in ax.patches] == pytest.approx([0, 0.05, 0.2])
+    assert [bar.get_x() for bar in ax.patches] == pytest.approx([0, 1 / 3, 2 / 3])
+    assert words(ax) == ["50 predictions"]
     assert ax.get_title(loc="left") == "Expected calibration error 0.120"
     assert plots.to_png(drawn).startswith(b"\x89PNG")
 
