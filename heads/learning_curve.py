@@ -18,6 +18,7 @@ LEAST = 2  # pictures of a class, and groups, in the smallest part; as many as t
 LEAST_SIZES = 4  # a law of three numbers goes through three points whatever they are
 RESAMPLES = 200
 _EXPONENTS = (0.02, 3.0)  # outside of these it is a straight line or a step, and says nothing of what lies beyond
+_MISFIT = 3.0  # errors by which the law misses the scores, on the root mean square, above which there is no guess
 _UNSURE = 0.002  # standard error of a score that every mean has at least: some splits agree by chance
 
 
@@ -67,10 +68,14 @@ def summary(
     """{guess {pictures, weighted_f1 {mean, low, high}} or None, reason, exponent, law {a, b, c} or None}.
 
     sizes: (S,) growing, scores: (S, J) of J splits, n_test: pictures in their test parts. The guess is what `fitted`
-    says of twice the largest size. Its 95% interval is of a bootstrap over the splits, made wider by sqrt(1 + J
-    n_test / n_train), for these overlap (Nadeau & Bengio, 2003, as in `evaluate.corrected_interval`), and clipped to
-    [0, 1]. It says how sure the law is, not whether the law holds: a guess. reason: why there is none, else None.
+    says of twice the largest size. Its 95% interval is that of `evaluate.corrected_interval`, ± t(J − 1) · sqrt(1 + J
+    n_test / n_train) · error, with the error of a bootstrap over the splits; wider by how much more than by chance the
+    law misses the scores it was fitted to (sqrt of χ² / (S − 3), R. Birge, The Calculation of Errors by the Method of
+    Least Squares, Physical Review 40, 1932), and clipped to [0, 1]. It says how sure the law is where there are
+    scores, not whether the law goes on: a guess. reason: why there is none, else None.
     """
+    from scipy import stats
+
     nothing: dict[str, Any] = {"guess": None, "exponent": None, "law": None}
     repeats = scores.shape[1]
     if len(sizes) < LEAST_SIZES:
@@ -78,26 +83,25 @@ def summary(
     if repeats < 2:
         return nothing | {"reason": "it takes two splits or more"}
     errors = np.maximum(scores.std(axis=1, ddof=1) / np.sqrt(repeats), _UNSURE)
-    law = fitted(sizes, scores.mean(axis=1), errors)
+    means, rng = scores.mean(axis=1), rng or np.random.default_rng(0)
+    law = fitted(sizes, means, errors)
     if law is None or not np.isfinite(law).all():
         return nothing | {"reason": "no power law fits these scores"}
     if not _EXPONENTS[0] * 1.01 < law.c < _EXPONENTS[1] * 0.99:
         return nothing | {"reason": f"the scores do not fall into a power law (its exponent would be {law.c:.2g})"}
-    rng = rng or np.random.default_rng(0)
-    laws = [
-        fitted(sizes, scores[:, rng.integers(repeats, size=repeats)].mean(axis=1), errors, law)
-        for _ in range(RESAMPLES)
-    ]
-    twice = 2 * sizes[-1]
-    guesses = np.array([drawn(twice) for drawn in laws if drawn is not None])
-    if len(guesses) < 0.9 * RESAMPLES:
+    misfit = float(np.sqrt((((law(sizes) - means) / errors) ** 2).sum() / (len(sizes) - 3)))
+    if misfit > _MISFIT:
+        return nothing | {"reason": f"the scores do not fall into a power law (it misses them by {misfit:.1f} errors)"}
+    drawn = (scores[:, rng.integers(repeats, size=repeats)].mean(axis=1) for _ in range(RESAMPLES))
+    laws = [again for means in drawn if (again := fitted(sizes, means, errors, law))]
+    if len(laws) < 0.9 * RESAMPLES:
         return nothing | {"reason": "no power law fits the scores of some of the splits"}
-    mean, wider = float(law(twice)), np.sqrt(1 + repeats * n_test / sizes[-1])
-    low, high = np.clip(mean + wider * (np.quantile(guesses, [0.025, 0.975]) - mean), 0, 1).tolist()
-    guess = {
-        "pictures": int(round(twice)),
-        "weighted_f1": {"mean": mean, "low": min(low, mean), "high": max(high, mean)},
-    }
+    twice = 2 * sizes[-1]
+    error = np.std([again(twice) for again in laws]) * np.sqrt(repeats / (repeats - 1)) * max(1.0, misfit)
+    margin = stats.t.ppf(0.975, repeats - 1) * np.sqrt(1 + repeats * n_test / sizes[-1]) * error
+    mean = float(law(twice))
+    low, high = np.clip([mean - margin, mean + margin], 0, 1).tolist()
+    guess = {"pictures": int(round(twice)), "weighted_f1": {"mean": mean, "low": low, "high": high}}
     return {"guess": guess, "reason": None, "exponent": law.c, "law": law._asdict()}
 
 
