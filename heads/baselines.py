@@ -6,7 +6,10 @@ them, are by mean weighted F1 on the validation parts of ten splits of 1,000 flo
 MobileNetV2 numbers each). Vectors are scaled to length 1 first, except where that did not help.
 
 calibration, of all of them: how scores become probabilities, one of `CALIBRATIONS`. All but "none" take out-of-fold
-scores, which is five fits instead of one, and give them to the classifier that is fitted on everything.
+scores, which is five fits instead of one, and give them to the classifier that is fitted on everything. Mean log loss
+on the same validation parts by "none", "sigmoid" and "temperature": logistic 0.35, 0.40, 0.32; lda 0.77, 0.42, 0.31;
+knn 0.45, 0.38, 0.41; forest 0.80, –, 0.44; mlp 0.38, –, 0.33; svm-linear –, 0.53, 0.48; svm-rbf –, 0.49, 0.45 (by
+"isotonic" 0.43, the only one that is best by it). A temperature changes no label; the sigmoid of lda does, and gains.
 """
 
 from __future__ import annotations

@@ -104,6 +104,21 @@ class TestSummary:
         wider = (overlapping["high"] - overlapping["mean"]) / (apart["high"] - apart["mean"])
         assert wider == pytest.approx(np.sqrt(1 + 10 * 210 / 700))
 
+    def test_where_the_guess_is_the_mean_itself_its_interval_is_that_of_the_mean(self, monkeypatch):
+        from heads import learning_curve
+        from heads.evaluate import corrected_interval
+
+        monkeypatch.setattr(
+            learning_curve, "fitted", lambda sizes, means, *_: Law(1 - means[-1] - 0.07, 0.07 * 700, 1.0)
+        )
+        monkeypatch.setattr(learning_curve, "_MISFIT", np.inf)
+        values = scores(Law(a=0.05, b=1.2, c=0.5))
+        sure = np.full((6, 10), values[-1])  # no size is missed by the law by more than chance
+        guess = summary(np.full(6, 700.0) + np.arange(6) * 1e-6, sure, n_test=150)["guess"]["weighted_f1"]
+        mean, _, high = corrected_interval(values[-1], n_train=700, n_test=150)
+        assert guess["mean"] == pytest.approx(mean + 0.035, abs=1e-6)
+        assert guess["high"] - guess["mean"] == pytest.approx(high - mean, rel=0.15)  # 200 draws
+
     def test_the_interval_stays_below_one(self):
         said = summary(SIZES, scores(Law(a=0.0, b=0.3, c=0.6), noise=0.02), n_test=150)
         assert said["guess"]["weighted_f1"]["high"] <= 1
@@ -115,6 +130,11 @@ class TestSummary:
             (SIZES, scores(Law(0.05, 1.2, 0.5))[:, :1], "it takes two splits or more"),
             (SIZES, np.full((6, 4), np.nan), "no power law fits these scores"),
             (SIZES, scores(Law(0.05, 1.2, 0.5))[::-1], "the scores do not fall into a power law"),
+            (
+                SIZES,
+                scores(Law(0.05, 1.2, 0.5)) - [[0], [0], [0.1], [0.1], [0], [0]],
+                "the scores do not fall into a power",
+            ),
             (SIZES, np.array([[0.1] * 4, *[[0.9] * 4] * 5]), "the scores do not fall into a power law"),
         ],
     )
