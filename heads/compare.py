@@ -19,6 +19,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
@@ -229,4 +230,6 @@ def _load(file: Path) -> Fit | None:
                 said[name] = {part: stored[f"{name}_{part}"] for part in said["metrics"] if part != "train"}
             return Fit(**said)
     except (OSError, EOFError, ValueError, KeyError, TypeError, RuntimeError, zipfile.BadZipFile, zlib.error):
+        return None
+    except (SyntaxError, TokenError):  # NumPy reads the head of an array as Python
         return None
