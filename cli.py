@@ -140,6 +140,11 @@ def embed(images: Path | None, workspace: Path | None, as_json: bool, vectors: V
     is_flag=True,
     help="Train on the pictures as found, too, and say what the verdicts bought on the same test pictures.",
 )
+@click.option(
+    "--learning-curve",
+    is_flag=True,
+    help="Train the best head on parts of the training pictures, too, and guess what twice as many would bring.",
+)
 @click.option("--fresh", is_flag=True, help="Fit again what was fitted before.")
 @options.jobs
 @options.division
@@ -265,6 +270,8 @@ def _print_run(result: dict[str, Any], as_json: bool) -> None:
     console.headline(result)
     if result.get("cleaning"):
         console.cleaning(result["cleaning"])
+    if result.get("learning_curve"):
+        console.learning_curve(result["learning_curve"])
     return None
 
 

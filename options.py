@@ -14,6 +14,7 @@ from embed.recipe import ALPHAS, POOLS, PRECISIONS, RESIZES, SCALES, SIZES, Reci
 Command = Callable[..., Any]
 HEADS = ("dense", "dummy", "centroid", "knn", "logistic", "svm-linear", "svm-rbf", "lda", "forest", "mlp")
 SCHEDULES = ("constant", "step", "exponential", "cosine", "plateau", "one-cycle")
+CALIBRATIONS = ("none", "sigmoid", "isotonic", "temperature")
 BACKENDS = ("onnx", "tensorflow")
 FOLDER = click.Path(path_type=Path, file_okay=False)
 FILE = click.Path(path_type=Path, dir_okay=False)
@@ -191,6 +192,12 @@ head = _gathered(
         "--class-weight",
         type=click.Choice(["balanced"]),
         help="dense logistic svm-linear svm-rbf lda forest: small classes count as much as large ones.",
+    ),
+    option(
+        "--calibration",
+        type=click.Choice(CALIBRATIONS),
+        help="How scores become probabilities.  [default: sigmoid for svm-* and lda, else none; dense: none or "
+        "temperature]",
     ),
     option("--set", "set_", multiple=True, callback=_pairs, metavar="NAME=VALUE", help="Any parameter, as C=0.1."),
 )

@@ -1,4 +1,4 @@
-"""Fitting heads on a prepared dataset: all of them on every split, and what the verdicts bought."""
+"""Fitting heads on a prepared dataset: all of them on every split, what the verdicts bought, what more would buy."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from embed.recipe import digest
 from record import Listener, Work, timed
 
 if TYPE_CHECKING:
-    from heads.fit import Fit, Grid, Split
+    from heads.fit import Fit, Grid, Head, Split
 
 QUADRATIC = ("knn", "svm-linear", "svm-rbf")  # heads whose time grows with the square of the training pictures
 QUADRATIC_LIMIT = 20_000  # training pictures above which they are left out unless they are named
@@ -42,7 +42,7 @@ def fit_all(
     """The rows of the comparison, and of every head the fit on the first split."""
     from heads.compare import table
 
-    rows = Rows(work.X, work.data.y, work.data.classes, digest([work.made["key"], work.data.ids]))
+    rows = _rows(work)
     with timed(work.seconds, "compare"):
         fits = _fit(rows, work.splits, work, grid, jobs, fresh, listener)
     return table(grid.heads, fits, work.splits), _first(grid, fits)
@@ -83,6 +83,41 @@ class Rows(NamedTuple):
     key: str
 
 
+def _rows(work: Work) -> Rows:
+    return Rows(work.X, work.data.y, work.data.classes, digest([work.made["key"], work.data.ids]))
+
+
+def fit_curve(
+    work: Work, head: Head, validation: str, jobs: int | None, fresh: bool, listener: Listener
+) -> dict[str, Any]:
+    """The learning curve of a head on every split: `heads.learning_curve.summary` with `head` and `sizes`.
+
+    sizes: {pictures, share, weighted_f1 {mean, low, high}} of parts of the train part, as `heads.compare.table` has it.
+    Fits on all of it are those of `fit_all`; parts that small classes make no larger than the one before are left out.
+    """
+    from heads import learning_curve
+    from heads.compare import table
+    from heads.fit import Grid
+
+    parts = [learning_curve.nested(split, work.data.y, work.seed + r) for r, split in enumerate(work.splits)]
+    of_size = {
+        sum(len(split.train) for split in splits): (share, list(splits))
+        for share, splits in zip(learning_curve.SHARES, zip(*parts, strict=True), strict=True)
+    }
+    sizes, scores = [], []
+    with timed(work.seconds, "learning_curve"):
+        for total, (share, splits) in of_size.items():
+            pictures, again = total / len(splits), fresh and share < 1
+            what = f"Fitting on {pictures:,.0f} pictures"
+            fits = _fit(_rows(work), splits, work, Grid([head], validation), jobs, again, listener, what)
+            f1 = table([head], fits, splits)[0]["weighted_f1"]
+            sizes.append({"pictures": round(pictures), "share": share, "weighted_f1": f1})
+            scores.append([fit.metrics["test"]["weighted_f1"] for fit in fits[0]])
+        n_test = float(np.mean([len(split.test) for split in work.splits]))
+        said = learning_curve.summary(np.array(list(of_size)) / len(parts), np.array(scores), n_test)
+    return {"head": head.name, "sizes": sizes} | said
+
+
 def _with_found(work: Work, found: Dataset, X_found: np.ndarray) -> tuple[Rows, np.ndarray]:
     """The rows of `work`, then those pictures that had another label as found or are dropped; and the row of each
     picture as found, int64 (n,). Classes that no picture has as decided come last."""
@@ -111,11 +146,18 @@ def _changed(decided: Dataset, found: Dataset) -> dict[str, Any]:
 
 
 def _fit(
-    rows: Rows, splits: list[Split], work: Work, grid: Grid, jobs: int | None, fresh: bool, listener: Listener
+    rows: Rows,
+    splits: list[Split],
+    work: Work,
+    grid: Grid,
+    jobs: int | None,
+    fresh: bool,
+    listener: Listener,
+    what: str = "Fitting",
 ) -> list[list[Fit]]:
     from heads.compare import compare
 
-    with listener.progress("Fitting") as told:
+    with listener.progress(what) as told:
         return compare(
             grid.heads,
             rows.X,

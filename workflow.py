@@ -158,12 +158,14 @@ def compare(
     jobs: int | None = None,
     fresh: bool = False,
     cleaning: bool = False,
+    learning_curve: bool = False,
 ) -> dict[str, Any]:
     """Fit every head on every split, and leave a run folder with a report.
 
     Parameters: `heads`, names of kinds, comma-separated (None: all), or `grid`, a TOML file or the name of a shipped
     one; `jobs`, fits at a time (None: one a processor); `fresh`, fit anew what was fitted before; `cleaning`, fit them
-    on the pictures as found too, and say what the verdicts bought.
+    on the pictures as found too, and say what the verdicts bought; `learning_curve`, fit the chosen head on parts of
+    the train part too, and guess what more pictures would bring.
     Returns: the document of the run (`metrics.json`), with `run` and `report`, its folder and its page.
     """
     from heads.fit import read_grid
@@ -177,9 +179,14 @@ def compare(
     found = _as_found(work, division, repeats, listener) if cleaning else None
     if found is None:
         rows, fits = training.fit_all(work, chosen, jobs, fresh, listener)
-        return leave_run(work, "compare", rows, fits, listener)
-    rows, fits, bought = training.fit_cleaning(work, found, work.store.read(found.ids), chosen, jobs, fresh, listener)
-    return leave_run(replace(work, cleaning=bought), "compare", rows, fits, listener)
+    else:
+        X_found = work.store.read(found.ids)
+        rows, fits, bought = training.fit_cleaning(work, found, X_found, chosen, jobs, fresh, listener)
+        work = replace(work, cleaning=bought)
+    if learning_curve:
+        best = next(head for head in chosen.heads if head.name == rows[0]["name"])
+        work = replace(work, learning_curve=training.fit_curve(work, best, chosen.validation, jobs, fresh, listener))
+    return leave_run(work, "compare", rows, fits, listener)
 
 
 def _as_found(work: Work, division: Division, repeats: int, listener: Listener) -> Dataset:

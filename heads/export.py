@@ -14,6 +14,7 @@ from embed import quiet_keras
 from embed.errors import InputError
 from embed.versions import installed
 from embed.whole import whole_file
+from heads import export_calibration
 from heads.fit import Head
 
 OPSET = 17  # the same as the backbone's, so that the two can be joined
@@ -118,13 +119,23 @@ def labels(model: Any) -> list[str]:
 
 def _core(estimator: Any, dimension: int) -> tuple[Any, str]:
     """A graph from `embedding` to float32 (batch, K) probabilities of the estimator's own classes, and their name."""
+    bare, calibrated = export_calibration.uncalibrated(estimator)
+    if calibrated is None:
+        return _scores(estimator, dimension)
+    graph, scores = _scores(bare, dimension, decisions=export_calibration.decides(bare))
+    return export_calibration.append(graph, scores, calibrated)
+
+
+def _scores(estimator: Any, dimension: int, decisions: bool = False) -> tuple[Any, str]:
+    """As `_core` without calibration; with `decisions` decision values instead of probabilities."""
     own = {
         "DenseHead": _dense,
         "DummyClassifier": _dummy,
         "NearestMean": _nearest_mean,
         "CosineNeighbours": _neighbours,
     }
-    return own.get(type(estimator).__name__, _sklearn)(estimator, dimension)
+    kind = type(estimator).__name__
+    return own[kind](estimator, dimension) if kind in own else _sklearn(estimator, dimension, decisions)
 
 
 def _dense(estimator: Any, dimension: int) -> tuple[Any, str]:
@@ -136,18 +147,21 @@ def _dense(estimator: Any, dimension: int) -> tuple[Any, str]:
     return model.graph, model.graph.output[0].name
 
 
-def _sklearn(estimator: Any, dimension: int) -> tuple[Any, str]:
+def _sklearn(estimator: Any, dimension: int, decisions: bool) -> tuple[Any, str]:
     from onnx.utils import Extractor
     from skl2onnx import to_onnx as convert
     from skl2onnx.common.data_types import FloatTensorType
 
+    estimator = _folded(estimator)
+    last = estimator.steps[-1][1] if hasattr(estimator, "steps") else estimator
+    options = {id(last): {"zipmap": False} | ({"raw_scores": True} if decisions else {})}
     with warnings.catch_warnings():  # skl2onnx looks at two attributes of SVC that scikit-learn is giving up
         warnings.filterwarnings("ignore", "Attribute `prob[AB]_` was deprecated", FutureWarning)
         model = convert(
-            _unweighted(_folded(estimator)),
+            estimator,
             initial_types=[("embedding", FloatTensorType([None, dimension]))],
             target_opset={"": OPSET, "ai.onnx.ml": ML_OPSET},
-            options={"zipmap": False},
+            options=options,
         )
     raw = model.graph.output[1].name
     graph = Extractor(model).extract_model(["embedding"], [raw]).graph  # without what made scikit-learn's own label
@@ -155,32 +169,19 @@ def _sklearn(estimator: Any, dimension: int) -> tuple[Any, str]:
 
 
 def _folded(estimator: Any) -> Any:
-    """A pipeline that ends in principal components and a calibrated linear classifier, as one that needs no components:
-    the same decisions from C x D numbers instead of N x D. Others as they are."""
+    """A pipeline that ends in principal components and a linear classifier, as one that needs no components: the same
+    decisions from C x D numbers instead of N x D. Others as they are."""
     from sklearn.decomposition import PCA
 
     steps = list(getattr(estimator, "named_steps", {}).values())
     if len(steps) < 2 or type(steps[-2]) is not PCA or steps[-2].whiten:
         return estimator
     made = copy.deepcopy(estimator)
-    (calibrated,) = made[-1].calibrated_classifiers_
-    components, linear = steps[-2], calibrated.estimator
+    components, linear = steps[-2], made[-1]
     linear.coef_ = linear.coef_ @ components.components_
     linear.intercept_ = linear.intercept_ - linear.coef_ @ components.mean_
     linear.n_features_in_ = components.n_features_in_
     made.steps.pop(-2)
-    made[-1].n_features_in_ = components.n_features_in_
-    return made
-
-
-def _unweighted(estimator: Any) -> Any:
-    """With the class that skl2onnx knows for a weighted calibration: once fitted, they are the same."""
-    from sklearn.calibration import CalibratedClassifierCV
-
-    if type(getattr(estimator, "_final_estimator", None)).__name__ != "WeightedCalibration":
-        return estimator
-    made = copy.deepcopy(estimator)
-    made[-1].__class__ = CalibratedClassifierCV
     return made
 
 

@@ -57,11 +57,11 @@ class Split:
 class Fit:
     """What one head did on one split; C classes, n rows in a part.
 
-    metrics: {part: {weighted_f1, macro_f1, accuracy, log_loss}}; confusion: {part: C lists of C counts}, truth in the
-    rows, both for train, val and test, and for `also` where the split has it. proba {part: (n, C) float32} and y
+    metrics: {part: {weighted_f1, macro_f1, accuracy, log_loss, ece}}; confusion: {part: C lists of C counts}, truth in
+    the rows, both for train, val and test, and for `also` where the split has it. proba {part: (n, C) float32} and y
     {part: (n,) int64} for all of them but train.
     history: of a dense head, a list of floats a quantity, one an epoch, else None; best_epoch: from 0, or None.
-    Seconds: to fit, to predict test.
+    Seconds: to fit, to predict test. reliability: on test, what `evaluate.reliability` says, as lists.
     """
 
     metrics: dict[str, dict[str, float]]
@@ -72,6 +72,7 @@ class Fit:
     best_epoch: int | None
     fit_seconds: float
     predict_seconds: float
+    reliability: dict[str, list[float]]
 
     def of_classes(self, count: int) -> Fit:
         """The same with the first `count` classes only, for a head that never saw, nor was tested on, the others."""
@@ -189,8 +190,18 @@ def _fitted(heads: list[Head], X: np.ndarray, y: np.ndarray, split: Split, seed:
             val = (X[split.val], y[split.val]) if validation == "val" else None
             fit_together(estimators, *train, groups=split.groups[split.train], validation_data=val)
         else:
+            _keep_together(estimators[0], split.groups[split.train])
             estimators[0].fit(*train)
     return estimators
+
+
+def _keep_together(estimator: Any, groups: np.ndarray) -> None:
+    """Let the folds that calibrate it, or a step of it, hold rows of one group, int (n,), on one side."""
+    from heads.estimators import SpreadFolds
+
+    for part in (estimator, *estimator.get_params().values()):
+        if isinstance(getattr(part, "cv", None), SpreadFolds):
+            part.set_params(cv=replace(part.cv, groups=groups))
 
 
 def _judged(
@@ -215,6 +226,7 @@ def _judged(
         best_epoch=estimator.best_epoch_ if history and history["loss"] else None,
         fit_seconds=fit_seconds,
         predict_seconds=seconds,
+        reliability={name: of.tolist() for name, of in evaluate.reliability(truth["test"], proba["test"]).items()},
     )
 
 

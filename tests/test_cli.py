@@ -65,9 +65,11 @@ class TestHelp:
         from embed.backends import BACKENDS
         from embed.images import RESIZE
         from embed.recipe import RESIZES
+        from heads.baselines import CALIBRATIONS
         from heads.fit import HEADS
         from heads.schedules import SCHEDULES
 
+        assert tuple(CALIBRATIONS) == options.CALIBRATIONS
         assert tuple(SCHEDULES) == options.SCHEDULES
         assert tuple(BACKENDS) == options.BACKENDS
         assert tuple(RESIZE) == RESIZES

@@ -54,9 +54,12 @@ def test_the_graph_says_what_the_head_says(kind, n_classes):
 
 
 @pytest.mark.parametrize("n_classes", [2, 3])
-@pytest.mark.parametrize("kind", ["svm-linear", "svm-rbf", "lda"])
-def test_a_weighted_calibration_is_written_as_any_other(kind, n_classes):
-    estimator, X = fitted(kind, n_classes, class_weight="balanced")
+@pytest.mark.parametrize(
+    ("kind", "method"),
+    [("svm-linear", "sigmoid"), ("svm-rbf", "temperature"), ("lda", "isotonic"), ("forest", "temperature")],
+)
+def test_a_weighted_calibration_is_written_as_any_other(kind, method, n_classes):
+    estimator, X = fitted(kind, n_classes, class_weight="balanced", calibration=method)
     model = to_onnx(estimator, CLASSES[:n_classes], 12)
     np.testing.assert_allclose(run(model, X)[1], estimator.predict_proba(X), atol=1e-5)
 
