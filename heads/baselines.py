@@ -96,6 +96,16 @@ def mlp(random_state: int = 0, **params: Any) -> Any:
     return _set(MLPClassifier((128,), random_state=random_state), params)
 
 
+def triplet(random_state: int = 0, **params: Any) -> Any:
+    """MetricHead with semi-hard triplets."""
+    return _metric("triplet", random_state, params)
+
+
+def supcon(random_state: int = 0, **params: Any) -> Any:
+    """MetricHead with the supervised contrastive loss."""
+    return _metric("supcon", random_state, params)
+
+
 BASELINES: dict[str, Callable[..., Any]] = {
     "dummy": dummy,
     "centroid": centroid,
@@ -106,6 +116,8 @@ BASELINES: dict[str, Callable[..., Any]] = {
     "lda": lda,
     "forest": forest,
     "mlp": mlp,
+    "triplet": triplet,
+    "supcon": supcon,
 }
 
 
@@ -117,6 +129,14 @@ def _set(estimator: Any, params: dict[str, Any]) -> Any:
             f"{type(estimator).__name__} has no parameter {unknown[0]!r}; it has {', '.join(sorted(known))}"
         )
     return estimator.set_params(**params)
+
+
+def _metric(loss: str, random_state: int, params: dict[str, Any]) -> Any:
+    from heads.metric import MetricHead
+
+    if "loss" in params:
+        raise InputError("the loss is the head's own: triplet or supcon")
+    return _set(MetricHead(loss, random_state=random_state), params)
 
 
 def _pipeline(*steps: Any) -> Any:

@@ -18,6 +18,7 @@ from heads.fit import Head
 
 OPSET = 17  # the same as the backbone's, so that the two can be joined
 ML_OPSET = 3
+PROJECTION = "projection"  # output of a head that learned one
 TOLERANCE = 1e-4  # largest difference of a probability that an export may show
 
 
@@ -25,8 +26,9 @@ def to_onnx(estimator: Any, classes: list[str], dimension: int) -> Any:
     """The graph of a fitted head, an `onnx.ModelProto` without external data, opset 17, checked.
 
     Input `embedding`, float32 (batch, D); outputs `label`, string (batch,), and `probabilities`, float32 (batch, C)
-    in the order of classes. The estimator's classes_ are indexes into classes or members of it; those it lacks get
-    probability 0. Of equal probabilities the label is the first. The metadata holds `labels` as JSON.
+    in the order of classes; of a MetricHead `projection`, too, float32 (batch, dim). The estimator's classes_ are
+    indexes into classes or members of it; those it lacks get probability 0. Of equal probabilities the label is the
+    first. The metadata holds `labels` as JSON.
 
     Raises: InputError when TensorFlow or tf2onnx is missing for a dense head.
     """
@@ -36,14 +38,16 @@ def to_onnx(estimator: Any, classes: list[str], dimension: int) -> Any:
     core = onnx.compose.add_prefix_graph(core, "head/", rename_inputs=False, rename_value_infos=False)
     tail, constants = _tail(f"head/{raw}", _columns(estimator, classes), classes)
     tensor = onnx.helper.make_tensor_value_info
+    outputs = [tensor("label", onnx.TensorProto.STRING, ["batch"])]
+    outputs.append(tensor("probabilities", onnx.TensorProto.FLOAT, ["batch", len(classes)]))
+    if type(estimator).__name__ == "MetricHead":
+        tail.append(onnx.helper.make_node("Identity", ["head/projected"], [PROJECTION]))
+        outputs.append(tensor(PROJECTION, onnx.TensorProto.FLOAT, ["batch", estimator.dim]))
     graph = onnx.helper.make_graph(
         [*core.node, *tail],
         "head",
         [tensor("embedding", onnx.TensorProto.FLOAT, ["batch", dimension])],
-        [
-            tensor("label", onnx.TensorProto.STRING, ["batch"]),
-            tensor("probabilities", onnx.TensorProto.FLOAT, ["batch", len(classes)]),
-        ],
+        outputs,
         [*core.initializer, *constants],
     )
     domains = {node.domain for node in graph.node}
@@ -123,6 +127,7 @@ def _core(estimator: Any, dimension: int) -> tuple[Any, str]:
         "DummyClassifier": _dummy,
         "NearestMean": _nearest_mean,
         "CosineNeighbours": _neighbours,
+        "MetricHead": _metric,
     }
     return own.get(type(estimator).__name__, _sklearn)(estimator, dimension)
 
@@ -227,6 +232,22 @@ def _neighbours(estimator: Any, dimension: int) -> tuple[Any, str]:
         axis=np.array([1]),
         votes=np.eye(len(estimator.classes_), dtype=np.float32)[codes],
     )
+
+
+def _metric(estimator: Any, dimension: int) -> tuple[Any, str]:
+    """The projection, and the graph of the classifier on it."""
+    from onnx.compose import add_prefix_graph
+
+    from heads.metric import nodes
+
+    wanted, constants = nodes(estimator.layers_)
+    core, raw = _core(estimator.classifier_, estimator.dim)
+    core = add_prefix_graph(
+        core, "then/", rename_inputs=False, rename_value_infos=False, name_map={"embedding": "projected"}
+    )
+    made, _ = _graph([*_unit_nodes(), *wanted, *core.node], tiny=_TINY, **constants)
+    made.initializer.extend(core.initializer)
+    return made, f"then/{raw}"
 
 
 _FLOAT, _DOUBLE = 1, 11  # onnx.TensorProto.FLOAT and DOUBLE
