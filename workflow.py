@@ -95,12 +95,20 @@ def _embedded(workspace: Workspace, vectors: Vectors, listener: Listener, second
 def _scored(
     workspace: Workspace, vectors: Vectors, listener: Listener, seconds: dict[str, float], as_found: bool
 ) -> tuple[pa.Table, Embedded]:
-    """The table of scores, by pooled vectors whatever heads learn from, and how these were made."""
-    pooled = replace(vectors, recipe=replace(vectors.recipe, pool="avg"))
-    embedded = _embedded(workspace, pooled, listener, seconds)
+    """The table of scores, by pooled vectors whatever heads learn from, or as a run projects its own, and how these
+    were made."""
+    from projection import Projection
+
+    learned = Projection.read(workspace, vectors) if vectors.projection else None
+    wanted = learned.choice if learned else replace(vectors, recipe=replace(vectors.recipe, pool="avg"))
+    found, store, made = _embedded(workspace, wanted, listener, seconds)
+    if learned:
+        with timed(seconds, "project"):
+            made |= learned.project(workspace, store, listener.say)
     with timed(seconds, "score"):
-        table = ranking.score(workspace, embedded[1].path, listener.say, as_found=as_found, made=pooled.document())
-    return table, embedded
+        path, how = Path(made["store"]), wanted.document()
+        table = ranking.score(workspace, path, listener.say, as_found=as_found, made=how)
+    return table, (found, store, made)
 
 
 def score(
@@ -112,17 +120,19 @@ def score(
     """
     seconds: dict[str, float] = {}
     table, (_, _, made) = _scored(workspace, vectors, listener, seconds, as_found)
-    return table, suspects.document(table) | {"vectors": made["key"], "store": made["store"], "seconds": seconds}
+    said = {"vectors": made["key"], "store": made["store"], "projection": made.get("projection"), "seconds": seconds}
+    return table, suspects.document(table) | said
 
 
-def review(workspace: Workspace, listener: Listener, **how: Any) -> dict[str, Any]:
-    """Score, and open the FiftyOne App.
+def review(workspace: Workspace, listener: Listener, projection: Path | None = None, **how: Any) -> dict[str, Any]:
+    """Score, by the vectors of the last scoring or a run's `projection` of them, and open the FiftyOne App.
 
     Parameters: `how`, as `curate.review.open_review` takes it, whose result is returned.
     """
     from curate.review import open_review
 
-    _, said = score(workspace, Vectors.of(ranking.made(workspace)), listener)
+    vectors = Vectors(projection=projection) if projection else Vectors.of(ranking.made(workspace))
+    _, said = score(workspace, vectors, listener)
     return open_review(workspace, Path(said["store"]), say=listener.say, **how)
 
 
@@ -161,9 +171,9 @@ def compare(
 ) -> dict[str, Any]:
     """Fit every head on every split, and leave a run folder with a report.
 
-    Parameters: `heads`, names of kinds, comma-separated (None: all), or `grid`, a TOML file or the name of a shipped
-    one; `jobs`, fits at a time (None: one a processor); `fresh`, fit anew what was fitted before; `cleaning`, fit them
-    on the pictures as found too, and say what the verdicts bought.
+    Parameters: `heads`, kinds, comma-separated (None: heads.fit.DEFAULT_HEADS), or `grid`, a TOML file or the name of a
+    shipped one; `jobs`, fits at a time (None: one a processor); `fresh`, fit anew what was fitted before; `cleaning`,
+    fit them on the pictures as found too, and say what the verdicts bought.
     Returns: the document of the run (`metrics.json`), with `run` and `report`, its folder and its page.
     """
     from heads.fit import read_grid
