@@ -70,7 +70,7 @@ projection = option(
     metavar="RUN",
     type=FOLDER,
     help="Rank by the vectors as the head of this run projects them, one of `train --head triplet` or `supcon`. It "
-    "learned from labels: a wrong one that it was trained on may look right to it.",
+    "learned from labels, and a wrong one that it saw looks right to it: to see classes apart, not to find noise.",
 )
 
 

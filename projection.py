@@ -1,7 +1,10 @@
 """Vectors as a trained head projects them, stored beside those that they are made of, for `score` and the App.
 
 For these only: the projection was trained with labels, of pictures that another split tests on, so that heads which are
-trained or compared on it would look better than they are.
+trained or compared on it would look better than they are. It shows how classes lie to each other; noise is found better
+without it. On 1,000 flower photographs (700 of them trained on) average precision falls from 0.84 to 0.20 (supcon) and
+0.34 (triplet) for off-topic pictures, and from 0.92 to 0.63 for labels of which a tenth was flipped: 0.89 among those
+that it was trained on and 0.90 among the others, but the two lie on different scales.
 """
 
 from __future__ import annotations
@@ -21,14 +24,14 @@ from deploy.trained import Trained
 from embed.errors import InputError
 from embed.recipe import Recipe, digest
 from embed.store import Store, disk_errors, open_table, read_errors, read_ids
+from heads.export import PROJECTION
 from vectors import Vectors
 
 if TYPE_CHECKING:
     import lance
     import pyarrow as pa
 
-OUTPUT = "projection"  # of head.onnx, as `heads.export.to_onnx` writes it
-NOTE = "it was trained with labels: a wrong one that it saw may look right to it"
+NOTE = "it learned from labels, wrong ones too, and knows nothing but classes: noise is found better without it"
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,7 @@ class Projection:
                 "leave that out to rank without"
             )
         run = trained.read(folder.resolve())
-        if OUTPUT not in [output.name for output in run.head.graph.output]:
+        if PROJECTION not in [output.name for output in run.head.graph.output]:
             raise InputError(
                 f"{folder.name}: a head of kind {run.kind} has no projection: `winnow train --head supcon`"
             )
@@ -90,7 +93,7 @@ class Projection:
     @property
     def dimension(self) -> int:
         """Numbers of a projection."""
-        (output,) = (output for output in self.run.head.graph.output if output.name == OUTPUT)
+        (output,) = (output for output in self.run.head.graph.output if output.name == PROJECTION)
         return output.type.tensor_type.shape.dim[1].dim_value
 
     def _append(self, base: lance.LanceDataset, path: Path, head: str) -> int:
@@ -112,7 +115,7 @@ class Projection:
         import pyarrow as pa
 
         made = json.loads(base.schema.metadata[b"winnow"])
-        of = {"base": Path(base.uri).stem, "run": self.run.folder.name, OUTPUT: head, "shape": [self.dimension]}
+        of = {"base": Path(base.uri).stem, "run": self.run.folder.name, PROJECTION: head, "shape": [self.dimension]}
         of["recipe"] = f"{made['recipe']}|{self.run.kind}({self.dimension}) of {self.run.folder.name}"
         fields = [pa.field("id", pa.string()), pa.field("view", pa.int32())]
         fields += [pa.field("vector", pa.list_(pa.float16(), self.dimension)), base.schema.field("bottleneck")]
@@ -123,13 +126,13 @@ class Projection:
         import pyarrow as pa
         from onnx.utils import Extractor
 
-        graph = Extractor(self.run.head).extract_model(["embedding"], [OUTPUT])
+        graph = Extractor(self.run.head).extract_model(["embedding"], [PROJECTION])
         session = onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
         width = base.schema.field("vector").type.list_size
         for batch in base.to_batches(columns=["id", "vector", "bottleneck"], filter="view = 0"):
             batch = batch.filter(pa.array([id in missing for id in batch["id"].to_pylist()], pa.bool_()))
             vectors = batch["vector"].flatten().to_numpy().reshape(batch.num_rows, width).astype(np.float32)
-            (projected,) = session.run([OUTPUT], {"embedding": vectors})
+            (projected,) = session.run([PROJECTION], {"embedding": vectors})
             flat = pa.array(projected.astype(np.float16).ravel())
             columns = [batch["id"], pa.array(np.zeros(batch.num_rows, np.int32))]
             columns += [pa.FixedSizeListArray.from_arrays(flat, self.dimension), batch["bottleneck"]]

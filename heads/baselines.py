@@ -97,12 +97,15 @@ def mlp(random_state: int = 0, **params: Any) -> Any:
 
 
 def triplet(random_state: int = 0, **params: Any) -> Any:
-    """MetricHead with semi-hard triplets."""
+    """MetricHead with semi-hard triplets: 0.878 with a linear layer, 0.879 with neighbours; see supcon."""
     return _metric("triplet", random_state, params)
 
 
 def supcon(random_state: int = 0, **params: Any) -> Any:
-    """MetricHead with the supervised contrastive loss."""
+    """MetricHead with the supervised contrastive loss: 0.890 with a linear layer, 0.889 with neighbours.
+
+    On the same splits, which are not those of the figures above, knn has 0.868, logistic 0.878, lda 0.889.
+    """
     return _metric("supcon", random_state, params)
 
 

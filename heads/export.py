@@ -242,9 +242,8 @@ def _metric(estimator: Any, dimension: int) -> tuple[Any, str]:
 
     wanted, constants = nodes(estimator.layers_)
     core, raw = _core(estimator.classifier_, estimator.dim)
-    core = add_prefix_graph(
-        core, "then/", rename_inputs=False, rename_value_infos=False, name_map={"embedding": "projected"}
-    )
+    kept = {"rename_inputs": False, "rename_value_infos": False}
+    core = add_prefix_graph(core, "then/", **kept, name_map={"embedding": "projected"})
     made, _ = _graph([*_unit_nodes(), *wanted, *core.node], tiny=_TINY, **constants)
     made.initializer.extend(core.initializer)
     return made, f"then/{raw}"

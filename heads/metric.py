@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from numbers import Integral, Real
 from typing import Any, ClassVar
 
@@ -14,44 +13,53 @@ from heads.estimators import CosineNeighbours, _check_fit, _check_predict, _unit
 from heads.losses import batch, semi_hard_triplets, supervised_contrastive
 
 PER_CLASS = 4  # pictures of a class in a batch, at least, where it has so many
-Loss = Callable[[np.ndarray, np.ndarray], tuple[float, np.ndarray]]
 Layers = list[tuple[np.ndarray, np.ndarray]]  # W (n_in, n_out) and b (n_out,) of each
 
 
 class MetricHead(ClassifierMixin, TransformerMixin, BaseEstimator):
     """z = g(x) / |g(x)| for x of length 1, g trained so that classes are close together, then a classifier on z.
 
-    g is linear, or has one hidden layer of ReLUs; it is trained by stochastic gradient descent with momentum on batches
+    g is linear or has hidden layers of ReLUs. It is trained by stochastic gradient descent with momentum, on batches
     that hold several pictures of each class (`heads.losses.batch`), for a fixed number of epochs. The input is centred
-    and divided by its mean deviation first, and that is folded into the first layer.
+    and divided by its mean deviation first, which is then folded into the first layer. A class of one picture is only a
+    negative of the others.
+
+    The defaults are by weighted F1 on the validation parts of ten splits of 1,000 flower photographs, "supcon" with
+    "linear": 0.890 with 128 hidden units, 0.880 with none; 0.892 at temperature 0.02, 0.893 at 0.03, 0.890 at 0.05,
+    0.884 at 0.1 and 0.2. From 32 to 128 numbers, 64 to 512 units and 10 to 40 epochs it is 0.882 to 0.890. "knn" has
+    nearly the same F1, but is far too sure: a log loss of 1.42 where "linear" has 0.36.
 
     Parameters
     ----------
     loss : "supcon", supervised contrastive (Khosla et al., 2020), or "triplet", semi-hard (Schroff et al., 2015).
     then : "knn", the neighbours by cosine of `CosineNeighbours`, or "linear", logistic regression, on z.
     dim : numbers of z.
-    hidden : units of the hidden layer; 0 for none.
-    temperature : of "supcon", > 0. "triplet" has none.
-    margin : of "triplet", in squared distance, > 0. "supcon" has none.
+    hidden : units of each hidden layer; () for none.
+    temperature, margin : of "supcon", and of "triplet" (in squared distance), > 0; the other loss has none.
     lr, momentum, l2 : of SGD; l2 times the weights is added to the gradient.
     epochs, batch_size : passes over the data; pictures in a step.
-    n_neighbors, C : of the two classifiers.
+    n_neighbors, C : of "knn", and of "linear".
     random_state : seed of initial weights and batches. The same seed gives the same head on the same machine.
 
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,), sorted.
     n_features_in_ : int, D.
-    layers_ : one or two pairs of float64 weights (n_in, n_out) and biases (n_out,); the last n_out is dim.
+    layers_ : pairs of float64 weights (n_in, n_out) and biases (n_out,), of g; the last n_out is dim.
     classifier_ : fitted on z and the indexes of classes_.
     loss_curve_ : list of floats, the mean loss over the batches of each epoch.
+
+    References
+    ----------
+    F. Schroff, D. Kalenichenko, J. Philbin, FaceNet, CVPR 2015.
+    P. Khosla et al., Supervised Contrastive Learning, NeurIPS 2020.
     """
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "loss": [StrOptions({"supcon", "triplet"})],
         "then": [StrOptions({"knn", "linear"})],
         "dim": [Interval(Integral, 1, None, closed="left")],
-        "hidden": [Interval(Integral, 0, None, closed="left")],
+        "hidden": [tuple, list],
         "temperature": [Interval(Real, 0, None, closed="neither")],
         "margin": [Interval(Real, 0, None, closed="neither")],
         "lr": [Interval(Real, 0, None, closed="neither")],
@@ -67,15 +75,15 @@ class MetricHead(ClassifierMixin, TransformerMixin, BaseEstimator):
     def __init__(
         self,
         loss: str = "supcon",
-        then: str = "knn",
+        then: str = "linear",
         dim: int = 64,
-        hidden: int = 0,
-        temperature: float = 0.1,
+        hidden: tuple[int, ...] = (128,),
+        temperature: float = 0.05,
         margin: float = 0.2,
-        lr: float = 0.1,
+        lr: float = 0.03,
         momentum: float = 0.9,
         l2: float = 1e-3,
-        epochs: int = 50,
+        epochs: int = 20,
         batch_size: int = 128,
         n_neighbors: int = 20,
         C: float = 1.0,
@@ -122,6 +130,14 @@ class MetricHead(ClassifierMixin, TransformerMixin, BaseEstimator):
         proba = self.predict_proba(X)
         return self.classes_[proba.argmax(axis=1)]
 
+    def _validate_params(self) -> None:
+        super()._validate_params()
+        if not all(isinstance(units, Integral) and units >= 1 for units in self.hidden):
+            raise ValueError(
+                "The 'hidden' parameter of MetricHead must be a tuple of ints that are at least 1. "
+                f"Got {self.hidden!r} instead."
+            )
+
     def _classifier(self) -> Any:
         if self.then == "knn":
             return CosineNeighbours(self.n_neighbors)
@@ -143,14 +159,14 @@ class MetricHead(ClassifierMixin, TransformerMixin, BaseEstimator):
         from threadpoolctl import threadpool_limits
 
         rng = np.random.default_rng(self.random_state)
-        mean, scale = X.mean(axis=0), _scale(X)
-        layers = _initial([X.shape[1], *[self.hidden] * (self.hidden > 0), self.dim], rng)
+        mean, scale = X.mean(axis=0), max(float(X.std(axis=0).mean()), 1e-12)
+        layers = _initial([X.shape[1], *self.hidden, self.dim], rng)
         members = [np.flatnonzero(codes == c) for c in range(len(self.classes_))]
         rows = ((X - mean) / scale).astype(np.float32)
         with np.errstate(all="ignore"), threadpool_limits(1, user_api="blas"):
             self.loss_curve_ = self._descend(layers, rows, codes, members, rng)
         (first, bias), *rest = [(weights.astype(np.float64), bias.astype(np.float64)) for weights, bias in layers]
-        first = first / scale[:, None]
+        first = first / scale
         self.layers_ = [(first, bias - mean @ first), *rest]
         if not all(np.isfinite(array).all() for layer in self.layers_ for array in layer):
             raise ValueError(f"MetricHead: training diverged: take a smaller lr than {self.lr:g}")
@@ -234,8 +250,3 @@ def _initial(sizes: list[int], rng: np.random.Generator) -> Layers:
         weights = rng.uniform(-most, most, (n_in, n_out)).astype(np.float32)
         layers.append((weights, np.zeros(n_out, np.float32)))
     return layers
-
-
-def _scale(X: np.ndarray) -> np.ndarray:
-    """(D,) what the columns are divided by."""
-    return np.full(X.shape[1], max(float(X.std(axis=0).mean()), 1e-12))

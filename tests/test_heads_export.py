@@ -134,7 +134,7 @@ def test_probabilities_that_are_no_numbers_are_refused():
         check_parity(model, estimator, X)
 
 
-@pytest.mark.parametrize("hidden", [0, 6])
+@pytest.mark.parametrize("hidden", [(), (6,)])
 @pytest.mark.parametrize("then", ["knn", "linear"])
 @pytest.mark.parametrize("n_classes", [2, 3])
 def test_a_projection_comes_out_beside_what_is_made_of_it(then, hidden, n_classes):

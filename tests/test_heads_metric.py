@@ -18,7 +18,7 @@ def blobs(counts, d=12, seed=0, noise=0.3):
 
 
 def quick(loss="supcon", **params):
-    return MetricHead(loss, **{"dim": 4, "epochs": 20, "batch_size": 32} | params)
+    return MetricHead(loss, **{"dim": 4, "epochs": 20, "batch_size": 32, "hidden": ()} | params)
 
 
 def layers_of(sizes, seed=0):
@@ -27,7 +27,7 @@ def layers_of(sizes, seed=0):
 
 
 class TestGradient:
-    @pytest.mark.parametrize("sizes", [[5, 3], [5, 4, 3]])
+    @pytest.mark.parametrize("sizes", [[5, 3], [5, 4, 3], [5, 4, 6, 3]])
     def test_is_that_of_finite_differences(self, sizes):
         layers, X = layers_of(sizes), np.random.default_rng(1).normal(size=(6, 5))
         by_z = np.random.default_rng(2).normal(size=(6, sizes[-1]))
@@ -55,7 +55,7 @@ class TestGradient:
 
 @pytest.mark.parametrize("loss", ["supcon", "triplet"])
 @pytest.mark.parametrize("then", ["knn", "linear"])
-@pytest.mark.parametrize("hidden", [0, 8])
+@pytest.mark.parametrize("hidden", [(), (8,), (8, 6)])
 def test_unseen_pictures_are_told_apart(loss, then, hidden):
     X, y = blobs([20, 20, 20])
     unseen, truth = blobs([20, 20, 20], seed=1)
@@ -121,7 +121,9 @@ def test_the_same_seed_gives_the_same_head_and_another_one_another():
 class TestKinds:
     def test_have_their_loss_and_take_the_other_parameters(self):
         assert build(Head("t", "triplet", {"margin": 0.5}), 3).get_params()["loss"] == "triplet"
-        made = build(Head("s", "supcon", {"then": "linear", "dim": 128}), 3).get_params()
+        params = {"then": "linear", "dim": 128, "hidden": (64,), "lr": 0.1, "epochs": 5}
+        made = build(Head("s", "supcon", params), 3).get_params()
+        assert made | params == made
         assert (made["loss"], made["then"], made["dim"], made["random_state"]) == ("supcon", "linear", 128, 3)
 
     @pytest.mark.parametrize(
@@ -130,6 +132,10 @@ class TestKinds:
             ({"loss": "supcon"}, "the loss is the head's own: triplet or supcon"),
             ({"lambda": 1}, "MetricHead has no parameter 'lambda'; it has C, batch_size, dim"),
             ({"then": "svm"}, "The 'then' parameter of MetricHead must be a str among {.*}. Got 'svm' instead"),
+            (
+                {"hidden": (8, 0)},
+                r"The 'hidden' parameter of MetricHead must be a tuple of ints .* Got \(8, 0\) instead",
+            ),
             ({"dim": 0}, "The 'dim' parameter of MetricHead must be an int in the range .* Got 0 instead"),
         ],
     )
