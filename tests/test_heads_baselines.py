@@ -242,6 +242,7 @@ def test_lda_is_weighted_by_a_calibration_of_each_class_only(method):
         ("mlp", "MLPClassifier takes no class_weight"),
         ("dummy", "DummyClassifier takes no class_weight"),
         ("centroid", "NearestMean ignores how many pictures a class has"),
+        ("supcon", "MetricHead takes no class_weight"),
     ],
 )
 def test_heads_without_class_weights_name_those_that_have_them(kind, message):

@@ -17,7 +17,18 @@ from heads import compare as module
 from heads.baselines import BASELINES
 from heads.compare import compare, table
 from heads.evaluate import confusion, ece, metrics, reliability
-from heads.fit import HEADS, Fit, Head, Split, build, fit_estimator, fit_head, heads_from_names, read_grid
+from heads.fit import (
+    DEFAULT_HEADS,
+    HEADS,
+    Fit,
+    Head,
+    Split,
+    build,
+    fit_estimator,
+    fit_head,
+    heads_from_names,
+    read_grid,
+)
 
 CLASSES = ["daisy", "rose", "été"]
 
@@ -49,9 +60,10 @@ def kept(fit: Fit, repeat: int) -> Fit:
     return replace(fit, proba={}, y={}) if repeat else fit
 
 
-def test_there_are_ten_kinds():
+def test_there_are_ten_kinds_and_two_that_have_to_be_named():
     kinds = "dense dummy centroid knn logistic svm-linear svm-rbf lda forest mlp"
-    assert list(HEADS) == kinds.split()
+    assert list(DEFAULT_HEADS) == kinds.split()
+    assert list(HEADS) == [*kinds.split(), "triplet", "supcon"]
 
 
 class TestNames:

@@ -7,9 +7,10 @@ import pytest
 from heads.export import check_parity, to_onnx
 from heads.fit import Head, Split, fit_estimator
 
-KINDS = ["dummy", "centroid", "knn", "logistic", "svm-linear", "svm-rbf", "lda", "forest", "mlp"]
+KINDS = ["dummy", "centroid", "knn", "logistic", "svm-linear", "svm-rbf", "lda", "forest", "mlp", "supcon"]
 METHODS = ["none", "sigmoid", "isotonic", "temperature"]
 PARAMS = {"forest": {"n_estimators": 10}, "mlp": {"hidden_layer_sizes": (8,), "max_iter": 30}}
+PARAMS |= {"supcon": {"hidden": (), "dim": 4, "epochs": 5}}
 
 
 def fitted(kind, method, n_classes=3, d=12):
@@ -35,3 +36,10 @@ def test_the_graph_says_what_the_calibrated_head_says(kind, method, n_classes):
     np.testing.assert_allclose(proba, estimator.predict_proba(X), atol=1e-5)
     assert check_parity(model, estimator, X) < 1e-5
     assert session.run(["label"], {"embedding": X[:0]})[0].shape == (0,)
+
+
+def test_a_calibrated_head_has_the_projection_of_one_that_is_not():
+    (plain, X), (scaled, _) = fitted("supcon", "none"), fitted("supcon", "temperature")
+    model = to_onnx(scaled, ["daisy", "été", "花"], 12)
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    np.testing.assert_allclose(session.run(["projection"], {"embedding": X})[0], plain.transform(X), atol=1e-6)
