@@ -18,8 +18,8 @@ import options
 from embed.errors import InputError
 
 if TYPE_CHECKING:
+    from choice import Vectors
     from curate.manifest import Scan
-    from vectors import Vectors
 
 ROOMS = {
     "Start here": ("run", "status", "demo"),
@@ -140,6 +140,11 @@ def embed(images: Path | None, workspace: Path | None, as_json: bool, vectors: V
     is_flag=True,
     help="Train on the pictures as found, too, and say what the verdicts bought on the same test pictures.",
 )
+@click.option(
+    "--learning-curve",
+    is_flag=True,
+    help="Train the best head on parts of the training pictures, too, and guess what twice as many would bring.",
+)
 @click.option("--fresh", is_flag=True, help="Fit again what was fitted before.")
 @options.jobs
 @options.division
@@ -224,12 +229,12 @@ def demo(folder: Path | None, per_class: int, repeats: int, seed: int, workspace
 
     They go to FOLDER, `winnow-demo` by default, which is kept and used again.
     """
-    import workflow
+    import demo
 
     folder = folder or Path("winnow-demo")
     listener = console.listener()
-    workflow.draw(folder, per_class, seed, listener)
-    result = workflow.demo(console.opened(folder, workspace), listener, repeats=repeats, seed=seed)
+    demo.draw(folder, per_class, seed, listener)
+    result = demo.demo(console.opened(folder, workspace), listener, repeats=repeats, seed=seed)
     _print_whole(result, as_json)
 
 
@@ -265,6 +270,8 @@ def _print_run(result: dict[str, Any], as_json: bool) -> None:
     console.headline(result)
     if result.get("cleaning"):
         console.cleaning(result["cleaning"])
+    if result.get("learning_curve"):
+        console.learning_curve(result["learning_curve"])
     return None
 
 

@@ -281,7 +281,7 @@ def _look_at(place: Workspace, copy: bool, review: bool, port: int | None, brows
 
     if not review:
         return console.say_next("review", place.images, place.folder)
-    how = {"port": port, "browser": browser, "accept": False}
+    how: dict[str, Any] = {"port": port, "browser": browser, "accept": False}
     workflow.review(place, console.listener(), **how, ask=lambda text: click.confirm(text, err=True))
     words = ["winnow", "materialize", str(place.images), "labelled", "--workspace", str(place.folder)]
     return console.say(f"Next: {shlex.join(words + ['--copy'] * copy)}")

@@ -12,8 +12,11 @@ import click
 from embed.recipe import ALPHAS, POOLS, PRECISIONS, RESIZES, SCALES, SIZES, Recipe
 
 Command = Callable[..., Any]
-HEADS = ("dense", "dummy", "centroid", "knn", "logistic", "svm-linear", "svm-rbf", "lda", "forest", "mlp")
+DEFAULT_HEADS = ("dense", "dummy", "centroid", "knn", "logistic", "svm-linear", "svm-rbf", "lda", "forest", "mlp")
+ONLY_NAMED = ("triplet", "supcon", "tail")
+HEADS = (*DEFAULT_HEADS, *ONLY_NAMED)
 SCHEDULES = ("constant", "step", "exponential", "cosine", "plateau", "one-cycle")
+CALIBRATIONS = ("none", "sigmoid", "isotonic", "temperature")
 BACKENDS = ("onnx", "tensorflow")
 TEST_VIEWS = ("one", "mirror", "mean")
 FOLDER = click.Path(path_type=Path, file_okay=False)
@@ -57,17 +60,29 @@ workspace = option(
 json = option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 images = _all(click.argument("images", required=False, type=click.Path(path_type=Path)), workspace, json)
 workers = option("--workers", type=click.IntRange(min=1), help="Threads that decode.  [default: one a processor]")
-heads = option("--heads", metavar="NAME,NAME…", help=f"Among {' '.join(HEADS)}.  [default: all]")
+heads = option(
+    "--heads",
+    metavar="NAME,NAME…",
+    help=f"Among {' '.join(HEADS)}.  [default: all but {', '.join(ONLY_NAMED)}]",
+)
 repeats = option("--repeats", type=click.IntRange(1, 1000), default=10, help="Splits that every head is tried on.")
 jobs = option("--jobs", type=click.IntRange(min=1), help="Fits at a time.  [default: one a processor]")
+
+projection = option(
+    "--projection",
+    metavar="RUN",
+    type=FOLDER,
+    help="Rank by the vectors as the head of this run projects them, one of `train --head triplet` or `supcon`. It "
+    "learned from labels, and a wrong one that it saw looks right to it: to see classes apart, not to find noise.",
+)
 
 
 _NOT_RECIPE = ("backbone", "backend", "workers", "batch", "views", "test_views")
 
 
 def _vectors(alpha: str, yes: bool, **values: Any) -> Any:
+    from choice import Vectors
     from console import asked
-    from vectors import Vectors
 
     others = {name: values.pop(name) for name in _NOT_RECIPE if name in values}
     return Vectors(Recipe(alpha=float(alpha), **values), ask=(lambda _: True) if yes else asked, **others)
@@ -183,7 +198,14 @@ def _params(set_: dict[str, Any], **dense: Any) -> dict[str, Any]:
 head = _gathered(
     "params",
     _params,
-    option("--lr", type=click.FloatRange(0, min_open=True), help="dense: learning rate of SGD."),
+    option(
+        "--unfreeze",
+        metavar="N",
+        type=click.IntRange(1, 16),
+        help="tail: how much of the network learns, too: its last N blocks (of 17) and its last convolution. The rest "
+        "runs once for each view.  [default: 3]",
+    ),
+    option("--lr", type=click.FloatRange(0, min_open=True), help="dense, tail: learning rate of SGD."),
     option(
         "--schedule",
         type=click.Choice(SCHEDULES),
@@ -202,16 +224,16 @@ head = _gathered(
         type=click.IntRange(min=1),
         help="dense: epochs after which they multiply it; with plateau, epochs without a better one.",
     ),
-    option("--momentum", type=click.FloatRange(0, 1), help="dense: momentum of SGD."),
+    option("--momentum", type=click.FloatRange(0, 1), help="dense, tail: momentum of SGD."),
     option(
         "--momentum-end",
         type=click.FloatRange(0, 1, max_open=True),
         help="dense: where momentum goes while it trains (Demon); with one-cycle its lowest value.",
     ),
     option("--nesterov/--no-nesterov", default=None, help="dense: Nesterov's momentum."),
-    option("--epochs", type=click.IntRange(min=1), help="dense: passes over the training pictures."),
+    option("--epochs", type=click.IntRange(min=1), help="dense, tail: passes over the training pictures."),
     option("--patience", type=click.IntRange(min=1), help="dense: epochs without a better one that end training."),
-    option("--batch-size", type=click.IntRange(min=1), help="dense: pictures in a step."),
+    option("--batch-size", type=click.IntRange(min=1), help="dense, tail: pictures in a step."),
     option("--hidden", callback=_hidden, metavar="UNITS[,UNITS]", help="dense: units of the hidden layers."),
     option("--dropout", type=click.FloatRange(0, 1, max_open=True), help="dense: share of units dropped."),
     option("--l2", type=click.FloatRange(0), help="dense: weight decay."),
@@ -222,6 +244,12 @@ head = _gathered(
         "--class-weight",
         type=click.Choice(["balanced"]),
         help="dense logistic svm-linear svm-rbf lda forest: small classes count as much as large ones.",
+    ),
+    option(
+        "--calibration",
+        type=click.Choice(CALIBRATIONS),
+        help="How scores become probabilities.  [default: sigmoid for svm-* and lda, else none; dense: none or "
+        "temperature]",
     ),
     option("--set", "set_", multiple=True, callback=_pairs, metavar="NAME=VALUE", help="Any parameter, as C=0.1."),
 )

@@ -70,6 +70,7 @@ class Work:
     scores: pa.Table  # what `curate.ranking.score` returned, now or the last time; empty before that
     as_found: bool  # without the verdicts
     cleaning: dict[str, Any] | None = None  # what `training.fit_cleaning` says of the verdicts
+    learning_curve: dict[str, Any] | None = None  # what `training.fit_curve` says of more pictures
 
     @property
     def X(self) -> np.ndarray:
@@ -149,6 +150,7 @@ def _document(
         ],
         "curation": None if work.as_found else summary(work.workspace, work.scores),
         "cleaning": work.cleaning,
+        "learning_curve": work.learning_curve,
         "most_wrong": runs.most_wrong(data.classes, [data.paths[row] for row in test], data.y[test], proba),
         "seconds": work.seconds,
     }

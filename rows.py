@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 import vectors
+from choice import Vectors
 from embed.errors import InputError
 from embed.recipe import digest
 from embed.store import Store
 from embed.views import VIEWS
 from record import Listener, Work
-from vectors import Vectors
 
 if TYPE_CHECKING:
     from heads.fit import Grid, Head, Split
@@ -48,23 +48,26 @@ def read(store: Store, ids: Sequence[str], choice: Vectors) -> tuple[np.ndarray,
     return rows, np.arange(len(ids))[:, None] + len(ids) * views
 
 
-def divided(work: Work) -> tuple[Rows, list[Split]]:
-    """The rows of a work, and its splits into them: every view of the training pictures is learned from, a picture's
-    views are of one group, and pictures are judged by the views that were asked for."""
+def divided(work: Work, splits: list[Split] | None = None) -> tuple[Rows, list[Split]]:
+    """The rows of a work, and splits of its pictures (None: its own) as splits of rows.
+
+    Every view of the training pictures is learned from, a picture's views are of one group, and pictures are judged by
+    the views that were asked for.
+    """
     data, count = work.data, len(work.data.ids)
     repeated = np.tile(np.arange(count), len(work.rows) // count)
     views, judged = (work.embedding[name] for name in ("views", "test_views"))
-    splits = []
-    for split in work.splits:
+    made = []
+    for split in work.splits if splits is None else splits:
         more = (split.train + count * np.arange(1, views)[:, None]).ravel() if views > 1 else None
         parts = {} if judged == "one" else {part: work.looks[getattr(split, part)] for part in ("val", "test")}
-        splits.append(replace(split, groups=split.groups[repeated], more=more, **parts))
+        made.append(replace(split, groups=split.groups[repeated], more=more, **parts))
     key = digest([work.made["key"], data.ids, *([judged, views, VIEWS] if views > 1 else [])])
-    return Rows(work.rows, data.y[repeated], data.classes, key), splits
+    return Rows(work.rows, data.y[repeated], data.classes, key), made
 
 
 def for_heads(work: Work, grid: Grid, choice: Vectors, listener: Listener) -> tuple[Grid, dict[str, Work]]:
-    """Head name -> the work whose rows it learns from: tails learn from maps, which are embedded where they are missing.
+    """Head name -> the work whose rows it learns from. Tails learn from maps, which are embedded where they lack.
 
     Returns the grid, too, with the network whose end is trained among the parameters of its tails.
     Raises: InputError when there are no weights to go on from, or no room.

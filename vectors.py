@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import calibration
+from choice import Vectors
 from curate import manifest
 from curate.paths import from_text
 from curate.walk import walk
@@ -30,48 +31,10 @@ from embed.versions import installed
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-LEAST_VIEWS = {"one": 1, "mirror": 2, "mean": 2}  # rows of a picture that judging it by these takes
-TEST_VIEWS = tuple(LEAST_VIEWS)
 LARGE = 5 * 10**9  # bytes of vectors that are not stored without asking
 Progress = Callable[[int, int], None]
 Say = Callable[[str], None]
 Missing = dict[tuple[int, ...], list[tuple[str, Path]]]  # views -> (id, path) of the pictures that lack just these
-
-
-@dataclass(frozen=True)
-class Vectors:
-    """How vectors are chosen on the command line: the recipe, an exported backbone instead of weights, the engine."""
-
-    recipe: Recipe = Recipe()
-    backbone: Path | None = None
-    backend: str = "onnx"
-    workers: int | None = None
-    batch: int | None = None  # that of the backend
-    views: int = 1  # rows of each picture, the plain one among them; see `embed.views`
-    test_views: str = "one"  # what a picture is judged by, one of `TEST_VIEWS`
-    ask: Callable[[str], bool] = field(default=lambda question: False, compare=False)  # before much is stored
-
-    def __post_init__(self) -> None:
-        """Raises: InputError for views that do not go together."""
-        if self.test_views not in TEST_VIEWS:
-            raise InputError(f"--test-views is one of {', '.join(TEST_VIEWS)}, not {self.test_views!r}")
-        if self.views < LEAST_VIEWS[self.test_views]:
-            least = LEAST_VIEWS[self.test_views]
-            raise InputError(f"--test-views {self.test_views} takes --views {least} or more, not {self.views}")
-
-    def document(self) -> dict[str, Any]:
-        """As JSON can hold it; `of` is the way back."""
-        backbone = None if self.backbone is None else str(self.backbone.resolve())
-        made = {"recipe": asdict(self.recipe), "backbone": backbone, "backend": self.backend}
-        return made | {"views": self.views, "test_views": self.test_views}
-
-    @classmethod
-    def of(cls, said: dict[str, Any] | None) -> Vectors:
-        """From `document`; the default for None."""
-        if said is None:
-            return cls()
-        views = {name: said[name] for name in ("views", "test_views") if name in said}
-        return cls(Recipe(**said["recipe"]), said["backbone"] and Path(said["backbone"]), said["backend"], **views)
 
 
 class WhileScanning:
@@ -200,24 +163,6 @@ def embed(
         "backbone": str(backbone.file),
         "store": str(store.path),
     }
-
-
-def rows_of(store: Store, ids: Sequence[str], choice: Vectors) -> tuple[np.ndarray, np.ndarray]:
-    """What heads learn from and are judged by: (rows, looks).
-
-    rows: (R, D), the N plain views in the order of ids, then N rows of each other view; float32, maps float16. looks:
-    int64 (N, V), the rows that each picture is judged by. The mirror image is averaged as vectors, in N rows more at
-    the end, where they are means over the picture; of maps the two views are looked at one by one.
-    """
-    is_map, count = choice.recipe.pool == "none", len(ids)
-    dtype = np.float16 if is_map else np.float32
-    every: list[np.ndarray] = [store.read(ids, view=view).astype(dtype, copy=False) for view in range(choice.views)]
-    number = np.arange(count)[:, None]
-    if choice.test_views == "mirror" and not is_map:
-        every.append(np.mean(every[:2], axis=0))
-        return np.concatenate(every), number + count * choice.views
-    views = {"one": 1, "mirror": 2, "mean": choice.views}[choice.test_views]
-    return every[0] if len(every) == 1 else np.concatenate(every), number + count * np.arange(views)
 
 
 def _part(on_progress: Progress, before: int, views: int, rows: int) -> Progress:

@@ -1,8 +1,7 @@
 """What the report recommends to do next, and what each is worth: `python -m benchmarks.recommendations PHOTOGRAPHS`.
 
-Each row is fitted on the same seeded splits (70/15/15) as the plain head, the dense head of the report with its defaults
-on plain vectors, and compared with it in pairs. Nothing was chosen on test: settings are defaults, or were chosen on
-validation parts. `--splits` and `--tail-splits` say how many.
+Each row is fitted on the same seeded splits (70/15/15) as the plain head, the dense head of the report with its
+defaults on plain vectors, and compared with it in pairs. `--splits` and `--tail-splits` say how many.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ import argparse
 import sys
 import tempfile
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ import rows
 from benchmarks.machine import machine
 from benchmarks.measures import table
 from benchmarks.quiet import listener
+from choice import Vectors
 from curate.workspace import locate
 from embed.ahead import processors
 from embed.errors import InputError
@@ -28,7 +28,6 @@ from embed.recipe import Recipe
 from heads.compare import compare
 from heads.evaluate import corrected_interval, paired
 from heads.fit import Fit, Grid, Head
-from vectors import Vectors
 from workflow import Division, prepare
 
 LISTENER = listener("recommendations")
@@ -103,7 +102,9 @@ def main() -> None:
 
 def fitted(workspace, row: Row, splits: int, used: int) -> tuple[list[Fit], tuple[int, int], float]:
     """Its fits on the first `used` of the splits; pictures in train and test; seconds that its vectors took."""
-    work = prepare(workspace, row.vectors if row.kind != "tail" else Vectors(row.vectors.recipe), LISTENER, Division(), splits)
+    work = prepare(
+        workspace, row.vectors if row.kind != "tail" else Vectors(row.vectors.recipe), LISTENER, Division(), splits
+    )
     start = time.perf_counter()
     grid, works = rows.for_heads(work, Grid([Head(row.what, row.kind, row.params)]), row.vectors, LISTENER)
     own = works[row.what]
@@ -124,7 +125,15 @@ def line(row: Row, fits: list[Fit], plain: list[Fit], sizes: tuple[int, int], se
     others = (np.mean([fit.metrics[part][name] for fit in fits]) for part, name in OTHERS)
     spent = f"{seconds:.0f}", f"{np.mean([fit.fit_seconds for fit in fits]):.1f}"
     kind = row.kind
-    return [row.what, kind, f"{mean:.3f} [{low:.3f}, {high:.3f}]", gap, *(f"{o:.3f}" for o in others), str(len(f1)), *spent]
+    return [
+        row.what,
+        kind,
+        f"{mean:.3f} [{low:.3f}, {high:.3f}]",
+        gap,
+        *(f"{o:.3f}" for o in others),
+        str(len(f1)),
+        *spent,
+    ]
 
 
 OTHERS = (("val", "weighted_f1"), ("test", "ece"), ("test", "log_loss"))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 import vectors
+from choice import Vectors
 from curate import workspace as workspaces
 from curate.workspace import Workspace
 from deploy import trained
@@ -24,7 +25,6 @@ from embed.errors import InputError
 from embed.images import PictureError
 from embed.store import read_vectors
 from record import Listener
-from vectors import Vectors
 
 if TYPE_CHECKING:
     from heads.familiarity import Calibration, Reference

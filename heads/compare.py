@@ -19,6 +19,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
@@ -28,9 +29,17 @@ from embed.whole import whole_file
 from heads import evaluate
 from heads.fit import Fit, Head, Split, build, fit_heads, together
 
-FORMAT = "2"  # of a stored fit: raise it when what a head does changes and none of its parameters shows it
-_SLOWEST_FIRST = ("dense", "forest", "svm-rbf", "lda", "svm-linear", "mlp")  # so that no core waits for a long last fit
-_LIBRARIES = {"dense": ("keras", "tensorflow")}
+FORMAT = "3"  # of a stored fit: raise it when what a head does changes and none of its parameters shows it
+_SLOWEST_FIRST = (
+    "tail",
+    "dense",
+    "forest",
+    "svm-rbf",
+    "lda",
+    "svm-linear",
+    "mlp",
+)  # so that no core waits for a long last fit
+_LIBRARIES = {"dense": ("keras", "tensorflow"), "tail": ("keras", "tensorflow")}
 
 
 def compare(
@@ -92,7 +101,8 @@ def table(heads: list[Head], fits: list[list[Fit]], splits: list[Split]) -> list
     """A row a head, by their mean weighted F1 on val; the first is the chosen one.
 
     Row: name, kind, params; weighted_f1 {mean, low, high} on test with its 95% interval; val_weighted_f1; macro_f1,
-    accuracy, log_loss (means on test); fit_seconds, predict_seconds and their sum seconds (means); versus_chosen
+    accuracy, log_loss (means on test); reliability {confidence, accuracy, count} of the test predictions of all splits
+    and their ece; fit_seconds, predict_seconds and their sum seconds (means); versus_chosen
     {difference, low, high, p} of the test weighted F1, this head minus the chosen one, None for the chosen one
     itself. Over two or more splits intervals and p are those of the corrected resampled t-test
     (`evaluate.corrected_interval`); with one split, of a bootstrap over its test pictures.
@@ -115,12 +125,18 @@ def table(heads: list[Head], fits: list[list[Fit]], splits: list[Split]) -> list
                 "weighted_f1": _interval(fits[h], n_train, n_test),
                 "val_weighted_f1": val[h],
                 **{name: _mean(fits[h], name, "test") for name in ("macro_f1", "accuracy", "log_loss")},
+                **_reliability(fits[h]),
                 **seconds,
                 "seconds": sum(seconds.values()),
                 "versus_chosen": None if fits[h] is best else _versus(fits[h], best, n_train, n_test),
             }
         )
     return rows
+
+
+def _reliability(fits: list[Fit]) -> dict[str, Any]:
+    bins = evaluate.pooled([fit.reliability for fit in fits])
+    return {"ece": evaluate.ece(bins), "reliability": {name: of.tolist() for name, of in bins.items()}}
 
 
 def _mean(fits: list[Fit], metric: str, part: str) -> float:
@@ -223,4 +239,6 @@ def _load(file: Path) -> Fit | None:
                 said[name] = {part: stored[f"{name}_{part}"] for part in said["metrics"] if part != "train"}
             return Fit(**said)
     except (OSError, EOFError, ValueError, KeyError, TypeError, RuntimeError, zipfile.BadZipFile, zlib.error):
+        return None
+    except (SyntaxError, TokenError):  # NumPy reads the head of an array as Python
         return None
