@@ -80,14 +80,10 @@ def test_it_learns_and_says_how(two_kinds):
 def test_the_same_seed_gives_the_same_head(two_kinds):
     X, y, groups = two_kinds
     one, two, other = (
-        head(unfreeze=1, epochs=2, batch_size=8, seed=seed).fit(_of_one(X), y, groups=groups) for seed in (0, 0, 1)
+        head(unfreeze=1, epochs=2, batch_size=8, seed=seed).fit(X, y, groups=groups) for seed in (0, 0, 1)
     )
-    np.testing.assert_allclose(one.predict_proba(_of_one(X)), two.predict_proba(_of_one(X)), atol=1e-5)
-    assert np.abs(one.predict_proba(_of_one(X)) - other.predict_proba(_of_one(X))).max() > 1e-4
-
-
-def _of_one(X):
-    return X  # the last two blocks take maps of the same shape
+    np.testing.assert_allclose(one.predict_proba(X), two.predict_proba(X), atol=1e-5)
+    assert np.abs(one.predict_proba(X) - other.predict_proba(X)).max() > 1e-4
 
 
 def test_an_epoch_takes_as_many_rows_as_there_are_pictures(two_kinds, monkeypatch):
@@ -118,3 +114,11 @@ def test_maps_of_another_layer_are_refused(two_kinds):
         head(unfreeze=5).fit(X, y)
     with pytest.raises(ValueError, match="'unfreeze' parameter of TailHead must be an int in the range"):
         head(unfreeze=17).fit(X, y)
+
+
+def test_its_file_says_what_it_says(two_kinds, tmp_path):
+    from heads.export import check_parity, to_onnx
+
+    X, y, groups = two_kinds
+    made = head(unfreeze=1, epochs=1, batch_size=8).fit(X, y, groups=groups)
+    assert check_parity(to_onnx(made, ["no", "yes"], X.shape[1]), made, X[:10]) < 1e-5
