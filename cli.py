@@ -18,14 +18,13 @@ import options
 from embed.errors import InputError
 
 if TYPE_CHECKING:
-    from curate.manifest import Scan
     from vectors import Vectors
 
 ROOMS = {
     "Start here": ("run", "status", "demo"),
     "Curate": ("scan", "score", "review", "decide", "prune", "undo", "materialize"),
     "Embed": ("embed",),
-    "Heads": ("compare", "train"),
+    "Heads": ("compare", "train", "tune"),
     "Deploy": ("export", "predict", "evaluate"),
 }
 
@@ -90,7 +89,7 @@ def scan(images: Path | None, workspace: Path | None, as_json: bool, labels: str
     if as_json:
         console.print_json(found.document())
     else:
-        _print_scan(found)
+        console.scan(found)
         console.say_next("run", images, workspace)
 
 
@@ -178,6 +177,36 @@ def train(images: Path | None, workspace: Path | None, as_json: bool, **rest: An
 
 @main.command()
 @options.images
+@click.option("--head", "kind", type=click.Choice(options.HEADS), required=True, help="Which kind of head.")
+@options.option(
+    "--candidates", type=click.IntRange(2, 10_000), default=30, help="Settings to try, the default included."
+)
+@options.option(
+    "--repeats", type=click.IntRange(1, 1000), default=5, help="Splits, each with a whole search of its own."
+)
+@options.jobs
+@options.division
+@options.vectors
+def tune(images: Path | None, workspace: Path | None, as_json: bool, **rest: Any) -> None:
+    """Search the settings of one head, say honestly what that is worth, and train the head with those found.
+
+    On each split the settings are searched on its training pictures only, and what was found is judged on its test
+    pictures, beside the default settings. Those found on the first split are the ones to use: head.onnx has them.
+    """
+    import tuning
+
+    result = tuning.tune(console.opened(images, workspace), listener=console.listener(), **rest)
+    _print_run(result, as_json)
+    if as_json:
+        return
+    console.tuned(result)
+    console.say(f"To train with these: {options.as_typed(train, console.settings(result['params']))}")
+    if result["model"]:
+        console.say(f"Next: {shlex.join(['winnow', 'export', result['run']])}")
+
+
+@main.command()
+@options.images
 @options.heads
 @options.repeats
 @options.jobs
@@ -235,26 +264,6 @@ def demo(folder: Path | None, per_class: int, repeats: int, seed: int, workspace
 
 def _rule(labels: str | None) -> str | None:
     return labels if labels in (None, "folder", "parent") else str(Path(labels).expanduser().resolve())
-
-
-def _print_scan(found: Scan) -> None:
-    click.echo(f"{found.images:,} pictures among {found.files:,} files, {found.read:,} of them read now.")
-    if found.labels:
-        console.table(("label", "pictures"), [(label, f"{count:,}") for label, count in found.labels.items()])
-    for count, what in (
-        (found.unlabelled, "without a label"),
-        (found.exact_duplicates, "copies of a picture that is there already"),
-        (len(found.problems), "that cannot be used"),
-    ):
-        if count:
-            click.echo(f"{count:,} {what}")
-    console.quality(found.quality)
-    for problem in found.problems[:20]:
-        click.echo(f"  {console.shown(problem['path'])}  {problem['code']}: {problem['message']}")
-    if len(found.problems) > 20:
-        click.echo(f"  … and {len(found.problems) - 20:,} more: --json lists them all")
-    for warning in found.warnings:
-        console.say(f"note: {warning}")
 
 
 def _print_run(result: dict[str, Any], as_json: bool) -> None:

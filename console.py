@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
+    from curate.manifest import Scan
     from curate.workspace import Workspace
     from record import Listener
 
@@ -160,6 +161,45 @@ def headline(result: dict[str, Any]) -> None:
     if model := result.get("model"):
         click.echo(f"Model:  {shown(str(model))}")
     click.echo(f"Report: {shown(str(result['report']))}")
+
+
+def scan(found: Scan) -> None:
+    """What a scan found, and what of it cannot be used."""
+    click.echo(f"{found.images:,} pictures among {found.files:,} files, {found.read:,} of them read now.")
+    if found.labels:
+        table(("label", "pictures"), [(label, f"{count:,}") for label, count in found.labels.items()])
+    for count, what in (
+        (found.unlabelled, "without a label"),
+        (found.exact_duplicates, "copies of a picture that is there already"),
+        (len(found.problems), "that cannot be used"),
+    ):
+        if count:
+            click.echo(f"{count:,} {what}")
+    quality(found.quality)
+    for problem in found.problems[:20]:
+        click.echo(f"  {shown(problem['path'])}  {problem['code']}: {problem['message']}")
+    if len(found.problems) > 20:
+        click.echo(f"  … and {len(found.problems) - 20:,} more: --json lists them all")
+    for warning in found.warnings:
+        say(f"note: {warning}")
+
+
+def tuned(said: dict[str, Any]) -> None:
+    """What a search found on each split, and a sentence of what it is worth."""
+    from heads.search import in_words
+
+    rows = [
+        (" ".join(settings(of["params"])[1::2]) or "the default", f"{of['weighted_f1']:.3f}", f"{of['default']:.3f}")
+        for of in said["chosen_on_each_split"]
+    ]
+    click.echo(f"Of {said['searched']:,} settings the best on each split, by its training pictures alone:")
+    table(("settings", "test weighted F1", "of the default"), rows, best=0)
+    click.echo(f"{said['head']} {in_words(said)}")
+
+
+def settings(params: dict[str, Any]) -> list[str]:
+    """Parameters as they are typed: ["--set", "C=3.0", ...]."""
+    return [word for name, value in params.items() for word in ("--set", f"{name}={value}")]
 
 
 def quality(counts: dict[str, int]) -> None:

@@ -65,6 +65,7 @@ class Work:
     scores: pa.Table  # what `curate.ranking.score` returned, now or the last time; empty before that
     as_found: bool  # without the verdicts
     cleaning: dict[str, Any] | None = None  # what `training.fit_cleaning` says of the verdicts
+    search: dict[str, Any] | None = None  # what `heads.search.summary` says of the settings
 
     @property
     def splits(self) -> list[Split]:
@@ -139,6 +140,7 @@ def _document(
         ],
         "curation": None if work.as_found else summary(work.workspace, work.scores),
         "cleaning": work.cleaning,
+        "search": work.search,
         "most_wrong": runs.most_wrong(data.classes, [data.paths[row] for row in test], data.y[test], proba),
         "seconds": work.seconds,
     }

@@ -19,7 +19,7 @@ import numpy as np
 from embed import images
 from embed.images import PictureError
 from embed.whole import whole_file
-from heads import cleaning, plots, svg
+from heads import cleaning, plots, search, svg
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -167,7 +167,7 @@ def template(name: str, folder: Path = Path(__file__).parent) -> Template:
 
 def _page(run: dict[str, Any], thumbnails: Thumbnails, drawings: dict[str, tuple[str, str]]) -> str:
     heads = run["heads"]
-    curation, cleaned = run.get("curation"), run.get("cleaning")
+    curation, cleaned, searched = (run.get(name) for name in ("curation", "cleaning", "search"))
     verdicts = [verdict(head["versus_chosen"]) if head["versus_chosen"] else "chosen" for head in heads]
     return template("report.html.j2").render(
         run,
@@ -182,6 +182,8 @@ def _page(run: dict[str, Any], thumbnails: Thumbnails, drawings: dict[str, tuple
         thumbnails=[data_address(thumbnails(row["path"])) for row in run["most_wrong"]],
         curation=curation,
         cleaning=cleaned,
+        search=searched,
+        found=search.in_words(searched) if searched else "",
         bought=cleaning.in_words(cleaned) if cleaned else "",
         shots={path: data_address(thumbnails(path)) for path in _curated(curation)} if curation else {},
     )
