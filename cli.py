@@ -45,7 +45,7 @@ class Rooms(click.Group):
         except InputError as error:
             raise click.ClickException(console.shown(str(error))) from None
         except KeyboardInterrupt:
-            starts_anew = ctx.invoked_subcommand in ("predict", "evaluate")
+            starts_anew = ctx.invoked_subcommand in ("predict", "evaluate", "tune")
             kept = "" if starts_anew else "; what was done is kept: run the same command to go on"
             raise click.ClickException(f"interrupted{kept}") from None
         except OSError as error:
@@ -196,13 +196,13 @@ def tune(images: Path | None, workspace: Path | None, as_json: bool, **rest: Any
     import tuning
 
     result = tuning.tune(console.opened(images, workspace), listener=console.listener(), **rest)
-    _print_run(result, as_json)
     if as_json:
-        return
+        return console.print_json(result)
     console.tuned(result)
     console.say(f"To train with these: {options.as_typed(train, console.settings(result['params']))}")
     if result["model"]:
         console.say(f"Next: {shlex.join(['winnow', 'export', result['run']])}")
+    return None
 
 
 @main.command()

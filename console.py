@@ -158,6 +158,10 @@ def headline(result: dict[str, Any]) -> None:
     click.echo(
         f"{name}: weighted F1 {f1['mean']:.3f}, 95% interval {f1['low']:.3f} to {f1['high']:.3f}, on test pictures"
     )
+    _files(result)
+
+
+def _files(result: dict[str, Any]) -> None:
     if model := result.get("model"):
         click.echo(f"Model:  {shown(str(model))}")
     click.echo(f"Report: {shown(str(result['report']))}")
@@ -185,7 +189,7 @@ def scan(found: Scan) -> None:
 
 
 def tuned(said: dict[str, Any]) -> None:
-    """What a search found on each split, and a sentence of what it is worth."""
+    """What a search found on each split, a sentence of what it is worth, and where the report is."""
     from heads.search import in_words
 
     rows = [
@@ -195,6 +199,7 @@ def tuned(said: dict[str, Any]) -> None:
     click.echo(f"Of {said['searched']:,} settings the best on each split, by its training pictures alone:")
     table(("settings", "test weighted F1", "of the default"), rows, best=0)
     click.echo(f"{said['head']} {in_words(said)}")
+    _files(said)
 
 
 def settings(params: dict[str, Any]) -> list[str]:

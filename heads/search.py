@@ -3,8 +3,8 @@
 The search is successive halving over the number of training pictures (K. Jamieson, A. Talwalkar, Non-stochastic Best
 Arm Identification and Hyperparameter Optimization, AISTATS 2016), as scikit-learn's HalvingRandomSearchCV does it: all
 candidates are fitted on a ninth of the pictures, the better third of them on a third, the better third of these on
-all. Unlike there the default settings stay to the end, folds and parts keep groups whole and every class in them, dense
-heads are trained together, and fits are stored and found again, since `heads.compare` does them.
+all. Unlike there the default settings stay to the end, folds and parts keep groups whole and every class in them, and
+dense heads are trained together, since `heads.compare` does the fits.
 """
 
 from __future__ import annotations
@@ -56,8 +56,9 @@ def nested(
 
     So test scores are honest: neither test nor val takes part in a search, and val can still choose among kinds.
 
-    Parameters: `heads`, as of `spaces.candidates`, the default first; the others are those of `heads.compare.compare`;
-    on_fit(done, total) is called as fits come in. Raises: InputError for a train part that cannot be divided.
+    Parameters: `heads`, as of `spaces.candidates`, the default first; the others are those of `heads.compare.compare`:
+    in cache_dir are the fits on whole splits, not the many of a search; on_fit(done, total) is called as fits come in.
+    Raises: InputError for a train part that cannot be divided.
     """
     plans = [_rounds(heads, y, split, seed + r) for r, split in enumerate(splits)]
     total = sum(left * len(inner) for plan in plans for left, inner in plan) + 2 * len(splits)
@@ -69,14 +70,13 @@ def nested(
         if on_fit:
             on_fit(done, total)
 
-    def fit(r: int, some: list[Head], on: list[Split]) -> list[list[Fit]]:
-        how: dict[str, Any] = {"cache_dir": cache_dir, "data_key": data_key, "jobs": jobs, "on_fit": arrived}
-        return compare(some, X, y, on, classes, seed=seed + r, **how)
+    def fit(r: int, some: list[Head], on: list[Split], **kept: Any) -> list[list[Fit]]:
+        return compare(some, X, y, on, classes, jobs=jobs, seed=seed + r, on_fit=arrived, **kept)
 
     found, default, tuned = [], [], []
     for r, (plan, split) in enumerate(zip(plans, splits, strict=True)):
         found.append(_best(heads, plan, partial(fit, r)))
-        (of_default,), (of_found,) = fit(r, [heads[0], found[-1]], [split])
+        (of_default,), (of_found,) = fit(r, [heads[0], found[-1]], [split], cache_dir=cache_dir, data_key=data_key)
         default.append(of_default)
         tuned.append(of_found)
     return Found(found, tuned, default)
@@ -92,7 +92,6 @@ def summary(found: Found, heads: list[Head], splits: list[Split]) -> dict[str, A
     """
     n_train, n_test = (float(np.mean([len(getattr(split, part)) for split in splits])) for part in ("train", "test"))
     tuned, default = (table([heads[0]], [fits], splits)[0]["weighted_f1"] for fits in (found.tuned, found.default))
-    pairs = [{"weighted_f1": a, "default": b} for a, b in zip(found.tuned, found.default, strict=True)]
     return {
         "head": heads[0].kind,
         "params": found.heads[0].params,
@@ -101,8 +100,8 @@ def summary(found: Found, heads: list[Head], splits: list[Split]) -> dict[str, A
         "difference": versus(found.tuned, found.default, n_train, n_test),
         "searched": len(heads),
         "chosen_on_each_split": [
-            {"params": head.params} | {name: fit.metrics["test"]["weighted_f1"] for name, fit in both.items()}
-            for head, both in zip(found.heads, pairs, strict=True)
+            {"params": head.params, "weighted_f1": _f1(fit, "test"), "default": _f1(before, "test")}
+            for head, fit, before in zip(found.heads, found.tuned, found.default, strict=True)
         ],
     }
 
@@ -115,6 +114,10 @@ def in_words(said: dict[str, Any]) -> str:
     return f"{tuned}: {in_points(row)} of weighted F1{clear}"
 
 
+def _f1(fit: Fit, part: str) -> float:
+    return fit.metrics[part]["weighted_f1"]
+
+
 def _best(
     heads: list[Head],
     plan: list[tuple[int, list[Split]]],
@@ -124,7 +127,7 @@ def _best(
     left = heads
     for count, inner in plan:
         left = left[:count]
-        scores = [np.mean([of.metrics["val"]["weighted_f1"] for of in fits]) for fits in fit(left, inner)]
+        scores = [np.mean([_f1(of, "val") for of in fits]) for fits in fit(left, inner)]
         order = np.argsort(-np.array(scores), kind="stable").tolist()
         best = left[order[0]]
         left = [heads[0], *(left[h] for h in order if h)]

@@ -221,13 +221,18 @@ class TestNested:
         total = 2 * (5 * (6 + 3) + 2)
         assert told == [(done, total) for done in range(1, total + 1)] * 2
 
-    def test_what_was_fitted_before_is_not_fitted_again(self, tmp_path, monkeypatch):
+    def test_the_fits_of_the_default_are_those_that_compare_finds_again_and_those_of_a_search_are_not_kept(
+        self, tmp_path, monkeypatch
+    ):
+        from heads.compare import compare
+
         X, y = blobs()
         settings = {"cache_dir": tmp_path, "data_key": "X"}
-        found = nested(logistic(0.1, 1), X, y, divided(y), ["a", "b", "c"], **settings)
+        found = nested(logistic(1e-4, 1e-3), X, y, divided(y), ["a", "b", "c"], **settings)
+        assert len(list(tmp_path.iterdir())) == 2
         monkeypatch.setattr("heads.compare.fit_heads", None)
-        again = nested(logistic(0.1, 1), X, y, divided(y), ["a", "b", "c"], **settings)
-        assert again.heads == found.heads
+        (again,) = compare(logistic(), X, y, divided(y), ["a", "b", "c"], **settings)
+        assert [fit.metrics for fit in again] == [fit.metrics for fit in found.default]
 
     @pytest.mark.slow
     def test_the_number_of_jobs_changes_nothing(self):
