@@ -114,8 +114,8 @@ def number(value: float | None, places: int = 3, sign: bool = False) -> str:
 
 
 def setting(value: object) -> str:
-    """A parameter's value as a person writes it: (128,) is 128."""
-    return " × ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+    """A parameter's value as a person writes it: (128,) is 128, () is none."""
+    return (" × ".join(map(str, value)) or "none") if isinstance(value, list | tuple) else str(value)
 
 
 def matrix(counts: np.ndarray, classes: list[str], title: str) -> Figure:
