@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import sys
 import warnings
 from pathlib import Path
@@ -14,6 +13,7 @@ import click
 import console
 import curating
 import deploying
+import fitting
 import options
 from embed.errors import InputError
 
@@ -25,7 +25,7 @@ ROOMS = {
     "Start here": ("run", "status", "demo"),
     "Curate": ("scan", "score", "review", "decide", "prune", "undo", "materialize"),
     "Embed": ("embed",),
-    "Heads": ("compare", "train"),
+    "Heads": ("compare", "train", "tune"),
     "Deploy": ("export", "predict", "evaluate"),
 }
 
@@ -46,7 +46,7 @@ class Rooms(click.Group):
         except InputError as error:
             raise click.ClickException(console.shown(str(error))) from None
         except KeyboardInterrupt:
-            starts_anew = ctx.invoked_subcommand in ("predict", "evaluate")
+            starts_anew = ctx.invoked_subcommand in ("predict", "evaluate", "tune")
             kept = "" if starts_anew else "; what was done is kept: run the same command to go on"
             raise click.ClickException(f"interrupted{kept}") from None
         except OSError as error:
@@ -124,61 +124,6 @@ def embed(images: Path | None, workspace: Path | None, as_json: bool, vectors: V
         click.echo(f"  {console.shown(failure['path'])}: {failure['message']}")
     console.say_next("compare", images, workspace)
     return None
-
-
-@main.command()
-@options.images
-@options.heads
-@click.option(
-    "--grid",
-    metavar="FILE|report",
-    help="Heads with parameters, from a TOML file; `report` is the one that is shipped.",
-)
-@options.repeats
-@click.option(
-    "--cleaning",
-    is_flag=True,
-    help="Train on the pictures as found, too, and say what the verdicts bought on the same test pictures.",
-)
-@click.option(
-    "--learning-curve",
-    is_flag=True,
-    help="Train the best head on parts of the training pictures, too, and guess what twice as many would bring.",
-)
-@click.option("--fresh", is_flag=True, help="Fit again what was fitted before.")
-@options.jobs
-@options.division
-@options.learned_vectors
-def compare(
-    images: Path | None, workspace: Path | None, as_json: bool, heads: str | None, grid: str | None, **rest: Any
-) -> None:
-    """Compare heads by weighted F1 on the same repeated splits, and say which differences mean something."""
-    import workflow
-
-    if heads and grid:
-        raise click.UsageError("--heads and --grid exclude each other")
-    if rest["cleaning"] and rest["division"].as_found:
-        raise click.UsageError("--cleaning compares the folder as found and as decided: leave out --as-found")
-    result = workflow.compare(
-        console.opened(images, workspace), listener=console.listener(), heads=heads, grid=grid, **rest
-    )
-    _print_run(result, as_json)
-
-
-@main.command()
-@options.images
-@click.option("--head", "kind", type=click.Choice(options.HEADS), required=True, help="Which kind of head.")
-@options.head
-@options.division
-@options.learned_vectors
-def train(images: Path | None, workspace: Path | None, as_json: bool, **rest: Any) -> None:
-    """Train one head: curves, matrices, a report, and head.onnx."""
-    import workflow
-
-    result = workflow.train(console.opened(images, workspace), listener=console.listener(), **rest)
-    _print_run(result, as_json)
-    if result["model"] and not as_json:
-        console.say(f"Next: {shlex.join(['winnow', 'export', result['run']])}")
 
 
 @main.command()
@@ -262,19 +207,6 @@ def _print_scan(found: Scan) -> None:
         console.say(f"note: {warning}")
 
 
-def _print_run(result: dict[str, Any], as_json: bool) -> None:
-    if as_json:
-        return console.print_json(result)
-    if len(result["heads"]) > 1:
-        console.comparison(result["heads"], result["data"])
-    console.headline(result)
-    if result.get("cleaning"):
-        console.cleaning(result["cleaning"])
-    if result.get("learning_curve"):
-        console.learning_curve(result["learning_curve"])
-    return None
-
-
 def _print_whole(result: dict[str, Any], as_json: bool) -> None:
     if as_json:
         return console.print_json(result)
@@ -286,7 +218,7 @@ def _print_whole(result: dict[str, Any], as_json: bool) -> None:
     return None
 
 
-for command in (*curating.COMMANDS, *deploying.COMMANDS):
+for command in (*curating.COMMANDS, *fitting.COMMANDS, *deploying.COMMANDS):
     main.add_command(command)
 
 if __name__ == "__main__":

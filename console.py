@@ -171,6 +171,11 @@ def headline(result: dict[str, Any]) -> None:
     click.echo(
         f"{name}: weighted F1 {f1['mean']:.3f}, 95% interval {f1['low']:.3f} to {f1['high']:.3f}, on test pictures"
     )
+    files(result)
+
+
+def files(result: dict[str, Any]) -> None:
+    """Where the model and the report of a run are."""
     if model := result.get("model"):
         click.echo(f"Model:  {shown(str(model))}")
     click.echo(f"Report: {shown(str(result['report']))}")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+import shlex
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -253,3 +254,19 @@ head = _gathered(
     ),
     option("--set", "set_", multiple=True, callback=_pairs, metavar="NAME=VALUE", help="Any parameter, as C=0.1."),
 )
+
+
+def as_typed(other: click.Command, words: Sequence[str] = ()) -> str:
+    """The line for another command with what was typed for this one, as far as it takes it, and more words."""
+    context = click.get_current_context()
+    taken = {parameter.name for parameter in other.params} - {"as_json"}
+    line = ["winnow", str(other.name)]
+    for parameter in context.command.params:
+        name = str(parameter.name)
+        if name in taken and context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
+            value = str(context.params[name])
+            if isinstance(parameter, click.Argument):
+                line.append(f"./{value}" if value.startswith("-") else value)
+            else:
+                line += parameter.opts[:1] if getattr(parameter, "is_flag", False) else [parameter.opts[0], value]
+    return shlex.join([*line, *words])

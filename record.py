@@ -71,6 +71,7 @@ class Work:
     as_found: bool  # without the verdicts
     cleaning: dict[str, Any] | None = None  # what `training.fit_cleaning` says of the verdicts
     learning_curve: dict[str, Any] | None = None  # what `training.fit_curve` says of more pictures
+    search: dict[str, Any] | None = None  # what `heads.search.summary` says of the settings
 
     @property
     def X(self) -> np.ndarray:
@@ -151,6 +152,7 @@ def _document(
         "curation": None if work.as_found else summary(work.workspace, work.scores),
         "cleaning": work.cleaning,
         "learning_curve": work.learning_curve,
+        "search": work.search,
         "most_wrong": runs.most_wrong(data.classes, [data.paths[row] for row in test], data.y[test], proba),
         "seconds": work.seconds,
     }

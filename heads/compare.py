@@ -128,7 +128,7 @@ def table(heads: list[Head], fits: list[list[Fit]], splits: list[Split]) -> list
                 **_reliability(fits[h]),
                 **seconds,
                 "seconds": sum(seconds.values()),
-                "versus_chosen": None if fits[h] is best else _versus(fits[h], best, n_train, n_test),
+                "versus_chosen": None if fits[h] is best else versus(fits[h], best, n_train, n_test),
             }
         )
     return rows
@@ -156,7 +156,8 @@ def _interval(fits: list[Fit], n_train: float, n_test: float) -> dict[str, float
     return {"mean": float(mean), "low": low, "high": high}
 
 
-def _versus(fits: list[Fit], chosen: list[Fit], n_train: float, n_test: float) -> dict[str, float]:
+def versus(fits: list[Fit], chosen: list[Fit], n_train: float, n_test: float) -> dict[str, float]:
+    """{difference, low, high, p}: test weighted F1 of a head minus that of the chosen one, on the same splits."""
     if len(fits) > 1:
         return evaluate.paired(_scores(fits), _scores(chosen), n_train, n_test)
     a, b = (evaluate.bootstrap_f1(of[0].y["test"], of[0].proba["test"]) for of in (fits, chosen))

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from heads.fit import Split
+from heads.fit import SEEDS, Split
 
 SHARES = (0.1, 0.2, 0.35, 0.5, 0.7, 1.0)  # of the train part
 LEAST = 2  # pictures of a class, and groups, in the smallest part; as many as there are where there are fewer
@@ -49,7 +49,7 @@ def nested(split: Split, y: np.ndarray, seed: int, shares: tuple[float, ...] = S
     codes, sizes = y[rows], np.bincount(group)
     votes = np.zeros((len(first), int(codes.max()) + 1), dtype=np.int64)
     np.add.at(votes, (group, codes), 1)
-    of_class, order = votes.argmax(axis=1), np.random.default_rng(seed).permutation(len(first))
+    of_class, order = votes.argmax(axis=1), np.random.default_rng(seed % SEEDS).permutation(len(first))
     parts = []
     for share in shares:
         taken = np.zeros(len(first), dtype=bool)

@@ -19,7 +19,7 @@ import numpy as np
 from embed import images
 from embed.images import PictureError
 from embed.whole import whole_file
-from heads import cleaning, curves, diagrams, learning_curve, plots, svg
+from heads import cleaning, curves, diagrams, learning_curve, plots, search, svg
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -117,8 +117,8 @@ def number(value: float | None, places: int = 3, sign: bool = False) -> str:
 
 
 def setting(value: object) -> str:
-    """A parameter's value as a person writes it: (128,) is 128."""
-    return " × ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+    """A parameter's value as a person writes it: (128,) is 128, () is none."""
+    return (" × ".join(map(str, value)) or "none") if isinstance(value, list | tuple) else str(value)
 
 
 def matrix(counts: np.ndarray, classes: list[str], title: str) -> Figure:
@@ -170,7 +170,8 @@ def template(name: str, folder: Path = Path(__file__).parent) -> Template:
 
 def _page(run: dict[str, Any], thumbnails: Thumbnails, drawings: dict[str, tuple[str, str]]) -> str:
     heads = run["heads"]
-    curation, cleaned, learned = run.get("curation"), run.get("cleaning"), run.get("learning_curve")
+    sections = ("curation", "cleaning", "search", "learning_curve")
+    curation, cleaned, searched, learned = (run.get(name) for name in sections)
     verdicts = [verdict(head["versus_chosen"]) if head["versus_chosen"] else "chosen" for head in heads]
     return template("report.html.j2").render(
         run,
@@ -185,6 +186,8 @@ def _page(run: dict[str, Any], thumbnails: Thumbnails, drawings: dict[str, tuple
         thumbnails=[data_address(thumbnails(row["path"])) for row in run["most_wrong"]],
         curation=curation,
         cleaning=cleaned,
+        search=searched,
+        found=search.in_words(searched) if searched else "",
         bought=cleaning.in_words(cleaned) if cleaned else "",
         learning_curve=learned,
         more=learning_curve.in_words(learned) if learned else "",
