@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import sys
 import warnings
 from pathlib import Path
@@ -14,18 +13,19 @@ import click
 import console
 import curating
 import deploying
+import fitting
 import options
 from embed.errors import InputError
 
 if TYPE_CHECKING:
+    from choice import Vectors
     from curate.manifest import Scan
-    from vectors import Vectors
 
 ROOMS = {
     "Start here": ("run", "status", "demo"),
     "Curate": ("scan", "score", "review", "decide", "prune", "undo", "materialize"),
     "Embed": ("embed",),
-    "Heads": ("compare", "train"),
+    "Heads": ("compare", "train", "tune"),
     "Deploy": ("export", "predict", "evaluate"),
 }
 
@@ -46,7 +46,7 @@ class Rooms(click.Group):
         except InputError as error:
             raise click.ClickException(console.shown(str(error))) from None
         except KeyboardInterrupt:
-            starts_anew = ctx.invoked_subcommand in ("predict", "evaluate")
+            starts_anew = ctx.invoked_subcommand in ("predict", "evaluate", "tune")
             kept = "" if starts_anew else "; what was done is kept: run the same command to go on"
             raise click.ClickException(f"interrupted{kept}") from None
         except OSError as error:
@@ -129,60 +129,10 @@ def embed(images: Path | None, workspace: Path | None, as_json: bool, vectors: V
 @main.command()
 @options.images
 @options.heads
-@click.option(
-    "--grid",
-    metavar="FILE|report",
-    help="Heads with parameters, from a TOML file; `report` is the one that is shipped.",
-)
-@options.repeats
-@click.option(
-    "--cleaning",
-    is_flag=True,
-    help="Train on the pictures as found, too, and say what the verdicts bought on the same test pictures.",
-)
-@click.option("--fresh", is_flag=True, help="Fit again what was fitted before.")
-@options.jobs
-@options.division
-@options.vectors
-def compare(
-    images: Path | None, workspace: Path | None, as_json: bool, heads: str | None, grid: str | None, **rest: Any
-) -> None:
-    """Compare heads by weighted F1 on the same repeated splits, and say which differences mean something."""
-    import workflow
-
-    if heads and grid:
-        raise click.UsageError("--heads and --grid exclude each other")
-    if rest["cleaning"] and rest["division"].as_found:
-        raise click.UsageError("--cleaning compares the folder as found and as decided: leave out --as-found")
-    result = workflow.compare(
-        console.opened(images, workspace), listener=console.listener(), heads=heads, grid=grid, **rest
-    )
-    _print_run(result, as_json)
-
-
-@main.command()
-@options.images
-@click.option("--head", "kind", type=click.Choice(options.HEADS), required=True, help="Which kind of head.")
-@options.head
-@options.division
-@options.vectors
-def train(images: Path | None, workspace: Path | None, as_json: bool, **rest: Any) -> None:
-    """Train one head: curves, matrices, a report, and head.onnx."""
-    import workflow
-
-    result = workflow.train(console.opened(images, workspace), listener=console.listener(), **rest)
-    _print_run(result, as_json)
-    if result["model"] and not as_json:
-        console.say(f"Next: {shlex.join(['winnow', 'export', result['run']])}")
-
-
-@main.command()
-@options.images
-@options.heads
 @options.repeats
 @options.jobs
 @options.division
-@options.vectors
+@options.learned_vectors
 def run(images: Path | None, workspace: Path | None, as_json: bool, **rest: Any) -> None:
     """From a folder to a report and one file to deploy: scan, embed, compare heads, train the best, export it."""
     import workflow
@@ -224,12 +174,12 @@ def demo(folder: Path | None, per_class: int, repeats: int, seed: int, workspace
 
     They go to FOLDER, `winnow-demo` by default, which is kept and used again.
     """
-    import workflow
+    import demo
 
     folder = folder or Path("winnow-demo")
     listener = console.listener()
-    workflow.draw(folder, per_class, seed, listener)
-    result = workflow.demo(console.opened(folder, workspace), listener, repeats=repeats, seed=seed)
+    demo.draw(folder, per_class, seed, listener)
+    result = demo.demo(console.opened(folder, workspace), listener, repeats=repeats, seed=seed)
     _print_whole(result, as_json)
 
 
@@ -257,17 +207,6 @@ def _print_scan(found: Scan) -> None:
         console.say(f"note: {warning}")
 
 
-def _print_run(result: dict[str, Any], as_json: bool) -> None:
-    if as_json:
-        return console.print_json(result)
-    if len(result["heads"]) > 1:
-        console.comparison(result["heads"], result["data"])
-    console.headline(result)
-    if result.get("cleaning"):
-        console.cleaning(result["cleaning"])
-    return None
-
-
 def _print_whole(result: dict[str, Any], as_json: bool) -> None:
     if as_json:
         return console.print_json(result)
@@ -279,7 +218,7 @@ def _print_whole(result: dict[str, Any], as_json: bool) -> None:
     return None
 
 
-for command in (*curating.COMMANDS, *deploying.COMMANDS):
+for command in (*curating.COMMANDS, *fitting.COMMANDS, *deploying.COMMANDS):
     main.add_command(command)
 
 if __name__ == "__main__":

@@ -24,6 +24,11 @@ def say(message: str) -> None:
     click.echo("\n".join(map(shown, message.split("\n"))), err=True)
 
 
+def asked(question: str) -> bool:
+    """What the person answers, on a terminal; no, where nobody can be asked."""
+    return sys.stdin.isatty() and sys.stderr.isatty() and click.confirm(question, err=True)
+
+
 def print_json(value: Any) -> None:
     """The one JSON document of a command, on stdout, in UTF-8. Raises: OSError when not all of it can be written."""
     from heads.runs import to_json
@@ -131,13 +136,22 @@ def comparison(heads: Sequence[dict[str, Any]], data: dict[str, Any]) -> None:
                 f"{head['macro_f1']:.3f}",
                 f"{head['accuracy']:.3f}",
                 f"{head['log_loss']:.3f}",
+                f"{head['ece']:.3f}",
                 f"{head['val_weighted_f1']:.3f}",
                 f"{head['fit_seconds']:.2f}",
                 f"{head['predict_seconds']:.3f}",
             )
         )
     columns: list[str | tuple[str, int]] = ["head", "weighted F1", "95% interval", "to chosen"]
-    columns += [("macro F1", 124), ("accuracy", 94), ("log loss", 124), "val F1", "fit s", ("predict s", 124)]
+    columns += [
+        ("macro F1", 124),
+        ("accuracy", 94),
+        ("log loss", 124),
+        ("ECE", 100),
+        "val F1",
+        "fit s",
+        ("predict s", 124),
+    ]
     times = data["repeats"]
     on = f"{data['pictures']:,} pictures, {len(data['classes'])} classes, {times} split{'s' if times > 1 else ''}"
     table(columns, rows, title=f"Test scores: {on} ({data['split_rule']})", best=0)
@@ -157,6 +171,11 @@ def headline(result: dict[str, Any]) -> None:
     click.echo(
         f"{name}: weighted F1 {f1['mean']:.3f}, 95% interval {f1['low']:.3f} to {f1['high']:.3f}, on test pictures"
     )
+    files(result)
+
+
+def files(result: dict[str, Any]) -> None:
+    """Where the model and the report of a run are."""
     if model := result.get("model"):
         click.echo(f"Model:  {shown(str(model))}")
     click.echo(f"Report: {shown(str(result['report']))}")
@@ -185,6 +204,18 @@ def cleaning(said: dict[str, Any]) -> None:
     columns += [("test decided: found", 110), ("decided", 110)]
     table(columns, rows, title="Weighted F1 on the test pictures as found, trained before and after the verdicts")
     click.echo(in_words(said))
+
+
+def learning_curve(said: dict[str, Any]) -> None:
+    """Weighted F1 over the number of training pictures, and a sentence of what twice as many would bring."""
+    from heads.learning_curve import in_words
+
+    rows = []
+    for size in said["sizes"]:
+        f1 = size["weighted_f1"]
+        rows.append((f"{size['pictures']:,}", f"{f1['mean']:.3f}", f"{f1['low']:.3f}-{f1['high']:.3f}"))
+    table(("pictures", "weighted F1", "95% interval"), rows, title=f"Trained on fewer pictures: {said['head']}")
+    click.echo(shown(in_words(said)))
 
 
 def status(said: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +16,8 @@ from embed.whole import whole_file
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from choice import Vectors
     from curate.workspace import Workspace
-    from vectors import Vectors
 
 REASONS = ("off_topic", "duplicate", "quality", "unreadable", "other")
 SHOWN = 10  # rows of a list that are printed
@@ -26,18 +27,26 @@ SHOWN = 10  # rows of a list that are printed
 @options.images
 @click.option("--csv", "file", type=options.FILE, help="Write every row of every score to this file.")
 @options.as_found
+@options.projection
 @options.vectors
 def score(
-    images: Path | None, workspace: Path | None, as_json: bool, file: Path | None, as_found: bool, vectors: Vectors
+    images: Path | None,
+    workspace: Path | None,
+    as_json: bool,
+    file: Path | None,
+    as_found: bool,
+    projection: Path | None,
+    vectors: Vectors,
 ) -> None:
     """Rank pictures by how likely they are noise: off-topic, mislabelled, doubled, of poor quality.
 
-    Verdicts given so far are learned from: score, look at the first ten, decide, and score again.
+    Verdicts given so far are learned from: score, look at the first ten, decide, and score again. `review` and `prune`
+    go on with the vectors that were last ranked by.
     """
     import workflow
 
     place = console.opened(images, workspace)
-    table, said = workflow.score(place, vectors, console.listener(), as_found)
+    table, said = workflow.score(place, replace(vectors, projection=projection), console.listener(), as_found)
     if file is not None:
         _write_csv(file, table)
     if as_json:
@@ -51,11 +60,18 @@ def score(
 
 @click.command()
 @options.images
+@options.projection
 @click.option("--port", type=click.IntRange(1, 65535), help="Of the App.  [default: 5151, or the next free one]")
 @click.option("--browser/--no-browser", default=True, help="Open the App in a browser, or only print its address.")
 @click.option("--accept", is_flag=True, help="Record tags and deletions made in the App without asking.")
 def review(
-    images: Path | None, workspace: Path | None, as_json: bool, port: int | None, browser: bool, accept: bool
+    images: Path | None,
+    workspace: Path | None,
+    as_json: bool,
+    projection: Path | None,
+    port: int | None,
+    browser: bool,
+    accept: bool,
 ) -> None:
     """Look at the pictures in the FiftyOne App, and drop, keep or relabel them there.
 
@@ -67,6 +83,7 @@ def review(
     said = workflow.review(
         place,
         console.listener(),
+        projection=projection,
         port=port,
         browser=browser,
         accept=accept,

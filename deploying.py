@@ -44,8 +44,7 @@ NOT_GATHERED = "Nothing is gathered in {}: doubtful pictures are gathered at the
 @options.option(
     "--test-views",
     type=click.Choice(["one", "mirror"]),
-    default="one",
-    help="mirror: the mean of a picture and its mirror image, for twice the time.",
+    help="mirror: the mean of a picture and its mirror image, for twice the time.  [default: as in the run]",
 )
 @options.option(
     "--unfamiliar",
@@ -61,7 +60,7 @@ def export(
     out: Path | None,
     shape: str,
     precision: str,
-    test_views: str,
+    test_views: str | None,
     unfamiliar: float,
     workspace: Path | None,
     as_json: bool,
@@ -75,7 +74,7 @@ def export(
 
     run = trained.find(run, workspace)
     console.say(f"Run: {console.shown(str(run))}")
-    how = {"any_size": shape == "any", "precision": precision, "test_views": test_views}
+    how = {"any_size": shape == "any", "precision": precision, "test_views": test_views or ""}
     said = exporting.export(run, out, console.listener(), unfamiliar=unfamiliar, workspace=workspace, **how)
     if as_json:
         return console.print_json(said)
@@ -282,7 +281,7 @@ def _look_at(place: Workspace, copy: bool, review: bool, port: int | None, brows
 
     if not review:
         return console.say_next("review", place.images, place.folder)
-    how = {"port": port, "browser": browser, "accept": False}
+    how: dict[str, Any] = {"port": port, "browser": browser, "accept": False}
     workflow.review(place, console.listener(), **how, ask=lambda text: click.confirm(text, err=True))
     words = ["winnow", "materialize", str(place.images), "labelled", "--workspace", str(place.folder)]
     return console.say(f"Next: {shlex.join(words + ['--copy'] * copy)}")

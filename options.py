@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+import shlex
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,13 @@ import click
 from embed.recipe import ALPHAS, POOLS, PRECISIONS, RESIZES, SCALES, SIZES, Recipe
 
 Command = Callable[..., Any]
-HEADS = ("dense", "dummy", "centroid", "knn", "logistic", "svm-linear", "svm-rbf", "lda", "forest", "mlp")
+DEFAULT_HEADS = ("dense", "dummy", "centroid", "knn", "logistic", "svm-linear", "svm-rbf", "lda", "forest", "mlp")
+ONLY_NAMED = ("triplet", "supcon", "tail")
+HEADS = (*DEFAULT_HEADS, *ONLY_NAMED)
 SCHEDULES = ("constant", "step", "exponential", "cosine", "plateau", "one-cycle")
+CALIBRATIONS = ("none", "sigmoid", "isotonic", "temperature")
 BACKENDS = ("onnx", "tensorflow")
+TEST_VIEWS = ("one", "mirror", "mean")
 FOLDER = click.Path(path_type=Path, file_okay=False)
 FILE = click.Path(path_type=Path, dir_okay=False)
 
@@ -56,22 +61,35 @@ workspace = option(
 json = option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 images = _all(click.argument("images", required=False, type=click.Path(path_type=Path)), workspace, json)
 workers = option("--workers", type=click.IntRange(min=1), help="Threads that decode.  [default: one a processor]")
-heads = option("--heads", metavar="NAME,NAME…", help=f"Among {' '.join(HEADS)}.  [default: all]")
+heads = option(
+    "--heads",
+    metavar="NAME,NAME…",
+    help=f"Among {' '.join(HEADS)}.  [default: all but {', '.join(ONLY_NAMED)}]",
+)
 repeats = option("--repeats", type=click.IntRange(1, 1000), default=10, help="Splits that every head is tried on.")
 jobs = option("--jobs", type=click.IntRange(min=1), help="Fits at a time.  [default: one a processor]")
 
+projection = option(
+    "--projection",
+    metavar="RUN",
+    type=FOLDER,
+    help="Rank by the vectors as the head of this run projects them, one of `train --head triplet` or `supcon`. It "
+    "learned from labels, and a wrong one that it saw looks right to it: to see classes apart, not to find noise.",
+)
 
-def _vectors(
-    backbone: Path | None, backend: str, workers: int | None, batch: int | None, alpha: str, **recipe: Any
-) -> Any:
-    from vectors import Vectors
 
-    return Vectors(Recipe(alpha=float(alpha), **recipe), backbone, backend, workers, batch)
+_NOT_RECIPE = ("backbone", "backend", "workers", "batch", "views", "test_views")
 
 
-vectors = _gathered(
-    "vectors",
-    _vectors,
+def _vectors(alpha: str, yes: bool, **values: Any) -> Any:
+    from choice import Vectors
+    from console import asked
+
+    others = {name: values.pop(name) for name in _NOT_RECIPE if name in values}
+    return Vectors(Recipe(alpha=float(alpha), **values), ask=(lambda _: True) if yes else asked, **others)
+
+
+_VECTORS = (
     option("--backend", type=click.Choice(BACKENDS), default="onnx", help="What runs the network."),
     option("--size", type=click.IntRange(*SIZES), default=224, help="Side of the square input in pixels."),
     option("--resize", type=click.Choice(RESIZES), default="crop", help="How a picture becomes square."),
@@ -83,6 +101,12 @@ vectors = _gathered(
         "reproduce results that were made so.",
     ),
     option("--alpha", type=click.Choice([str(alpha) for alpha in ALPHAS]), default="1.0", help="Width of MobileNetV2."),
+    option(
+        "--layer",
+        default="out_relu",
+        metavar="NAME[,NAME]",
+        help="Which of Keras' layers gives the vectors; of several, the means side by side.",
+    ),
     option("--pool", type=click.Choice(POOLS), default="avg", help="avg: the mean of the map. none: the map itself."),
     option(
         "--precision",
@@ -92,8 +116,31 @@ vectors = _gathered(
     ),
     option("--weights", default="imagenet", help="imagenet, random (untrained) or a Keras FILE.h5 or FILE.weights.h5."),
     option("--backbone", type=FILE, help="An exported FILE.onnx instead of --weights: no TensorFlow needed."),
+    option(
+        "--views",
+        metavar="K",
+        type=click.IntRange(min=1),
+        default=1,
+        help="Rows of each picture: itself, its mirror image, and K - 2 seeded variations (crop, turn, light, colour), "
+        "which heads learn from.",
+    ),
+    option("--yes", is_flag=True, help="Store more than 5 GB of vectors without asking."),
     workers,
     option("--batch", type=click.IntRange(min=1), help="Pictures an inference.  [default: 1; tensorflow: 8]"),
+)
+vectors = _gathered("vectors", _vectors, *_VECTORS)
+# The same for commands that train heads.
+learned_vectors = _gathered(
+    "vectors",
+    _vectors,
+    *_VECTORS,
+    option(
+        "--test-views",
+        type=click.Choice(TEST_VIEWS),
+        default="one",
+        help="What a picture is judged by: itself, the mean vector of it and its mirror image, or what is said of all "
+        "its views in the mean.",
+    ),
 )
 
 as_found = option(
@@ -152,7 +199,14 @@ def _params(set_: dict[str, Any], **dense: Any) -> dict[str, Any]:
 head = _gathered(
     "params",
     _params,
-    option("--lr", type=click.FloatRange(0, min_open=True), help="dense: learning rate of SGD."),
+    option(
+        "--unfreeze",
+        metavar="N",
+        type=click.IntRange(1, 16),
+        help="tail: how much of the network learns, too: its last N blocks (of 17) and its last convolution. The rest "
+        "runs once for each view.  [default: 3]",
+    ),
+    option("--lr", type=click.FloatRange(0, min_open=True), help="dense, tail: learning rate of SGD."),
     option(
         "--schedule",
         type=click.Choice(SCHEDULES),
@@ -171,16 +225,16 @@ head = _gathered(
         type=click.IntRange(min=1),
         help="dense: epochs after which they multiply it; with plateau, epochs without a better one.",
     ),
-    option("--momentum", type=click.FloatRange(0, 1), help="dense: momentum of SGD."),
+    option("--momentum", type=click.FloatRange(0, 1), help="dense, tail: momentum of SGD."),
     option(
         "--momentum-end",
         type=click.FloatRange(0, 1, max_open=True),
         help="dense: where momentum goes while it trains (Demon); with one-cycle its lowest value.",
     ),
     option("--nesterov/--no-nesterov", default=None, help="dense: Nesterov's momentum."),
-    option("--epochs", type=click.IntRange(min=1), help="dense: passes over the training pictures."),
+    option("--epochs", type=click.IntRange(min=1), help="dense, tail: passes over the training pictures."),
     option("--patience", type=click.IntRange(min=1), help="dense: epochs without a better one that end training."),
-    option("--batch-size", type=click.IntRange(min=1), help="dense: pictures in a step."),
+    option("--batch-size", type=click.IntRange(min=1), help="dense, tail: pictures in a step."),
     option("--hidden", callback=_hidden, metavar="UNITS[,UNITS]", help="dense: units of the hidden layers."),
     option("--dropout", type=click.FloatRange(0, 1, max_open=True), help="dense: share of units dropped."),
     option("--l2", type=click.FloatRange(0), help="dense: weight decay."),
@@ -192,5 +246,27 @@ head = _gathered(
         type=click.Choice(["balanced"]),
         help="dense logistic svm-linear svm-rbf lda forest: small classes count as much as large ones.",
     ),
+    option(
+        "--calibration",
+        type=click.Choice(CALIBRATIONS),
+        help="How scores become probabilities.  [default: sigmoid for svm-* and lda, else none; dense: none or "
+        "temperature]",
+    ),
     option("--set", "set_", multiple=True, callback=_pairs, metavar="NAME=VALUE", help="Any parameter, as C=0.1."),
 )
+
+
+def as_typed(other: click.Command, words: Sequence[str] = ()) -> str:
+    """The line for another command with what was typed for this one, as far as it takes it, and more words."""
+    context = click.get_current_context()
+    taken = {parameter.name for parameter in other.params} - {"as_json"}
+    line = ["winnow", str(other.name)]
+    for parameter in context.command.params:
+        name = str(parameter.name)
+        if name in taken and context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
+            value = str(context.params[name])
+            if isinstance(parameter, click.Argument):
+                line.append(f"./{value}" if value.startswith("-") else value)
+            else:
+                line += parameter.opts[:1] if getattr(parameter, "is_flag", False) else [parameter.opts[0], value]
+    return shlex.join([*line, *words])

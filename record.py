@@ -49,11 +49,16 @@ class Listener:
 
 @dataclass(frozen=True)
 class Work:
-    """Everything that heads are trained on: the dataset, its vectors (N, D) float32, and how they were made."""
+    """Everything that heads are trained on: the dataset, its vectors, and how they were made.
+
+    rows: (R, D) float, R >= N: those of the plain view of all pictures first, then those of the mirror images, and so
+    on. looks: int64 (N, V), the rows that each picture is judged by.
+    """
 
     workspace: Workspace
     data: Dataset
-    X: np.ndarray
+    rows: np.ndarray
+    looks: np.ndarray
     made: dict[str, Any]  # what `embed` returned
     embedding: dict[str, Any]  # the choice of vectors, as `Vectors.document` says it
     scan: Scan
@@ -65,10 +70,17 @@ class Work:
     scores: pa.Table  # what `curate.ranking.score` returned, now or the last time; empty before that
     as_found: bool  # without the verdicts
     cleaning: dict[str, Any] | None = None  # what `training.fit_cleaning` says of the verdicts
+    learning_curve: dict[str, Any] | None = None  # what `training.fit_curve` says of more pictures
+    search: dict[str, Any] | None = None  # what `heads.search.summary` says of the settings
+
+    @property
+    def X(self) -> np.ndarray:
+        """The vectors of the plain view, (N, D)."""
+        return self.rows[: len(self.data.ids)]
 
     @property
     def splits(self) -> list[Split]:
-        """The divisions as index arrays, as heads take them."""
+        """The divisions as index arrays of pictures."""
         from heads.fit import Split
 
         rows = ({name: np.flatnonzero(part == name) for name in PARTS} for part in self.data.parts)
@@ -139,6 +151,8 @@ def _document(
         ],
         "curation": None if work.as_found else summary(work.workspace, work.scores),
         "cleaning": work.cleaning,
+        "learning_curve": work.learning_curve,
+        "search": work.search,
         "most_wrong": runs.most_wrong(data.classes, [data.paths[row] for row in test], data.y[test], proba),
         "seconds": work.seconds,
     }

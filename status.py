@@ -55,16 +55,20 @@ def _scanned(workspace: Workspace, rows: pa.Table) -> dict[str, int]:
 
 
 def _embedded(workspace: Workspace, ids: set[str]) -> list[dict[str, Any]]:
-    """Every table of vectors: how they were made, and how many of today's pictures it lacks."""
+    """Every table of vectors: how they were made, and how many of today's pictures it lacks.
+
+    projection: of a table of vectors that a trained head projected, its run; else None.
+    """
     tables = []
     for path in sorted(workspace.embeddings.glob("*.lance")):
         table = open_table(path)
         if table is None:
             continue
         with read_errors(path):
-            recipe = json.loads(table.schema.metadata[b"winnow"])["recipe"]
+            made = json.loads(table.schema.metadata[b"winnow"])
+            said = {"key": path.stem, "recipe": made["recipe"], "projection": made.get("run")}
         stored = read_ids(path)
-        tables.append({"key": path.stem, "recipe": recipe, "vectors": len(stored), "missing": len(ids - stored)})
+        tables.append(said | {"vectors": len(stored), "missing": len(ids - stored)})
     return tables
 
 

@@ -1,9 +1,9 @@
-"""Fitting heads on a prepared dataset: all of them on every split, and what the verdicts bought."""
+"""Fitting heads on a prepared dataset: all of them on every split, what the verdicts bought, what more would buy."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,19 +12,21 @@ from curate.splits import PARTS
 from embed.ahead import processors
 from embed.recipe import digest
 from record import Listener, Work, timed
+from rows import Rows, divided
 
 if TYPE_CHECKING:
-    from heads.fit import Fit, Grid, Split
+    from heads.fit import Fit, Grid, Head, Split
 
 QUADRATIC = ("knn", "svm-linear", "svm-rbf")  # heads whose time grows with the square of the training pictures
 QUADRATIC_LIMIT = 20_000  # training pictures above which they are left out unless they are named
 
 
 def named(heads: str | None) -> Grid:
-    """The heads of comma-separated kinds, None: all. Raises: InputError for an unknown or doubled one."""
-    from heads.fit import HEADS, Grid, heads_from_names
+    """The heads of comma-separated kinds, None: DEFAULT_HEADS. Raises: InputError for an unknown or doubled one."""
+    from heads.fit import DEFAULT_HEADS, Grid, heads_from_names
 
-    return Grid(heads_from_names([name.strip() for name in heads.split(",")] if heads is not None else list(HEADS)))
+    names = list(DEFAULT_HEADS) if heads is None else [name.strip() for name in heads.split(",")]
+    return Grid(heads_from_names(names))
 
 
 def affordable(grid: Grid, work: Work, listener: Listener) -> Grid:
@@ -37,15 +39,32 @@ def affordable(grid: Grid, work: Work, listener: Listener) -> Grid:
 
 
 def fit_all(
-    work: Work, grid: Grid, jobs: int | None, fresh: bool, listener: Listener
+    work: Work, grid: Grid, jobs: int | None, fresh: bool, listener: Listener, works: dict[str, Work] | None = None
 ) -> tuple[list[dict[str, Any]], dict[str, Fit]]:
-    """The rows of the comparison, and of every head the fit on the first split."""
+    """The rows of the comparison, and of every head the fit on the first split.
+
+    Parameters: `works`, of `rows.for_heads`, head name -> the work whose rows it learns from (None: all from `work`).
+    """
     from heads.compare import table
 
-    rows = Rows(work.X, work.data.y, work.data.classes, digest([work.made["key"], work.data.ids]))
+    works = works or {head.name: work for head in grid.heads}
+    found: dict[str, list[Fit]] = {}
     with timed(work.seconds, "compare"):
-        fits = _fit(rows, work.splits, work, grid, jobs, fresh, listener)
-    return table(grid.heads, fits, work.splits), _first(grid, fits)
+        for own in {id(own): own for own in works.values()}.values():
+            heads = [head for head in grid.heads if works[head.name] is own]
+            rows, splits = divided(own)
+            fits = _fit(rows, splits, own, replace(grid, heads=heads), jobs, fresh, listener)
+            found |= {head.name: of for head, of in zip(heads, fits, strict=True)}
+    ordered = [found[head.name] for head in grid.heads]
+    return table(grid.heads, ordered, work.splits), _first(grid, ordered)
+
+
+def fit_one(work: Work, head: Head) -> tuple[Any, Fit]:
+    """A head fitted on the first split, and how well it does there."""
+    from heads.fit import fit_head
+
+    rows, splits = divided(work)
+    return fit_head(head, rows.X, rows.y, splits[0], rows.classes, work.seed)
 
 
 def fit_cleaning(
@@ -74,13 +93,36 @@ def fit_cleaning(
     return table(grid.heads, fits, after), first, said
 
 
-class Rows(NamedTuple):
-    """What splits point into: X float32 (N, D), y int64 (N,) indexes into the classes; key stands for X."""
+def fit_curve(
+    work: Work, head: Head, validation: str, jobs: int | None, fresh: bool, listener: Listener
+) -> dict[str, Any]:
+    """The learning curve of a head on every split: `heads.learning_curve.summary` with `head` and `sizes`.
 
-    X: np.ndarray
-    y: np.ndarray
-    classes: list[str]
-    key: str
+    sizes: {pictures, share, weighted_f1 {mean, low, high}} of parts of the train part, as `heads.compare.table` has it.
+    Fits on all of it are those of `fit_all`; parts that small classes make no larger than the one before are left out.
+    """
+    from heads import learning_curve
+    from heads.compare import table
+    from heads.fit import Grid
+
+    parts = [learning_curve.nested(split, work.data.y, work.seed + r) for r, split in enumerate(work.splits)]
+    of_size = {
+        sum(len(split.train) for split in splits): (share, list(splits))
+        for share, splits in zip(learning_curve.SHARES, zip(*parts, strict=True), strict=True)
+    }
+    sizes, scores = [], []
+    with timed(work.seconds, "learning_curve"):
+        for total, (share, splits) in of_size.items():
+            pictures, again = total / len(splits), fresh and share < 1
+            what = f"Fitting on {pictures:,.0f} pictures"
+            rows, of_rows = divided(work, splits)
+            fits = _fit(rows, of_rows, work, Grid([head], validation), jobs, again, listener, what)
+            f1 = table([head], fits, splits)[0]["weighted_f1"]
+            sizes.append({"pictures": round(pictures), "share": share, "weighted_f1": f1})
+            scores.append([fit.metrics["test"]["weighted_f1"] for fit in fits[0]])
+        n_test = float(np.mean([len(split.test) for split in work.splits]))
+        said = learning_curve.summary(np.array(list(of_size)) / len(parts), np.array(scores), n_test)
+    return {"head": head.name, "sizes": sizes} | said
 
 
 def _with_found(work: Work, found: Dataset, X_found: np.ndarray) -> tuple[Rows, np.ndarray]:
@@ -111,11 +153,18 @@ def _changed(decided: Dataset, found: Dataset) -> dict[str, Any]:
 
 
 def _fit(
-    rows: Rows, splits: list[Split], work: Work, grid: Grid, jobs: int | None, fresh: bool, listener: Listener
+    rows: Rows,
+    splits: list[Split],
+    work: Work,
+    grid: Grid,
+    jobs: int | None,
+    fresh: bool,
+    listener: Listener,
+    what: str = "Fitting",
 ) -> list[list[Fit]]:
     from heads.compare import compare
 
-    with listener.progress("Fitting") as told:
+    with listener.progress(what) as told:
         return compare(
             grid.heads,
             rows.X,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import calibration
+from choice import Vectors
 from curate import manifest
 from curate.paths import from_text
 from curate.walk import walk
@@ -30,31 +31,10 @@ from embed.versions import installed
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+LARGE = 5 * 10**9  # bytes of vectors that are not stored without asking
 Progress = Callable[[int, int], None]
 Say = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class Vectors:
-    """How vectors are chosen on the command line: the recipe, an exported backbone instead of weights, the engine."""
-
-    recipe: Recipe = Recipe()
-    backbone: Path | None = None
-    backend: str = "onnx"
-    workers: int | None = None
-    batch: int | None = None  # that of the backend
-
-    def document(self) -> dict[str, Any]:
-        """As JSON can hold it; `of` is the way back."""
-        backbone = None if self.backbone is None else str(self.backbone.resolve())
-        return {"recipe": asdict(self.recipe), "backbone": backbone, "backend": self.backend}
-
-    @classmethod
-    def of(cls, said: dict[str, Any] | None) -> Vectors:
-        """From `document`; the default for None."""
-        if said is None:
-            return cls()
-        return cls(Recipe(**said["recipe"]), said["backbone"] and Path(said["backbone"]), said["backend"])
+Missing = dict[tuple[int, ...], list[tuple[str, Path]]]  # views -> (id, path) of the pictures that lack just these
 
 
 class WhileScanning:
@@ -87,7 +67,7 @@ class WhileScanning:
         if id not in self._here:
             self._here.add(id)
             vectors, bottlenecks = seen
-            self.filling.add(Batch([id], vectors, bottlenecks, []))
+            self.filling.add(Batch([id], [0], vectors, bottlenecks, []))
 
 
 def scan_and_embed(
@@ -101,7 +81,8 @@ def scan_and_embed(
     """
     start = time.monotonic()
     visitor, backbone = None, None
-    if choice.recipe.precision == "fp32":  # one of another precision is made by pictures that were scanned
+    # An int8 network is made of pictures that were scanned, and how much room maps take is asked first.
+    if choice.recipe.precision == "fp32" and choice.recipe.pool == "avg":
         backbone = _able(choice, _exported(choice, _pictures(workspace), say))
         session = Once(partial(BACKENDS[choice.backend], backbone))
         visitor = WhileScanning(_table(workspace, choice, backbone), backbone.recipe, session)
@@ -137,28 +118,34 @@ def embed(
     filling = filling or Filling(store)
     scanned, batch = filling.embedded, choice.batch or BATCHES[choice.backend]
     with workspace.lock(say):
-        here = store.ids()
-        missing = [(id, path) for id, path in files.items() if id not in here]
-        if missing:
-            session = BACKENDS[choice.backend](backbone)
+        missing = _missing(store, files, choice.views, say)
+        rows = sum(len(views) * len(pairs) for views, pairs in missing.items())
+        _room(choice, backbone, rows, say)
+        session = Once(partial(BACKENDS[choice.backend], backbone))
+        done = 0
+        for views, pairs in missing.items():
             fill(
                 store,
-                missing,
+                pairs,
                 backbone.recipe,
-                session,
+                session(),
+                views=views,
                 workers=choice.workers,
                 batch=batch,
-                on_progress=on_progress,
+                on_progress=_part(on_progress, done, len(views), rows),
                 filling=filling,
             )
-        else:
+            done += len(views) * len(pairs)
+        if not missing:
             store.compact()  # drops what an earlier run left for readers that are done by now
     return store, {
         "embedded": filling.embedded,
-        "reused": len(files) - scanned - len(missing),
+        "reused": len(files) - len(filling.ids) - len(filling.failed),
+        "views": choice.views,
+        "vectors": filling.rows,
         "failed": len(filling.failed),
         "failed_files": filling.failed,
-        "images_per_second": round(filling.embedded / filling.seconds, 1) if filling.embedded else None,
+        "images_per_second": round(filling.rows / filling.seconds, 1) if filling.rows else None,
         "total_seconds": round(time.monotonic() - start, 2),
         "while_scanning": scanned,
         "workers": choice.workers or processors(),
@@ -176,6 +163,35 @@ def embed(
         "backbone": str(backbone.file),
         "store": str(store.path),
     }
+
+
+def _part(on_progress: Progress, before: int, views: int, rows: int) -> Progress:
+    """What tells, of pictures with as many views each, how many of all rows are done."""
+    return lambda done, total: on_progress(before + done * views, rows)
+
+
+def _missing(store: Store, files: dict[str, Path], views: int, say: Say) -> Missing:
+    if views > 1 and (old := store.renew_views()):
+        say(f"{old:,} augmented views were made another way than today and are made anew")
+    here = [store.ids(view) for view in range(views)]
+    missing: Missing = {}
+    for id, path in files.items():
+        if lacks := tuple(view for view in range(views) if id not in here[view]):
+            missing.setdefault(lacks, []).append((id, path))
+    return missing
+
+
+def _room(choice: Vectors, backbone: Backbone, rows: int, say: Say) -> None:
+    """Tell what maps and views will take on the disk. Raises: InputError when that is much, and is not wanted."""
+    numbers = int(np.prod(backbone.dimension)) + backbone.bottleneck
+    expected = 2 * numbers * rows
+    if rows and (choice.views > 1 or choice.recipe.pool == "none"):
+        say(f"{rows:,} vectors of {numbers:,} numbers take about {expected / 10**9:,.2f} GB")
+    if expected > LARGE and not choice.ask(f"Store {expected / 10**9:,.1f} GB of vectors?"):
+        raise InputError(
+            f"{rows:,} vectors of {numbers:,} numbers would take {expected / 10**9:,.1f} GB: --yes stores them; fewer "
+            "--views, or --pool avg, take less"
+        )
 
 
 def _table(workspace: Workspace, choice: Vectors, backbone: Backbone) -> Store:

@@ -6,21 +6,23 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import rows
 import training
+from choice import Vectors
 from curate import dataset as datasets
 from curate import manifest, ranking, suspects
 from curate.dataset import Dataset
 from curate.journal import Decision, Journal, holding
 from curate.workspace import Workspace
 from embed.errors import InputError
-from embed.recipe import Recipe
 from embed.store import Store
-from embed.weights import WeightsMissing
 from record import Listener, Work, leave_run, timed
-from vectors import Vectors, scan_and_embed
+from vectors import scan_and_embed
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    from heads.fit import Grid
 
 
 Embedded = tuple[manifest.Scan, Store, dict[str, Any]]  # what a scan found, the table of vectors, how it was made
@@ -53,10 +55,12 @@ def prepare(
         notes.append(f"left out, {len(failed)} pictures that could not be embedded, as {failed[0]['path']}")
     for note in notes:
         listener.say(f"note: {note}")
+    own, looks = rows.read(store, data.ids, vectors)
     return Work(
         workspace=workspace,
         data=data,
-        X=store.read(data.ids),
+        rows=own,
+        looks=looks,
         made=made,
         embedding=vectors.document(),
         scan=found,
@@ -95,12 +99,20 @@ def _embedded(workspace: Workspace, vectors: Vectors, listener: Listener, second
 def _scored(
     workspace: Workspace, vectors: Vectors, listener: Listener, seconds: dict[str, float], as_found: bool
 ) -> tuple[pa.Table, Embedded]:
-    """The table of scores, by pooled vectors whatever heads learn from, and how these were made."""
-    pooled = replace(vectors, recipe=replace(vectors.recipe, pool="avg"))
-    embedded = _embedded(workspace, pooled, listener, seconds)
+    """The table of scores, by pooled vectors whatever heads learn from, or as a run projects its own, and how these
+    were made."""
+    from projection import Projection
+
+    learned = Projection.read(workspace, vectors) if vectors.projection else None
+    wanted = learned.choice if learned else replace(vectors, recipe=replace(vectors.recipe, pool="avg"))
+    found, store, made = _embedded(workspace, wanted, listener, seconds)
+    if learned:
+        with timed(seconds, "project"):
+            made |= learned.project(workspace, store, listener.say)
     with timed(seconds, "score"):
-        table = ranking.score(workspace, embedded[1].path, listener.say, as_found=as_found, made=pooled.document())
-    return table, embedded
+        path, how = Path(made["store"]), wanted.document()
+        table = ranking.score(workspace, path, listener.say, as_found=as_found, made=how)
+    return table, (found, store, made)
 
 
 def score(
@@ -112,17 +124,19 @@ def score(
     """
     seconds: dict[str, float] = {}
     table, (_, _, made) = _scored(workspace, vectors, listener, seconds, as_found)
-    return table, suspects.document(table) | {"vectors": made["key"], "store": made["store"], "seconds": seconds}
+    said = {"vectors": made["key"], "store": made["store"], "projection": made.get("projection"), "seconds": seconds}
+    return table, suspects.document(table) | said
 
 
-def review(workspace: Workspace, listener: Listener, **how: Any) -> dict[str, Any]:
-    """Score, and open the FiftyOne App.
+def review(workspace: Workspace, listener: Listener, projection: Path | None = None, **how: Any) -> dict[str, Any]:
+    """Score, by the vectors of the last scoring or a run's `projection` of them, and open the FiftyOne App.
 
     Parameters: `how`, as `curate.review.open_review` takes it, whose result is returned.
     """
     from curate.review import open_review
 
-    _, said = score(workspace, Vectors.of(ranking.made(workspace)), listener)
+    vectors = Vectors(projection=projection) if projection else Vectors.of(ranking.made(workspace))
+    _, said = score(workspace, vectors, listener)
     return open_review(workspace, Path(said["store"]), say=listener.say, **how)
 
 
@@ -158,28 +172,44 @@ def compare(
     jobs: int | None = None,
     fresh: bool = False,
     cleaning: bool = False,
+    learning_curve: bool = False,
 ) -> dict[str, Any]:
     """Fit every head on every split, and leave a run folder with a report.
 
-    Parameters: `heads`, names of kinds, comma-separated (None: all), or `grid`, a TOML file or the name of a shipped
-    one; `jobs`, fits at a time (None: one a processor); `fresh`, fit anew what was fitted before; `cleaning`, fit them
-    on the pictures as found too, and say what the verdicts bought.
+    Parameters: `heads`, kinds, comma-separated (None: heads.fit.DEFAULT_HEADS), or `grid`, a TOML file or the name of a
+    shipped one; `jobs`, fits at a time (None: one a processor); `fresh`, fit anew what was fitted before; `cleaning`,
+    fit them on the pictures as found too, and say what the verdicts bought; `learning_curve`, fit the chosen head on
+    parts of the train part too, and guess what more pictures would bring.
     Returns: the document of the run (`metrics.json`), with `run` and `report`, its folder and its page.
     """
     from heads.fit import read_grid
 
     chosen = read_grid(grid) if grid else training.named(heads)
+    if cleaning and (vectors.views > 1 or any(head.kind == "tail" for head in chosen.heads)):
+        raise InputError("--cleaning compares heads on plain vectors: leave out --views, and tail")
     if cleaning and not holding(Journal(workspace.folder, say=listener.say).lines()):
         raise InputError("nothing is decided yet: `winnow review`, `winnow decide` or `winnow prune` first")
-    work = prepare(workspace, vectors, listener, division, repeats)
+    work = prepare(workspace, _beside_tails(chosen, vectors), listener, division, repeats)
     if heads is None and grid is None:
         chosen = training.affordable(chosen, work, listener)
     found = _as_found(work, division, repeats, listener) if cleaning else None
     if found is None:
-        rows, fits = training.fit_all(work, chosen, jobs, fresh, listener)
-        return leave_run(work, "compare", rows, fits, listener)
-    rows, fits, bought = training.fit_cleaning(work, found, work.store.read(found.ids), chosen, jobs, fresh, listener)
-    return leave_run(replace(work, cleaning=bought), "compare", rows, fits, listener)
+        chosen, works = rows.for_heads(work, chosen, vectors, listener)
+        compared, fits = training.fit_all(work, chosen, jobs, fresh, listener, works)
+        work = works[compared[0]["name"]]
+    else:
+        X_found = work.store.read(found.ids)
+        compared, fits, bought = training.fit_cleaning(work, found, X_found, chosen, jobs, fresh, listener)
+        work = replace(work, cleaning=bought)
+    if learning_curve:
+        best = next(head for head in chosen.heads if head.name == compared[0]["name"])
+        work = replace(work, learning_curve=training.fit_curve(work, best, chosen.validation, jobs, fresh, listener))
+    return leave_run(work, "compare", compared, fits, listener)
+
+
+def _beside_tails(grid: Grid, vectors: Vectors) -> Vectors:
+    """How vectors are chosen where there may be tails, whose views are of maps: without others nobody needs more."""
+    return replace(vectors, views=1, test_views="one") if all(h.kind == "tail" for h in grid.heads) else vectors
 
 
 def _as_found(work: Work, division: Division, repeats: int, listener: Listener) -> Dataset:
@@ -203,15 +233,16 @@ def train(
     Returns: as `compare`, with `weighted_f1`, `accuracy` and `model`, the path of `head.onnx`.
     """
     from heads.compare import table
-    from heads.fit import Head, build, fit_head
+    from heads.fit import Grid, Head, build
 
-    head = Head(kind, kind, params)
-    build(head, division.seed)  # a wrong parameter is told before the work, not after it
-    work = prepare(workspace, vectors, listener, division, 1)
+    grid = Grid([Head(kind, kind, params)])
+    build(grid.heads[0], division.seed)  # a wrong parameter is told before the work, not after it
+    work = prepare(workspace, _beside_tails(grid, vectors), listener, division, 1)
+    grid, works = rows.for_heads(work, grid, vectors, listener)
     with timed(work.seconds, "train"):
-        estimator, fit = fit_head(head, work.X, work.data.y, work.splits[0], work.data.classes, work.seed)
-    rows = table([head], [[fit]], work.splits)
-    return leave_run(work, f"train-{kind}", rows, {kind: fit}, listener, estimator)
+        estimator, fit = training.fit_one(works[kind], grid.heads[0])
+    made = table(grid.heads, [[fit]], work.splits)
+    return leave_run(works[kind], f"train-{kind}", made, {kind: fit}, listener, estimator)
 
 
 def run(
@@ -228,17 +259,19 @@ def run(
 
     Returns: {scan, embed, score, compare, train, report, export, seconds}, as `run --json` prints it.
     """
-    from heads.fit import Head, fit_head
+    from heads.fit import Head
 
     grid = training.named(heads)
-    work = prepare(workspace, vectors, listener, division, repeats, scored=True)
+    work = prepare(workspace, _beside_tails(grid, vectors), listener, division, repeats, scored=True)
     if heads is None:
         grid = training.affordable(grid, work, listener)
-    rows, fits = training.fit_all(work, grid, jobs, False, listener)
-    best = Head(*(rows[0][name] for name in ("name", "kind", "params")))
+    grid, works = rows.for_heads(work, grid, vectors, listener)
+    compared, fits = training.fit_all(work, grid, jobs, False, listener, works)
+    best = Head(*(compared[0][name] for name in ("name", "kind", "params")))
+    work = works[best.name]
     with timed(work.seconds, "train"):
-        estimator, fits[best.name] = fit_head(best, work.X, work.data.y, work.splits[0], work.data.classes, work.seed)
-    document = leave_run(work, "run", rows, fits, listener, estimator)
+        estimator, fits[best.name] = training.fit_one(work, best)
+    document = leave_run(work, "run", compared, fits, listener, estimator)
     with timed(work.seconds, "export"):
         exported = _exported(document, listener)
     return {
@@ -265,26 +298,3 @@ def _exported(document: dict[str, Any], listener: Listener) -> dict[str, Any] | 
     except InputError as error:
         listener.say(f"note: model.onnx was not written: {error}")
         return None
-
-
-def demo(workspace: Workspace, listener: Listener, *, repeats: int = 10, seed: int = 0) -> dict[str, Any]:
-    """`run` on drawn pictures; where the ImageNet weights cannot be had, with an untrained backbone, and it says so."""
-    try:
-        return run(workspace, Vectors(), listener, repeats=repeats, division=Division(seed))
-    except WeightsMissing as error:
-        bar = "=" * 100
-        listener.say(
-            f"{bar}\nTHE BACKBONE IS UNTRAINED: {error}.\nScores below say nothing of what Winnow can do.\n{bar}"
-        )
-        return run(workspace, Vectors(Recipe(weights="random")), listener, repeats=repeats, division=Division(seed))
-
-
-def draw(folder: Path, per_class: int, seed: int, listener: Listener) -> None:
-    """Draw the pictures of the demo, unless they are there already. Raises: InputError when other files are."""
-    from curate import sample
-
-    if folder.is_dir() and sample.truth_path(folder).is_file():
-        listener.say(f"{folder} was drawn before and is used again; delete it to draw anew")
-        return
-    with listener.progress("Drawing") as told:
-        sample.draw(folder, per_class=per_class, seed=seed, on_picture=told)

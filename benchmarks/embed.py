@@ -24,6 +24,7 @@ from benchmarks.machine import machine
 from benchmarks.measures import table
 from benchmarks.quiet import listener
 from calibration import effect
+from choice import Vectors
 from curate import manifest
 from curate.workspace import Workspace, locate
 from embed.ahead import processors
@@ -32,7 +33,6 @@ from embed.errors import InputError
 from embed.recipe import Recipe
 from heads.evaluate import paired
 from heads.fit import Head, fit_head
-from vectors import Vectors
 from workflow import Division, prepare
 
 LISTENER = listener("embed")

@@ -19,13 +19,13 @@ import numpy as np
 
 from benchmarks.machine import machine
 from benchmarks.quiet import listener
+from choice import Vectors
 from curate.workspace import locate
 from embed.errors import InputError
 from embed.quiet_keras import import_keras
 from heads.evaluate import metrics
 from heads.fit import Head, Split, fit_heads, read_grid
 from record import Work
-from vectors import Vectors
 from workflow import Division, prepare
 
 ROUNDS = 5

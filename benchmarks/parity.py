@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.quiet import listener
+from choice import Vectors
 from curate.workspace import locate
 from deploy.exporting import export
 from deploy.model import load
@@ -23,7 +24,6 @@ from embed.pipeline import pixels_of
 from heads.compare import table
 from heads.fit import HEADS, Head, fit_head
 from record import Work, leave_run
-from vectors import Vectors
 from workflow import Division, prepare
 
 LISTENER = listener("parity")

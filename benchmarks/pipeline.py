@@ -23,6 +23,7 @@ from sklearn.metrics import f1_score
 import workflow
 from benchmarks.measures import table
 from benchmarks.quiet import listener
+from choice import Vectors
 from curate.workspace import locate
 from embed import images
 from embed.ahead import processors
@@ -31,7 +32,6 @@ from embed.errors import InputError
 from embed.pipeline import run
 from heads.baselines import lda, logistic
 from heads.evaluate import paired
-from vectors import Vectors
 
 ROUNDS, INFERRED, DECODED = 5, 96, 200
 KERNELS = ("BICUBIC", "LANCZOS", "BILINEAR", "HAMMING", "BOX", "NEAREST")

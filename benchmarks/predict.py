@@ -15,6 +15,7 @@ from statistics import median
 
 import workflow
 from benchmarks.quiet import listener
+from choice import Vectors
 from curate.workspace import locate
 from deploy.exporting import export
 from deploy.model import Model, load
@@ -24,7 +25,7 @@ from embed.backbone import Backbone
 from embed.backends import onnx_session
 from embed.errors import InputError
 from embed.store import Store
-from vectors import Vectors, backbone_of
+from vectors import backbone_of
 from vectors import files_of as files_by_id
 
 ROUNDS = 7

@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.quiet import listener
+from choice import Vectors
 from curate import manifest
 from curate.workspace import Workspace, locate
 from embed.ahead import processors
@@ -25,7 +26,7 @@ from embed.backends import BATCHES, onnx_session
 from embed.pipeline import batched, fill, pixels_of
 from embed.recipe import Recipe
 from embed.store import Store
-from vectors import Vectors, backbone_of, files_of
+from vectors import backbone_of, files_of
 
 Work = Callable[[], float]  # does it once, and gives the seconds that it took
 LISTENER = listener("embed")

@@ -45,7 +45,8 @@ def card(said: dict[str, Any]) -> str:
     counts = given["training"]["classes"]
     scores = {row["label"]: row for row in (given["classification_report"] or {}).get("classes", ())}
     f1, measured = given["metrics"]["weighted_f1"], given["parity"]["weighted_f1"]["file"]
-    is_plain = (given["input"], given["precision"], given["test_views"]) == ("square", "fp32", "one")
+    as_judged = ("square", "fp32", given["metrics"].get("test_views", "one"))
+    is_plain = (given["input"], given["precision"], given["test_views"]) == as_judged
     body = environment.get_template("card.md.j2").render(
         given,
         is_plain=is_plain,

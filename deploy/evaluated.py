@@ -48,7 +48,8 @@ def show(result: dict[str, Any]) -> None:
     if claimed:
         click.echo(f"  the file says of its own test pictures: {claimed}")
     click.echo(
-        f"Macro F1 {result['macro_f1']:.3f}, accuracy {result['accuracy']:.3f}, log loss {result['log_loss']:.3f}"
+        f"Macro F1 {result['macro_f1']:.3f}, accuracy {result['accuracy']:.3f}, log loss {result['log_loss']:.3f}, "
+        f"calibration error {result['ece']:.3f}"
     )
     console.table(("class", "precision", "recall", "F1", "pictures"), _report_rows(result["classification_report"]))
     _show_mistakes([_short(label) for label in result["classes"]], result["confusion"])

@@ -90,7 +90,8 @@ def in_words(said: dict[str, Any]) -> str:
     agree = _counted(other, "other label") if other else "the same labels"
     near = f"probabilities at most {at_most(apart)} from Python's path" if apart else "probabilities to the last bit"
     lines = [f"Parity {on}: {agree}, {near}."]
-    if said["input"] == "any" or said["precision"] != "fp32" or said["test_views"] != "one":
+    other_views = said["test_views"] != said["metrics"]["test_views"]
+    if said["input"] == "any" or said["precision"] != "fp32" or other_views:
         low, change, high = (f"{100 * f1[name]:+.1f}" for name in ("low", "change", "high"))
         lines.append(f"Weighted F1 {f1['ordinary']:.3f} becomes {f1['file']:.3f}: {change} points [{low}, {high}].")
     away = said["familiarity"]
@@ -134,11 +135,12 @@ def _seen(source: Source, model: Any) -> Seen:
     """The test pictures by Python's path and by the file."""
     python, session = _Python(source), one_thread(model.SerializeToString())
     views, names = source.kind.test_views, ["label", "probabilities", "familiarity"]
+    ordinary = source.judged_by
 
     def look(pixels: Pixels) -> tuple[Said, Said, Said, np.ndarray]:
-        plain = python(pixels.square, "one")
+        plain = python(pixels.square, ordinary)
         label, proba, familiarity = session.run(names, {"image": pixels.given})
-        expected = plain if views == "one" else python(pixels.square, views)
+        expected = plain if views == ordinary else python(pixels.square, views)
         return plain, expected, (label, proba), familiarity
 
     rows = _each(source, "test", look, "Comparing")
@@ -207,7 +209,7 @@ def _metadata(source: Source) -> dict[str, Any]:
         "params": source.trained.params,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "metrics": {name: chosen[name] for name in ("weighted_f1", "accuracy", "macro_f1")}
-        | {"splits": run["repeats"], "pictures": len(source.trained.parts["test"])},
+        | {"splits": run["repeats"], "pictures": len(source.trained.parts["test"]), "test_views": source.judged_by},
         "training": {
             "pictures": len(train),
             "pictures_as_found": found["train"],

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 import vectors
+from choice import Vectors
 from curate import workspace as workspaces
 from curate.workspace import Workspace
 from deploy import trained
+from deploy.fuse import VIEWS, fuse
 from deploy.trained import Trained
 from embed import images
 from embed.ahead import ahead, processors
@@ -23,7 +25,6 @@ from embed.errors import InputError
 from embed.images import PictureError
 from embed.store import read_vectors
 from record import Listener
-from vectors import Vectors
 
 if TYPE_CHECKING:
     from heads.familiarity import Calibration, Reference
@@ -39,12 +40,12 @@ class Variant:
     """Which of the files that a trained head can become.
 
     any_size: it takes one picture of any size and resizes it inside. precision: fp32, fp16 (weights only) or int8.
-    test_views: "one", or "mirror": the mean of the vectors of a picture and its mirror image.
+    test_views: "one", or "mirror": the mean of the vectors of a picture and its mirror image; "": as in the run.
     """
 
     any_size: bool = False
     precision: str = "fp32"
-    test_views: str = "one"
+    test_views: str = ""
 
     @property
     def is_exact(self) -> bool:
@@ -55,7 +56,7 @@ class Variant:
     def suffix(self) -> str:
         """What tells its file from the plain one: `-any-int8-mirror`, or nothing."""
         parts = ["any" if self.any_size else "", self.precision, self.test_views]
-        return "".join(f"-{part}" for part in parts if part not in ("", "fp32", "one"))
+        return "".join(f"-{part}" for part in parts if part not in ("", "fp32"))
 
 
 class Pixels(NamedTuple):
@@ -74,6 +75,7 @@ class Source:
     backbone: Backbone
     files: dict[str, Path]  # id -> a file with that content
     kind: Variant
+    judged_by: str  # the views of a picture that the run judged it by
     listener: Listener
 
     @classmethod
@@ -96,7 +98,13 @@ class Source:
             if kind.precision == "fp16":
                 raise InputError(f"the head of {run.name} learned from int8 vectors: leave --precision out")
             kind = replace(kind, precision="int8")
-        return cls(read, place, backbone, files, kind, listener)
+        if choice.test_views not in VIEWS:
+            raise InputError(
+                f"{run.name} judged pictures by --test-views {choice.test_views}, which cannot be inside one file: "
+                f"train again with {' or '.join(VIEWS)}"
+            )
+        kind = replace(kind, test_views=kind.test_views or choice.test_views)
+        return cls(read, place, backbone, files, kind, choice.test_views, listener)
 
     def some(self, part: str, most: int = MOST) -> list[str]:
         """Ids of a part; they are hashes, so the first ones are a random choice."""
@@ -136,8 +144,6 @@ class Source:
 
     def fused(self, calibration: Calibration | None) -> Any:
         """The onnx.ModelProto of the file; without a calibration its last output is `strangeness`."""
-        from deploy.fuse import fuse
-
         made = self.proto, self.trained.head, self.backbone.recipe, self.reference, calibration
         return fuse(*made, views=self.kind.test_views, any_size=self.kind.any_size)
 

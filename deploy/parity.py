@@ -21,7 +21,7 @@ class Seen(NamedTuple):
     pictures: list[str]  # as a person knows them
     truth: np.ndarray  # int64 (n,), indexes into the classes
     judged: np.ndarray  # float32 (n, C): by the run, of vectors as they were stored
-    plain: Said  # by Python's path on one view in float32: decoder, backbone, head
+    plain: Said  # by Python's path in float32, decoder, backbone and head, on the views that the run looked at
     expected: Said  # by Python's path on the views that the file looks at
     found: Said  # by the file
     familiarity: np.ndarray  # float32 (n,), by the file

@@ -24,6 +24,7 @@ from embed.weights import Weights, find, imagenet_file
 from embed.whole import whole_file
 
 BOTTLENECK = "block_16_project_BN"
+RESIDUAL = (2, 4, 5, 7, 8, 9, 11, 12, 14, 15)  # blocks that add their input to what they make of it
 PARITY_PICTURES = 8  # on which an export is compared with Keras
 TOLERANCE = 1e-3  # largest difference from Keras that an export may show
 OPSET = 17  # the newest that tf2onnx writes is 18; heads are written with 17 too, so that they can be joined
@@ -135,11 +136,38 @@ def file_digest(file: Path) -> str:
 
 
 def keras_function(recipe: Recipe, weights: Weights) -> tuple[Any, Any]:
-    """Keras' network (of its two layers' maps), and the tf.function uint8 (batch, S, S, 3) -> {embedding, bottleneck}.
+    """Keras' network (of its layers' maps), and the tf.function uint8 (batch, S, S, 3) -> {embedding, bottleneck}.
 
     Raises: InputError when TensorFlow is missing or the weights do not fit the network.
     """
     keras, tf = import_keras("exporting the backbone", "use --backbone FILE.onnx")
+    net = network(keras, recipe, weights)
+    known = [layer.name for layer in net.layers if len(layer.output.shape) == 4]
+    if unknown := [name for name in recipe.layers if name not in known]:
+        raise InputError(
+            f"the network has no layer {unknown[0]!r}; it has, from its last one, {', '.join(known[:1:-1])}"
+        )
+    layers = [net.get_layer(name).output for name in (*recipe.layers, BOTTLENECK)]
+    every = keras.Model(net.input, layers)
+
+    def function(image: Any) -> dict[str, Any]:
+        pixels = tf.cast(image, tf.float32)
+        if recipe.scale == "symmetric":
+            pixels = keras.applications.mobilenet_v2.preprocess_input(pixels)
+        *maps, bottleneck = every(pixels, training=False)
+        means = [tf.reduce_mean(one, axis=(1, 2)) for one in maps]
+        embedding = maps[0] if recipe.pool == "none" else tf.concat(means, axis=1) if len(means) > 1 else means[0]
+        return {"embedding": embedding, "bottleneck": tf.reduce_mean(bottleneck, axis=(1, 2))}
+
+    signature = tf.TensorSpec((None, recipe.size, recipe.size, 3), tf.uint8, name="image")
+    return every, tf.function(function, input_signature=[signature])
+
+
+def network(keras: Any, recipe: Recipe, weights: Weights) -> Any:
+    """Keras' MobileNetV2 without its top, for pictures of the size of the recipe, with these weights.
+
+    Raises: InputError when they do not fit.
+    """
     if weights.file is None:
         keras.utils.set_random_seed(0)
     shape = (recipe.size, recipe.size, 3)
@@ -152,20 +180,15 @@ def keras_function(recipe: Recipe, weights: Weights) -> tuple[Any, Any]:
             raise InputError(f"{weights.file} does not fit MobileNetV2 {recipe.alpha} without top: {reason}") from None
     else:
         _settle(net, recipe.size)
-    layers = [net.get_layer(recipe.layer).output, net.get_layer(BOTTLENECK).output]
-    both = keras.Model(net.input, layers)
+    return net
 
-    def function(image: Any) -> dict[str, Any]:
-        pixels = tf.cast(image, tf.float32)
-        if recipe.scale == "symmetric":
-            pixels = keras.applications.mobilenet_v2.preprocess_input(pixels)
-        embedding, bottleneck = both(pixels, training=False)
-        if recipe.pool == "avg":
-            embedding = tf.reduce_mean(embedding, axis=(1, 2))
-        return {"embedding": embedding, "bottleneck": tf.reduce_mean(bottleneck, axis=(1, 2))}
 
-    signature = tf.TensorSpec((None, *shape), tf.uint8, name="image")
-    return both, tf.function(function, input_signature=[signature])
+def front(unfreeze: int) -> str:
+    """The Keras layer whose map the last `unfreeze` blocks (1 to 16) begin with."""
+    block = 16 - unfreeze
+    if block == 0:
+        return "expanded_conv_project_BN"
+    return f"block_{block}_{'add' if block in RESIDUAL else 'project_BN'}"
 
 
 def _settle(net: Any, size: int) -> None:

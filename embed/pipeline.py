@@ -18,6 +18,7 @@ from embed.backends import Session
 from embed.images import PictureError
 from embed.recipe import Recipe
 from embed.store import Store
+from embed.views import look
 
 COMMIT_SECONDS = 2.0  # a run that is killed loses at most this much work
 COMMIT_BYTES = 128 * 2**20
@@ -37,11 +38,15 @@ class Done(Generic[Item]):
 
 
 class Batch(NamedTuple):
-    """Vectors of a few pictures in the order in which they were given, and those that could not be decoded."""
+    """Vectors of a few pictures in the order in which they were given, and those that could not be decoded.
 
-    ids: list[str]
-    vectors: np.ndarray  # float32 (B, D) or (B, H, W, D)
-    bottlenecks: np.ndarray  # float32 (B, bottleneck)
+    A row for each picture and view, R = B V of them.
+    """
+
+    ids: list[str]  # (R,)
+    views: list[int]  # (R,)
+    vectors: np.ndarray  # float32 (R, D) or (R, H, W, D)
+    bottlenecks: np.ndarray  # float32 (R, bottleneck)
     failed: list[tuple[Path, PictureError]]
 
 
@@ -51,10 +56,25 @@ def pixels_of(path: Path, recipe: Recipe, id: str | None = None) -> np.ndarray:
     Parameters: `id`, the sha256 (hex) that the file's bytes must still have; None: not checked.
     Raises: PictureError; with code `changed` when the bytes are others than those of `id`.
     """
+    return images.square(_bytes_of(path, id), recipe.size, recipe.resize)
+
+
+def looks_of(path: Path, recipe: Recipe, id: str, views: Sequence[int]) -> np.ndarray:
+    """Several views of a file that is decoded once, uint8 RGB (V, S, S, 3); see `embed.views.look`.
+
+    Raises: as `pixels_of`.
+    """
+    if tuple(views) == (0,):
+        return pixels_of(path, recipe, id)[None]
+    with images.decoded(_bytes_of(path, id), recipe.size) as (image, _):
+        return np.stack([look(image, id, view, recipe.size, recipe.resize) for view in views])
+
+
+def _bytes_of(path: Path, id: str | None) -> bytes:
     data = images.read_bytes(path)
     if id is not None and hashlib.sha256(data).hexdigest() != id:
         raise PictureError("changed", "the file changed while it was being embedded: run the command again")
-    return images.square(data, recipe.size, recipe.resize)
+    return data
 
 
 def run(
@@ -95,32 +115,52 @@ def embed(
     recipe: Recipe,
     session: Session,
     *,
+    views: Sequence[int] = (0,),
     workers: int | None = None,
     batch: int = 1,
 ) -> Iterator[Batch]:
-    """Vectors of (id, path) pairs, in order, as `run` gives them; a bad picture is left out of its batch."""
+    """Vectors of (id, path) pairs, in order, the views of each together; a bad picture is left out of its batch."""
     nothing = np.empty((0, 0), dtype=np.float32)
-    for done in run(files, lambda file: pixels_of(file[1], recipe, file[0]), session, workers=workers, batch=batch):
+
+    def read(file: tuple[str, Path]) -> np.ndarray:
+        return looks_of(file[1], recipe, file[0], views)
+
+    def each(looks: np.ndarray) -> Outputs:
+        """(B, V, S, S, 3) -> outputs of B V rows, never more than a batch at a time."""
+        flat = looks.reshape(-1, *looks.shape[2:])
+        parts = [session(flat[start : start + batch]) for start in range(0, len(flat), batch)]
+        return parts[0] if len(parts) == 1 else tuple(map(np.concatenate, zip(*parts, strict=True)))
+
+    for done in run(files, read, each, workers=workers, batch=max(1, batch // len(views))):
         pairs = list(zip(done.items, done.errors, strict=True))
-        ids = [id for (id, _), error in pairs if error is None]
+        good = [id for (id, _), error in pairs if error is None]
         vectors, bottlenecks = done.outputs or (nothing, nothing)
-        yield Batch(ids, vectors, bottlenecks, [(path, error) for (_, path), error in pairs if error])
+        rows = [(id, view) for id in good for view in views]
+        failed = [(path, error) for (_, path), error in pairs if error]
+        yield Batch([id for id, _ in rows], [view for _, view in rows], vectors, bottlenecks, failed)
 
 
 class Filling:
     """A table that is being filled: what is added is committed every `COMMIT_SECONDS` or `COMMIT_BYTES`.
 
-    embedded: vectors stored. failed: path, code and message of pictures. seconds: from the start to the last commit.
+    ids: of pictures that got vectors; rows: vectors that were stored. failed: path, code and message of pictures.
+    seconds: from the start to the last commit.
     """
 
     def __init__(self, store: Store) -> None:
-        self.embedded = 0
+        self.ids: set[str] = set()
+        self.rows = 0
         self.failed: list[dict[str, str]] = []
         self.seconds = 0.0
         self._store = store
         self._waiting: list[Batch] = []
         self._bytes = 0
         self._start = self._last = time.monotonic()
+
+    @property
+    def embedded(self) -> int:
+        """Pictures that got vectors."""
+        return len(self.ids)
 
     def add(self, batch: Batch) -> None:
         """Take vectors and failures. Raises: InputError when the disk is full."""
@@ -136,9 +176,11 @@ class Filling:
         waiting, self._waiting, self._bytes = self._waiting, [], 0
         if waiting:
             ids = [id for batch in waiting for id in batch.ids]
-            vectors, bottlenecks = (np.concatenate([batch[column] for batch in waiting]) for column in (1, 2))
-            self._store.append(ids, vectors, bottlenecks)
-            self.embedded += len(ids)
+            views = [view for batch in waiting for view in batch.views]
+            vectors, bottlenecks = (np.concatenate([batch[column] for batch in waiting]) for column in (2, 3))
+            self._store.append(ids, vectors, bottlenecks, views)
+            self.ids.update(ids)
+            self.rows += len(ids)
             self.seconds = time.monotonic() - self._start
         self._last = time.monotonic()
 
@@ -149,6 +191,7 @@ def fill(
     recipe: Recipe,
     session: Session,
     *,
+    views: Sequence[int] = (0,),
     workers: int | None = None,
     batch: int = 1,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
@@ -156,14 +199,15 @@ def fill(
 ) -> Filling:
     """Embed (id, path) pairs into a store, committing as it goes, so that a kill loses little.
 
-    Parameters: `on_progress`, told (done, total) pictures; `filling`, one that was begun, to go on with.
+    Parameters: `views`, those to make of each; `on_progress`, told (done, total) pictures; `filling`, one that was
+    begun, to go on with.
     Raises: InputError when the disk is full.
     """
     filling, done = filling or Filling(store), 0
     try:
-        for made in embed(files, recipe, session, workers=workers, batch=batch):
+        for made in embed(files, recipe, session, views=views, workers=workers, batch=batch):
             filling.add(made)
-            done += len(made.ids) + len(made.failed)
+            done += len(made.ids) // len(views) + len(made.failed)
             on_progress(done, len(files))
     finally:
         filling.commit()

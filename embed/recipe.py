@@ -23,7 +23,8 @@ class Recipe:
 
     weights: "imagenet", "random" (seeded) or a Keras weights file (`.h5`, `.weights.h5`).
     alpha: width multiplier of MobileNetV2, one of `ALPHAS`.
-    layer: the Keras layer whose output is stored; `out_relu` is the last one, after its ReLU6.
+    layer: the Keras layer whose output is stored; `out_relu` is the last one, after its ReLU6. Several, with commas
+        between them: the means of each, side by side.
     pool: "avg" for the spatial mean, shape (D,), or "none" for the map, shape (H, W, D).
     size: side of the square input in pixels, 96 to 448.
     scale: "symmetric" maps 0-255 to [-1, 1] inside the graph; "none" leaves the pixels as they are.
@@ -44,7 +45,8 @@ class Recipe:
         """Raise InputError for a value out of range, naming what is allowed; 1 and 1.0 are one alpha, and one key."""
         checks: tuple[tuple[str, bool, str], ...] = (
             ("alpha", self.alpha in ALPHAS, f"one of {', '.join(map(str, ALPHAS))}"),
-            ("layer", self.layer == "out_relu", "out_relu"),
+            ("layer", all(self.layers), "a layer's name, or some with commas between them"),
+            ("layer", self.pool == "avg" or len(self.layers) == 1, "one layer where pool is none"),
             ("pool", self.pool in POOLS, f"one of {', '.join(POOLS)}"),
             ("size", self.size in range(SIZES[0], SIZES[1] + 1), f"a whole number, {SIZES[0]} to {SIZES[1]}"),
             ("scale", self.scale in SCALES, f"one of {', '.join(SCALES)}"),
@@ -65,6 +67,11 @@ class Recipe:
             resize = f"resize({round(self.size * 8 / 7)})|{resize}"
         line = f"{resize}|{scale}|mobilenet_v2({self.alpha})|{self.layer}|pool({self.pool})"
         return line if self.precision == "fp32" else f"{line}|{self.precision}"
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """The names in `layer`."""
+        return tuple(name.strip() for name in self.layer.split(","))
 
     def graph(self) -> dict[str, Any]:
         """The fields that change the ONNX graph (the rest happens before it)."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from embed.errors import InputError
+from embed.views import VIEWS
 
 if TYPE_CHECKING:
     import lance
@@ -41,17 +42,20 @@ class Store:
         self._open()
         return read_ids(self.path, view)
 
-    def append(self, ids: Sequence[str], vectors: np.ndarray, bottlenecks: np.ndarray, view: int = 0) -> None:
+    def append(
+        self, ids: Sequence[str], vectors: np.ndarray, bottlenecks: np.ndarray, views: int | Sequence[int] = 0
+    ) -> None:
         """Commit rows: (n,) ids, float (n, D) or (n, H, W, D) vectors, float (n, bottleneck). All or none are kept.
 
-        Raises: InputError when the table's metadata say that it was made another way, or the disk is full.
+        Parameters: `views`, of all, or (n,). Raises: InputError when the table's metadata say that it was made another
+        way, or the disk is full.
         """
         import lance
         import pyarrow as pa
 
         exists = self._open() is not None
-        views = pa.array(np.full(len(ids), view, dtype=np.int32))
-        columns = [pa.array(ids, pa.string()), views, _float16_lists(vectors), _float16_lists(bottlenecks)]
+        looks = pa.array(np.broadcast_to(np.asarray(views, dtype=np.int32), len(ids)))
+        columns = [pa.array(ids, pa.string()), looks, _float16_lists(vectors), _float16_lists(bottlenecks)]
         with disk_errors(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             rows = pa.table(columns, schema=self._schema())
@@ -65,6 +69,22 @@ class Store:
         if self._open() is None and not ids:  # (`_open` also refuses vectors that were made another way)
             return np.empty((0, int(np.prod(self.shape)) if column == "vector" else self._bottleneck), dtype=np.float32)
         return read_vectors(self.path, ids, column, view)
+
+    def renew_views(self) -> int:
+        """Take out augmented views that were made another way than `embed.views.VIEWS` says; how many there were."""
+        import lance
+
+        table = self._open()
+        if table is None:
+            return 0
+        with read_errors(self.path), disk_errors(self.path):
+            made = json.loads(table.schema.metadata[b"winnow"])
+            old = 0 if made.get("views") == VIEWS else table.count_rows(filter="view > 0")
+            if old:
+                table.delete("view > 0")
+            if made.get("views") != VIEWS:
+                lance.dataset(self.path).update_schema_metadata({"winnow": json.dumps(made | {"views": VIEWS})})
+        return old
 
     def made_by(self) -> str:
         """The engine and its version that made the first vectors of the table."""
@@ -155,6 +175,7 @@ def metadata(backbone: Backbone) -> dict[str, Any]:
         "shape": list(backbone.dimension),
         "parity": backbone.parity,
         "backbone_sha256": file_digest(backbone.file),
+        "views": VIEWS,
     }
 
 

@@ -70,17 +70,18 @@ def in_words(said: dict[str, Any]) -> str:
         if said[name]
     ]
     row = best["as_decided" if classes else "as_found"]
-    sentence = f"{', '.join(what) or 'no change'}: {_interval(row)} of weighted F1 ({best['name']})"
+    sentence = f"{', '.join(what) or 'no change'}: {in_points(row)} of weighted F1 ({best['name']})"
     if classes:
         sentence += " on the test pictures as decided, for classes came or went"
     elif said["relabelled"]:
-        sentence += f", {_interval(best['as_decided'])} on the test pictures as decided"
+        sentence += f", {in_points(best['as_decided'])} on the test pictures as decided"
     if row["low"] > 0:
         return sentence
     return f"{sentence}: {'it made it worse' if row['high'] < 0 else 'no clear gain'}"
 
 
-def _interval(row: dict[str, float]) -> str:
+def in_points(row: dict[str, float]) -> str:
+    """A paired difference with its interval, in points of weighted F1: `+0.4 points [−0.5, +1.3]`."""
     return f"{_points(row['difference'])} points [{_points(row['low'])}, {_points(row['high'])}]"
 
 

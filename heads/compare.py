@@ -19,6 +19,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
@@ -28,9 +29,17 @@ from embed.whole import whole_file
 from heads import evaluate
 from heads.fit import Fit, Head, Split, build, fit_heads, together
 
-FORMAT = "2"  # of a stored fit: raise it when what a head does changes and none of its parameters shows it
-_SLOWEST_FIRST = ("dense", "forest", "svm-rbf", "lda", "svm-linear", "mlp")  # so that no core waits for a long last fit
-_LIBRARIES = {"dense": ("keras", "tensorflow")}
+FORMAT = "3"  # of a stored fit: raise it when what a head does changes and none of its parameters shows it
+_SLOWEST_FIRST = (
+    "tail",
+    "dense",
+    "forest",
+    "svm-rbf",
+    "lda",
+    "svm-linear",
+    "mlp",
+)  # so that no core waits for a long last fit
+_LIBRARIES = {"dense": ("keras", "tensorflow"), "tail": ("keras", "tensorflow")}
 
 
 def compare(
@@ -92,7 +101,8 @@ def table(heads: list[Head], fits: list[list[Fit]], splits: list[Split]) -> list
     """A row a head, by their mean weighted F1 on val; the first is the chosen one.
 
     Row: name, kind, params; weighted_f1 {mean, low, high} on test with its 95% interval; val_weighted_f1; macro_f1,
-    accuracy, log_loss (means on test); fit_seconds, predict_seconds and their sum seconds (means); versus_chosen
+    accuracy, log_loss (means on test); reliability {confidence, accuracy, count} of the test predictions of all splits
+    and their ece; fit_seconds, predict_seconds and their sum seconds (means); versus_chosen
     {difference, low, high, p} of the test weighted F1, this head minus the chosen one, None for the chosen one
     itself. Over two or more splits intervals and p are those of the corrected resampled t-test
     (`evaluate.corrected_interval`); with one split, of a bootstrap over its test pictures.
@@ -115,12 +125,18 @@ def table(heads: list[Head], fits: list[list[Fit]], splits: list[Split]) -> list
                 "weighted_f1": _interval(fits[h], n_train, n_test),
                 "val_weighted_f1": val[h],
                 **{name: _mean(fits[h], name, "test") for name in ("macro_f1", "accuracy", "log_loss")},
+                **_reliability(fits[h]),
                 **seconds,
                 "seconds": sum(seconds.values()),
-                "versus_chosen": None if fits[h] is best else _versus(fits[h], best, n_train, n_test),
+                "versus_chosen": None if fits[h] is best else versus(fits[h], best, n_train, n_test),
             }
         )
     return rows
+
+
+def _reliability(fits: list[Fit]) -> dict[str, Any]:
+    bins = evaluate.pooled([fit.reliability for fit in fits])
+    return {"ece": evaluate.ece(bins), "reliability": {name: of.tolist() for name, of in bins.items()}}
 
 
 def _mean(fits: list[Fit], metric: str, part: str) -> float:
@@ -140,7 +156,8 @@ def _interval(fits: list[Fit], n_train: float, n_test: float) -> dict[str, float
     return {"mean": float(mean), "low": low, "high": high}
 
 
-def _versus(fits: list[Fit], chosen: list[Fit], n_train: float, n_test: float) -> dict[str, float]:
+def versus(fits: list[Fit], chosen: list[Fit], n_train: float, n_test: float) -> dict[str, float]:
+    """{difference, low, high, p}: test weighted F1 of a head minus that of the chosen one, on the same splits."""
     if len(fits) > 1:
         return evaluate.paired(_scores(fits), _scores(chosen), n_train, n_test)
     a, b = (evaluate.bootstrap_f1(of[0].y["test"], of[0].proba["test"]) for of in (fits, chosen))
@@ -193,9 +210,10 @@ def _end_with(parent: int) -> None:
 
 def _split_key(data_key: str, y: np.ndarray, split: Split, n_classes: int, validation: str) -> str:
     digest = hashlib.sha256(json.dumps([FORMAT, data_key, n_classes, validation]).encode())
-    also = [] if split.also is None else [split.also]
-    for array in (y, split.train, split.val, split.test, np.asarray(split.groups)[split.train], *also):
-        digest.update(np.asarray(array, dtype=np.int64).tobytes() + b"|")
+    others = [array for array in (split.also, split.more) if array is not None]
+    for array in (y, split.train, split.val, split.test, np.asarray(split.groups)[split.train], *others):
+        shape = f"{array.shape[1]} views" if array.ndim > 1 else ""
+        digest.update(np.asarray(array, dtype=np.int64).tobytes() + f"|{shape}".encode())
     return digest.hexdigest()
 
 
@@ -222,4 +240,6 @@ def _load(file: Path) -> Fit | None:
                 said[name] = {part: stored[f"{name}_{part}"] for part in said["metrics"] if part != "train"}
             return Fit(**said)
     except (OSError, EOFError, ValueError, KeyError, TypeError, RuntimeError, zipfile.BadZipFile, zlib.error):
+        return None
+    except (SyntaxError, TokenError):  # NumPy reads the head of an array as Python
         return None

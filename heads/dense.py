@@ -14,6 +14,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from heads.course import MONITORED, train
 from heads.estimators import held_out
 from heads.schedules import SCHEDULES
+from heads.temperature import temperature
 from heads.together import moves
 
 
@@ -49,6 +50,10 @@ class DenseHead(ClassifierMixin, BaseEstimator):
     class_weight : "balanced": in the loss a row counts n / (C n_c), with n_c rows of its class among the n that are
         trained on, so that all classes count alike (King & Zeng, 2001); None: rows count alike; or a dict from label
         to weight. Weights are scaled to a mean of 1 over these rows.
+    calibration : "none", or "temperature": the kept network's logits are divided by the number that `heads.temperature`
+        finds on the validation part. That part chose the epoch, so it is predicted slightly too well, and the number
+        comes out slightly too small; five fits for out-of-fold logits would not be worth it. The rows of that part
+        count alike, also with class weights: one picture of a small class would else decide on the number.
     seed : of initial weights, order of rows, dropout and validation part. The same seed gives the same head on the same
         machine; no global seed is read or changed. BLAS has one thread while it trains.
 
@@ -64,6 +69,7 @@ class DenseHead(ClassifierMixin, BaseEstimator):
         that of validation is not, as in Keras: the one or two validation pictures of a small class would else choose
         the epoch. lr and momentum are those of the last step of the epoch.
     best_epoch_ : int from 0, or −1 when no epoch was finite.
+    temperature_ : float, 1 without calibration. The last layer of model_ is divided by it; history_ is from before.
     model_ : keras.Sequential; float32 (n, D) -> (n, n_classes) probabilities in the order of classes_.
 
     References
@@ -83,7 +89,6 @@ class DenseHead(ClassifierMixin, BaseEstimator):
         "epochs": [Interval(Integral, 1, None, closed="left")],
         "batch_size": [Interval(Integral, 1, None, closed="left")],
         "monitor": [StrOptions(set(MONITORED))],
-        "seed": [Interval(Integral, 0, 2**31, closed="left")],
         "schedule": [StrOptions(set(SCHEDULES))],
         "warmup": [Interval(Integral, 0, None, closed="left")],
         "factor": [Interval(Real, 0, 1, closed="neither")],
@@ -91,6 +96,8 @@ class DenseHead(ClassifierMixin, BaseEstimator):
         "momentum_end": [Interval(Real, 0, 1, closed="left"), None],
         "patience": [Interval(Integral, 1, None, closed="left"), None],
         "class_weight": [StrOptions({"balanced"}), dict, None],
+        "calibration": [StrOptions({"none", "temperature"})],
+        "seed": [Interval(Integral, 0, 2**31, closed="left")],
     }
 
     def __init__(
@@ -104,7 +111,6 @@ class DenseHead(ClassifierMixin, BaseEstimator):
         epochs: int = 100,
         batch_size: int = 32,
         monitor: str = "loss",
-        seed: int = 0,
         schedule: str = "constant",
         warmup: int = 0,
         factor: float = 0.1,
@@ -112,6 +118,8 @@ class DenseHead(ClassifierMixin, BaseEstimator):
         momentum_end: float | None = None,
         patience: int | None = None,
         class_weight: str | dict[Any, float] | None = None,
+        calibration: str = "none",
+        seed: int = 0,
     ) -> None:
         self.hidden = hidden
         self.dropout = dropout
@@ -122,7 +130,6 @@ class DenseHead(ClassifierMixin, BaseEstimator):
         self.epochs = epochs
         self.batch_size = batch_size
         self.monitor = monitor
-        self.seed = seed
         self.schedule = schedule
         self.warmup = warmup
         self.factor = factor
@@ -130,6 +137,8 @@ class DenseHead(ClassifierMixin, BaseEstimator):
         self.momentum_end = momentum_end
         self.patience = patience
         self.class_weight = class_weight
+        self.calibration = calibration
+        self.seed = seed
 
     def fit(
         self,
@@ -155,14 +164,17 @@ class DenseHead(ClassifierMixin, BaseEstimator):
         Summed in float64, so that the probabilities of a row do not depend on the rows beside it.
         """
         check_is_fitted(self)
-        activations = validate_data(self, X, dtype=np.float32, reset=False).astype(np.float64)
-        *hidden, last = [layer.get_weights() for layer in self.model_.layers if hasattr(layer, "kernel")]
-        for kernel, bias in hidden:
-            activations = np.maximum(activations @ kernel + bias, 0)
-        kernel, bias = last
-        logits = activations @ kernel + bias
+        logits = self._logits(validate_data(self, X, dtype=np.float32, reset=False))
         e = np.exp(logits - logits.max(axis=1, keepdims=True))
         return (e / e.sum(axis=1, keepdims=True)).astype(np.float32)
+
+    def _logits(self, X: np.ndarray) -> np.ndarray:
+        """(n, D) float32 -> (n, n_classes) float64."""
+        activations = X.astype(np.float64)
+        *hidden, (kernel, bias) = [layer.get_weights() for layer in self.model_.layers if hasattr(layer, "kernel")]
+        for weights, biases in hidden:
+            activations = np.maximum(activations @ weights + biases, 0)
+        return activations @ kernel + bias
 
     def predict(self, X: np.ndarray) -> np.ndarray:
         """(n, D) float -> (n,) labels: the class with the largest probability."""
@@ -219,6 +231,15 @@ class DenseHead(ClassifierMixin, BaseEstimator):
         X = validate_data(self, X, dtype=np.float32, reset=False)
         return X, np.searchsorted(self.classes_, y)
 
+    def _calibrate(self, X: np.ndarray, codes: np.ndarray) -> None:
+        """Sets temperature_ and divides the last layer by it."""
+        self.temperature_ = 1.0
+        if self.calibration == "none":
+            return
+        self.temperature_ = temperature(self._logits(X), codes)
+        *others, kernel, bias = self.model_.get_weights()
+        self.model_.set_weights([*others, kernel / self.temperature_, bias / self.temperature_])
+
     def _build(self, keras: Any) -> Any:
         """The untrained network: every layer has a seed of its own."""
         model = keras.Sequential([keras.Input((self.n_features_in_,), name="embedding")])
@@ -258,3 +279,5 @@ def fit_together(
     if len({head.shape() for head in heads}) != 1:
         raise ValueError("heads that are fitted together need the same hidden, epochs, batch_size and seed")
     train(sorted(heads, key=moves, reverse=True), *parts)
+    for head in heads:
+        head._calibrate(*parts[-2:])

@@ -102,28 +102,35 @@ class CosineNeighbours(ClassifierMixin, BaseEstimator):
         return self.classes_[proba.argmax(axis=1)]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SpreadFolds:
     """Cross-validation folds over which each class is spread: all of them train on something of every class.
 
-    The only member of a class is in the training part of every fold, and so is judged once by those that saw it.
+    groups: int (N,), rows of one group are tested in one fold; None: every row by itself. A group is dealt out with
+    the class of its first row. The rows of a class that are all in one fold, as its only member or group, are in the
+    training part of every fold too, and so are judged once by those that saw them.
     scikit-learn's StratifiedKFold needs as many members in a class as there are folds. Four folds are the fewest with
     which two classes of two leave more rows than classes to fit on; five, and ten, score the same.
     """
 
     folds: int = 4
+    groups: np.ndarray | None = None
 
     def get_n_splits(self, X: Any = None, y: Any = None, groups: Any = None) -> int:
         """Number of folds for these (N,) labels."""
-        return min(self.folds, len(y))
+        return min(self.folds, len(y) if self.groups is None else len(np.unique(self.groups)))
 
     def split(self, X: Any, y: Any, groups: Any = None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """(train, test) row indexes of each fold; together the test parts are every row once."""
-        _, codes, counts = np.unique(y, return_inverse=True, return_counts=True)
-        fold = np.empty(len(codes), np.int64)
-        fold[np.argsort(codes, kind="stable")] = np.arange(len(codes)) % self.get_n_splits(X, y)
+        codes = np.unique(y, return_inverse=True)[1]
+        whole = np.arange(len(codes)) if self.groups is None else self.groups
+        _, first, group = np.unique(whole, return_index=True, return_inverse=True)
+        dealt = np.empty(len(first), np.int64)
+        dealt[np.lexsort((first, codes[first]))] = np.arange(len(first)) % self.get_n_splits(X, y)
+        fold = dealt[group]
+        alone = np.array([len(set(fold[codes == c])) == 1 for c in range(codes.max() + 1)])
         for k in range(self.get_n_splits(X, y)):
-            yield np.flatnonzero((fold != k) | (counts[codes] == 1)), np.flatnonzero(fold == k)
+            yield np.flatnonzero((fold != k) | alone[codes]), np.flatnonzero(fold == k)
 
 
 class WeightedCalibration(CalibratedClassifierCV):

@@ -6,11 +6,13 @@ int with the true class in the rows. A sum over nothing counts as 0, as in sciki
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-METRICS = ("weighted_f1", "macro_f1", "accuracy", "log_loss")
+METRICS = ("weighted_f1", "macro_f1", "accuracy", "log_loss", "ece")
+BINS = 15  # of probabilities, as Guo et al. have them
 _EPS = float(np.finfo(np.float32).eps)  # a probability of 0 costs log_loss -ln(1.2e-7) = 15.9, as in scikit-learn
 
 
@@ -21,10 +23,11 @@ def confusion(y: np.ndarray, predicted: np.ndarray, n_classes: int) -> np.ndarra
 
 
 def metrics(y: np.ndarray, proba: np.ndarray) -> dict[str, float]:
-    """Weighted F1, macro F1, accuracy (all 0–1) and log loss (nats) of (N, C) probabilities against (N,) class indexes.
+    """Weighted F1, macro F1, accuracy, log loss (nats) and ECE of (N, C) probabilities against (N,) class indexes.
 
-    F1 of class c is 2 TP / (2 TP + FP + FN); weighted: mean by the class's count in y; macro: plain mean over the
-    classes that occur in y or in the predictions. The prediction is the largest probability, the first of equal ones.
+    All but the log loss are 0–1. F1 of class c is 2 TP / (2 TP + FP + FN); weighted: mean by the class's count in y;
+    macro: plain mean over the classes that occur in y or in the predictions. The prediction is the largest
+    probability, the first of equal ones. ECE: see `ece`.
     """
     matrix = confusion(y, proba.argmax(axis=1), proba.shape[1])
     per_class = _per_class(matrix)
@@ -34,6 +37,7 @@ def metrics(y: np.ndarray, proba: np.ndarray) -> dict[str, float]:
         "macro_f1": float(per_class["f1-score"][occurs].mean()),
         "accuracy": float(np.trace(matrix) / matrix.sum()),
         "log_loss": log_loss(y, proba),
+        "ece": ece(reliability(y, proba)),
     }
 
 
@@ -44,6 +48,37 @@ def log_loss(y: np.ndarray, proba: np.ndarray, class_weight: np.ndarray | None =
     """
     losses = -np.log(np.maximum(proba[np.arange(len(y)), y], _EPS), dtype=np.float64)
     return float(losses.mean() if class_weight is None else np.average(losses, weights=class_weight[y]))
+
+
+def reliability(y: np.ndarray, proba: np.ndarray, bins: int = BINS) -> dict[str, np.ndarray]:
+    """Predictions by their probability in B bins of equal width from 0 to 1: {confidence, accuracy, count}, (B,) each.
+
+    confidence: mean probability of the predicted class; accuracy: share of right predictions; both 0 in an empty bin.
+    Bin b holds the predictions with b/B < p <= (b + 1)/B. y (N,) class indexes, proba (N, C). C. Guo, G. Pleiss,
+    Y. Sun, K. Weinberger, On Calibration of Modern Neural Networks, ICML 2017, section 2.
+    """
+    predicted = proba.argmax(axis=1)
+    largest = proba[np.arange(len(y)), predicted].astype(np.float64)
+    bin_of = np.digitize(largest, np.arange(1, bins) / bins, right=True)
+    count = np.bincount(bin_of, minlength=bins)
+    confidence, accuracy = (_ratio(np.bincount(bin_of, of, bins), count) for of in (largest, predicted == y))
+    return {"confidence": confidence, "accuracy": accuracy, "count": count}
+
+
+def pooled(parts: Sequence[dict[str, Any]]) -> dict[str, np.ndarray]:
+    """The bins of `reliability` of several sets of predictions as those of one."""
+    columns = {name: np.array([part[name] for part in parts]) for name in parts[0]}
+    count = columns.pop("count")
+    means = {name: _ratio((column * count).sum(axis=0), count.sum(axis=0)) for name, column in columns.items()}
+    return means | {"count": count.sum(axis=0)}
+
+
+def ece(bins: dict[str, np.ndarray]) -> float:
+    """Expected calibration error, 0–1, of bins of `reliability`: Σ count |accuracy − confidence| / N (Guo, eq. 3).
+
+    Chance alone makes it larger the fewer the predictions are.
+    """
+    return float(np.abs(bins["accuracy"] - bins["confidence"]) @ bins["count"] / bins["count"].sum())
 
 
 def classification_report(confusion: np.ndarray, labels: list[str]) -> dict[str, Any]:

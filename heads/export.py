@@ -14,10 +14,12 @@ from embed import quiet_keras
 from embed.errors import InputError
 from embed.versions import installed
 from embed.whole import whole_file
+from heads import export_calibration, export_nodes
 from heads.fit import Head
 
 OPSET = 17  # the same as the backbone's, so that the two can be joined
 ML_OPSET = 3
+PROJECTION = "projection"  # output of a head that learned one
 TOLERANCE = 1e-4  # largest difference of a probability that an export may show
 
 
@@ -25,8 +27,9 @@ def to_onnx(estimator: Any, classes: list[str], dimension: int) -> Any:
     """The graph of a fitted head, an `onnx.ModelProto` without external data, opset 17, checked.
 
     Input `embedding`, float32 (batch, D); outputs `label`, string (batch,), and `probabilities`, float32 (batch, C)
-    in the order of classes. The estimator's classes_ are indexes into classes or members of it; those it lacks get
-    probability 0. Of equal probabilities the label is the first. The metadata holds `labels` as JSON.
+    in the order of classes; of a MetricHead `projection`, too, float32 (batch, dim). The estimator's classes_ are
+    indexes into classes or members of it; those it lacks get probability 0. Of equal probabilities the label is the
+    first. The metadata holds `labels` as JSON.
 
     Raises: InputError when TensorFlow or tf2onnx is missing for a dense head.
     """
@@ -36,14 +39,17 @@ def to_onnx(estimator: Any, classes: list[str], dimension: int) -> Any:
     core = onnx.compose.add_prefix_graph(core, "head/", rename_inputs=False, rename_value_infos=False)
     tail, constants = _tail(f"head/{raw}", _columns(estimator, classes), classes)
     tensor = onnx.helper.make_tensor_value_info
+    outputs = [tensor("label", onnx.TensorProto.STRING, ["batch"])]
+    outputs.append(tensor("probabilities", onnx.TensorProto.FLOAT, ["batch", len(classes)]))
+    bare, _ = export_calibration.uncalibrated(estimator)
+    if type(bare).__name__ == "MetricHead":
+        tail.append(onnx.helper.make_node("Identity", ["head/projected"], [PROJECTION]))
+        outputs.append(tensor(PROJECTION, onnx.TensorProto.FLOAT, ["batch", bare.dim]))
     graph = onnx.helper.make_graph(
         [*core.node, *tail],
         "head",
         [tensor("embedding", onnx.TensorProto.FLOAT, ["batch", dimension])],
-        [
-            tensor("label", onnx.TensorProto.STRING, ["batch"]),
-            tensor("probabilities", onnx.TensorProto.FLOAT, ["batch", len(classes)]),
-        ],
+        outputs,
         [*core.initializer, *constants],
     )
     domains = {node.domain for node in graph.node}
@@ -118,36 +124,56 @@ def labels(model: Any) -> list[str]:
 
 def _core(estimator: Any, dimension: int) -> tuple[Any, str]:
     """A graph from `embedding` to float32 (batch, K) probabilities of the estimator's own classes, and their name."""
+    bare, calibrated = export_calibration.uncalibrated(estimator)
+    if calibrated is None:
+        return _scores(estimator, dimension)
+    graph, scores = _scores(bare, dimension, decisions=export_calibration.decides(bare))
+    return export_calibration.append(graph, scores, calibrated)
+
+
+def _scores(estimator: Any, dimension: int, decisions: bool = False) -> tuple[Any, str]:
+    """As `_core` without calibration; with `decisions` decision values instead of probabilities."""
     own = {
         "DenseHead": _dense,
-        "DummyClassifier": _dummy,
-        "NearestMean": _nearest_mean,
-        "CosineNeighbours": _neighbours,
+        "DummyClassifier": export_nodes.dummy,
+        "NearestMean": export_nodes.nearest_mean,
+        "CosineNeighbours": export_nodes.neighbours,
+        "MetricHead": _metric,
+        "TailHead": _tail_head,
     }
-    return own.get(type(estimator).__name__, _sklearn)(estimator, dimension)
+    kind = type(estimator).__name__
+    return own[kind](estimator, dimension) if kind in own else _sklearn(estimator, dimension, decisions)
 
 
-def _dense(estimator: Any, dimension: int) -> tuple[Any, str]:
-    _, tf = quiet_keras.import_keras("exporting the dense head", "choose other heads")
-    network = estimator.model_
-    function = tf.function(lambda embedding: network(embedding, training=False))
+def _tail_head(estimator: Any, dimension: int) -> tuple[Any, str]:
+    return _dense(estimator, dimension, estimator.model_.input_shape[1:])
+
+
+def _dense(estimator: Any, dimension: int, shape: tuple[int, ...] = (-1,)) -> tuple[Any, str]:
+    """Of a Keras network; shape: of one row as it takes it."""
+    _, tf = quiet_keras.import_keras("exporting this head", "choose other heads")
+    network, shape = estimator.model_, (-1, *(dimension if side == -1 else side for side in shape))
+    function = tf.function(lambda embedding: network(tf.reshape(embedding, shape), training=False))
     signature = [tf.TensorSpec((None, dimension), tf.float32, name="embedding")]
     model = quiet_keras.to_onnx(function, signature, OPSET)
     return model.graph, model.graph.output[0].name
 
 
-def _sklearn(estimator: Any, dimension: int) -> tuple[Any, str]:
+def _sklearn(estimator: Any, dimension: int, decisions: bool) -> tuple[Any, str]:
     from onnx.utils import Extractor
     from skl2onnx import to_onnx as convert
     from skl2onnx.common.data_types import FloatTensorType
 
+    estimator = _folded(estimator)
+    last = estimator.steps[-1][1] if hasattr(estimator, "steps") else estimator
+    options = {id(last): {"zipmap": False} | ({"raw_scores": True} if decisions else {})}
     with warnings.catch_warnings():  # skl2onnx looks at two attributes of SVC that scikit-learn is giving up
         warnings.filterwarnings("ignore", "Attribute `prob[AB]_` was deprecated", FutureWarning)
         model = convert(
-            _unweighted(_folded(estimator)),
+            estimator,
             initial_types=[("embedding", FloatTensorType([None, dimension]))],
             target_opset={"": OPSET, "ai.onnx.ml": ML_OPSET},
-            options={"zipmap": False},
+            options=options,
         )
     raw = model.graph.output[1].name
     graph = Extractor(model).extract_model(["embedding"], [raw]).graph  # without what made scikit-learn's own label
@@ -155,115 +181,24 @@ def _sklearn(estimator: Any, dimension: int) -> tuple[Any, str]:
 
 
 def _folded(estimator: Any) -> Any:
-    """A pipeline that ends in principal components and a calibrated linear classifier, as one that needs no components:
-    the same decisions from C x D numbers instead of N x D. Others as they are."""
+    """A pipeline that ends in principal components and a linear classifier, as one that needs no components: the same
+    decisions from C x D numbers instead of N x D. Others as they are."""
     from sklearn.decomposition import PCA
 
     steps = list(getattr(estimator, "named_steps", {}).values())
     if len(steps) < 2 or type(steps[-2]) is not PCA or steps[-2].whiten:
         return estimator
     made = copy.deepcopy(estimator)
-    (calibrated,) = made[-1].calibrated_classifiers_
-    components, linear = steps[-2], calibrated.estimator
+    components, linear = steps[-2], made[-1]
     linear.coef_ = linear.coef_ @ components.components_
     linear.intercept_ = linear.intercept_ - linear.coef_ @ components.mean_
     linear.n_features_in_ = components.n_features_in_
     made.steps.pop(-2)
-    made[-1].n_features_in_ = components.n_features_in_
     return made
 
 
-def _unweighted(estimator: Any) -> Any:
-    """With the class that skl2onnx knows for a weighted calibration: once fitted, they are the same."""
-    from sklearn.calibration import CalibratedClassifierCV
-
-    if type(getattr(estimator, "_final_estimator", None)).__name__ != "WeightedCalibration":
-        return estimator
-    made = copy.deepcopy(estimator)
-    made[-1].__class__ = CalibratedClassifierCV
-    return made
-
-
-def _dummy(estimator: Any, dimension: int) -> tuple[Any, str]:
-    """The same probabilities for every row."""
-    from onnx.helper import make_node
-
-    proba = estimator.predict_proba(np.zeros((1, dimension)))
-    nodes = [
-        make_node("Shape", ["embedding"], ["batch"], start=0, end=1),
-        make_node("Concat", ["batch", "columns"], ["shape"], axis=0),
-        make_node("Expand", ["proba", "shape"], ["raw"]),
-    ]
-    return _graph(nodes, proba=proba.astype(np.float32), columns=np.array([proba.shape[1]]))
-
-
-def _nearest_mean(estimator: Any, dimension: int) -> tuple[Any, str]:
-    from onnx.helper import make_node
-
-    weights, bias = estimator.weights()
-    nodes = [
-        *_unit_nodes(),
-        make_node("MatMul", ["unit", "weights"], ["product"]),
-        make_node("Add", ["product", "bias"], ["logits"]),
-        make_node("Softmax", ["logits"], ["wide"], axis=1),
-        make_node("Cast", ["wide"], ["raw"], to=_FLOAT),
-    ]
-    return _graph(nodes, tiny=_TINY, weights=weights, bias=bias)
-
-
-def _neighbours(estimator: Any, dimension: int) -> tuple[Any, str]:
-    """In float64 like the estimator: in float32 the k-th and the next neighbour would now and then change places."""
-    from onnx.helper import make_node
-
-    codes = estimator.codes_
-    nodes = [
-        *_unit_nodes(),
-        make_node("Cast", ["vectors"], ["wide_vectors"], to=_DOUBLE),
-        make_node("MatMul", ["unit", "wide_vectors"], ["similarity"]),
-        make_node("TopK", ["similarity", "k"], ["best", "nearest"], axis=1),
-        make_node("Div", ["best", "temperature"], ["logits"]),
-        make_node("Softmax", ["logits"], ["wide"], axis=1),
-        make_node("Cast", ["wide"], ["weights"], to=_FLOAT),
-        make_node("Unsqueeze", ["weights", "axis"], ["row"]),
-        make_node("Gather", ["votes", "nearest"], ["cast"]),
-        make_node("MatMul", ["row", "cast"], ["sum"]),
-        make_node("Squeeze", ["sum", "axis"], ["raw"]),
-    ]
-    return _graph(
-        nodes,
-        tiny=_TINY,
-        vectors=np.ascontiguousarray(estimator.vectors_.T),
-        k=np.array([min(estimator.n_neighbors, len(codes))]),
-        temperature=np.array(estimator.temperature, dtype=np.float64),
-        axis=np.array([1]),
-        votes=np.eye(len(estimator.classes_), dtype=np.float32)[codes],
-    )
-
-
-_FLOAT, _DOUBLE = 1, 11  # onnx.TensorProto.FLOAT and DOUBLE
-_TINY = np.array(1e-300)
-
-
-def _unit_nodes() -> list[Any]:
-    """embedding -> unit: float64 rows of length 1, where a row of zeros stays."""
-    from onnx.helper import make_node
-
-    return [
-        make_node("Cast", ["embedding"], ["wide_embedding"], to=_DOUBLE),
-        make_node("ReduceL2", ["wide_embedding"], ["length"], axes=[1], keepdims=1),
-        make_node("Max", ["length", "tiny"], ["divisor"]),
-        make_node("Div", ["wide_embedding", "divisor"], ["unit"]),
-    ]
-
-
-def _graph(nodes: list[Any], **constants: np.ndarray) -> tuple[Any, str]:
-    """Nodes from `embedding` to `raw`, and their constants, as a graph."""
-    import onnx
-
-    tensor = onnx.helper.make_tensor_value_info
-    initializers = [onnx.numpy_helper.from_array(value, name) for name, value in constants.items()]
-    ends = [tensor("embedding", _FLOAT, None)], [tensor("raw", _FLOAT, None)]
-    return onnx.helper.make_graph(nodes, "core", *ends, initializers), "raw"
+def _metric(estimator: Any, dimension: int) -> tuple[Any, str]:
+    return export_nodes.metric(estimator, *_core(estimator.classifier_, estimator.dim))
 
 
 def _tail(raw: str, columns: list[int], classes: list[str]) -> tuple[list[Any], list[Any]]:

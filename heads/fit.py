@@ -17,7 +17,13 @@ from embed.errors import InputError
 from heads import evaluate
 from heads.baselines import BASELINES
 
-HEADS = ("dense", *BASELINES)
+HEADS = ("dense", *BASELINES, "tail")
+ONLY_NAMED = (
+    "triplet",
+    "supcon",
+    "tail",
+)  # heads that are not among those of `run` and `compare` unless they are named
+DEFAULT_HEADS = tuple(kind for kind in HEADS if kind not in ONLY_NAMED)
 GRIDS = Path(__file__).parent / "grids"
 SEEDS = 2**31  # so many there are: a larger one begins again at 0
 
@@ -43,7 +49,8 @@ class Grid:
 class Split:
     """Rows of X and y in the three parts, int64 (n,) each, and groups int (N,): rows of one group stay together.
 
-    also: rows of a second test part, when there is one.
+    val and test may be int64 (n, V): V rows of each picture, whose probabilities are averaged.
+    also: rows of a second test part, when there is one. more: further rows to learn from, other views of train's.
     """
 
     train: np.ndarray
@@ -51,17 +58,27 @@ class Split:
     test: np.ndarray
     groups: np.ndarray
     also: np.ndarray | None = None
+    more: np.ndarray | None = None
+
+    @property
+    def learned(self) -> np.ndarray:
+        """The rows that heads are fitted on, int64 (m,): those of train, and more."""
+        return self.train if self.more is None else np.concatenate([self.train, self.more])
+
+    def looks(self, part: str) -> np.ndarray:
+        """The rows that the pictures of a part are judged by, int64 (n, V); of train the plain ones."""
+        return getattr(self, part).reshape(len(getattr(self, part)), -1)
 
 
 @dataclass
 class Fit:
     """What one head did on one split; C classes, n rows in a part.
 
-    metrics: {part: {weighted_f1, macro_f1, accuracy, log_loss}}; confusion: {part: C lists of C counts}, truth in the
-    rows, both for train, val and test, and for `also` where the split has it. proba {part: (n, C) float32} and y
+    metrics: {part: {weighted_f1, macro_f1, accuracy, log_loss, ece}}; confusion: {part: C lists of C counts}, truth in
+    the rows, both for train, val and test, and for `also` where the split has it. proba {part: (n, C) float32} and y
     {part: (n,) int64} for all of them but train.
     history: of a dense head, a list of floats a quantity, one an epoch, else None; best_epoch: from 0, or None.
-    Seconds: to fit, to predict test.
+    Seconds: to fit, to predict test. reliability: on test, what `evaluate.reliability` says, as lists.
     """
 
     metrics: dict[str, dict[str, float]]
@@ -72,6 +89,7 @@ class Fit:
     best_epoch: int | None
     fit_seconds: float
     predict_seconds: float
+    reliability: dict[str, list[float]]
 
     def of_classes(self, count: int) -> Fit:
         """The same with the first `count` classes only, for a head that never saw, nor was tested on, the others."""
@@ -119,8 +137,8 @@ def build(head: Head, seed: int) -> Any:
     if head.kind not in HEADS:
         raise InputError(f"no head is called {head.kind!r}; there are {', '.join(HEADS)}")
     params = {"seed": seed % SEEDS, **head.params}
-    if head.kind == "dense":
-        estimator = _dense(params)
+    if head.kind in ("dense", "tail"):
+        estimator = _network(head.kind, params)
     else:
         estimator = BASELINES[head.kind](**{"random_state": params.pop("seed"), **params})
     with _said_of(head):
@@ -160,10 +178,10 @@ def fit_heads(
     validation: str = "own",
 ) -> list[tuple[Any, Fit]]:
     """As `fit_head` for each of heads that are fitted together, see `together`; each has its share of the seconds."""
-    if heads[0].kind == "dense":
+    if heads[0].kind in ("dense", "tail"):
         from embed.quiet_keras import import_keras
 
-        import_keras("the dense head", "choose other heads")
+        import_keras(f"the {heads[0].kind} head", "choose other heads")
     for head in heads:
         build(head, seed)  # what it imports, as TensorFlow above, is not part of fitting
     start = time.perf_counter()
@@ -179,18 +197,36 @@ def _fitted(heads: list[Head], X: np.ndarray, y: np.ndarray, split: Split, seed:
     from sklearn.exceptions import ConvergenceWarning
 
     estimators = [build(head, seed) for head in heads]
-    train = X[split.train].astype(np.float32, copy=False), y[split.train]
+    rows = split.learned
+    train = X[rows].astype(X.dtype if heads[0].kind == "tail" else np.float32, copy=False), y[rows]
     with warnings.catch_warnings(), _said_of(heads[0]):
         warnings.simplefilter("ignore", ConvergenceWarning)  # the scores say how good a head is, finished or not
         warnings.filterwarnings("ignore", "Only one sample available")  # LDA, on a fold with one of a class
         if heads[0].kind == "dense":
             from heads.dense import fit_together
 
-            val = (X[split.val], y[split.val]) if validation == "val" else None
-            fit_together(estimators, *train, groups=split.groups[split.train], validation_data=val)
+            val = split.looks("val").ravel()
+            fit_together(
+                estimators,
+                *train,
+                groups=split.groups[rows],
+                validation_data=(X[val], y[val]) if validation == "val" else None,
+            )
+        elif heads[0].kind == "tail":
+            estimators[0].fit(*train, groups=split.groups[rows])
         else:
+            _keep_together(estimators[0], split.groups[rows])
             estimators[0].fit(*train)
     return estimators
+
+
+def _keep_together(estimator: Any, groups: np.ndarray) -> None:
+    """Let the folds that calibrate it, or a step of it, hold rows of one group, int (n,), on one side."""
+    from heads.estimators import SpreadFolds
+
+    for part in (estimator, *estimator.get_params().values()):
+        if isinstance(getattr(part, "cv", None), SpreadFolds):
+            part.set_params(cv=replace(part.cv, groups=groups))
 
 
 def _judged(
@@ -198,11 +234,11 @@ def _judged(
 ) -> Fit:
     start = time.perf_counter()
     with _said_of(head):
-        proba = {"test": _proba(estimator, X[split.test], n_classes)}
+        proba = {"test": _proba(estimator, X, split.looks("test"), n_classes)}
         seconds = time.perf_counter() - start
         others = ("train", "val") if split.also is None else ("train", "val", "also")
-        proba |= {part: _proba(estimator, X[getattr(split, part)], n_classes) for part in others}
-    truth = {part: y[getattr(split, part)] for part in proba}
+        proba |= {part: _proba(estimator, X, split.looks(part), n_classes) for part in others}
+    truth = {part: y[split.looks(part)[:, 0]] for part in proba}
     history = getattr(estimator, "history_", None)
     return Fit(
         metrics={part: evaluate.metrics(truth[part], proba[part]) for part in proba},
@@ -215,6 +251,7 @@ def _judged(
         best_epoch=estimator.best_epoch_ if history and history["loss"] else None,
         fit_seconds=fit_seconds,
         predict_seconds=seconds,
+        reliability={name: of.tolist() for name, of in evaluate.reliability(truth["test"], proba["test"]).items()},
     )
 
 
@@ -228,14 +265,17 @@ def _said_of(head: Head) -> Iterator[None]:
         raise InputError(f"head {head.name!r}: {said.splitlines()[0]}") from None
 
 
-def _dense(params: dict[str, Any]) -> Any:
-    from heads.dense import DenseHead
+def _network(kind: str, params: dict[str, Any]) -> Any:
+    if kind == "dense":
+        from heads.dense import DenseHead as Network
+    else:
+        from heads.tail import TailHead as Network  # type: ignore[assignment]
 
-    known = DenseHead().get_params()
+    known = Network().get_params()
     unknown = sorted(set(params) - set(known))
     if unknown:
-        raise InputError(f"the dense head has no parameter {unknown[0]!r}; it has {', '.join(known)}")
-    return DenseHead(**params)
+        raise InputError(f"the {kind} head has no parameter {unknown[0]!r}; it has {', '.join(known)}")
+    return Network(**params)
 
 
 def _checked(heads: list[Head]) -> list[Head]:
@@ -261,8 +301,10 @@ def _head(table: Any) -> Head:
     return Head(str(params.pop("name", kind)), kind, params)
 
 
-def _proba(estimator: Any, X: np.ndarray, n_classes: int) -> np.ndarray:
-    """(n, C) float32 in the order of all classes, from an estimator that was fitted on class indexes."""
-    proba = np.zeros((len(X), n_classes), np.float32)
-    proba[:, estimator.classes_] = estimator.predict_proba(X.astype(np.float32, copy=False))
+def _proba(estimator: Any, X: np.ndarray, looks: np.ndarray, n_classes: int) -> np.ndarray:
+    """(n, C) float32 in the order of all classes, from an estimator that was fitted on class indexes; looks: rows of X,
+    int64 (n, V), over whose probabilities the mean is taken."""
+    proba = np.zeros((len(looks), n_classes), np.float32)
+    said = estimator.predict_proba(X[looks.ravel()].astype(np.float32, copy=False))
+    proba[:, estimator.classes_] = said.reshape(*looks.shape, -1).mean(axis=1)
     return proba

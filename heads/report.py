@@ -19,7 +19,7 @@ import numpy as np
 from embed import images
 from embed.images import PictureError
 from embed.whole import whole_file
-from heads import cleaning, curves, plots, svg
+from heads import cleaning, curves, diagrams, learning_curve, plots, search, svg
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -57,8 +57,11 @@ def write(run: dict[str, Any], folder: Path, thumbnails: Thumbnails) -> Path:
 
 
 def figures(run: dict[str, Any]) -> Iterator[tuple[str, str, Figure]]:
-    """(name, what it shows in words, figure) of every plot: `classes`, `intervals`, and four or fewer of each head."""
+    """(name, what it shows in words, figure) of every plot: `classes`, `learning-curve`, `intervals`, and five or fewer
+    of each head."""
     yield _histogram(run["data"])
+    if run.get("learning_curve"):
+        yield _learning_curve(run["learning_curve"])
     if len(run["heads"]) > 1:
         yield _intervals(run["heads"])
     for slug, head in zip(slugs([head["name"] for head in run["heads"]]), run["heads"], strict=True):
@@ -114,8 +117,8 @@ def number(value: float | None, places: int = 3, sign: bool = False) -> str:
 
 
 def setting(value: object) -> str:
-    """A parameter's value as a person writes it: (128,) is 128."""
-    return " × ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+    """A parameter's value as a person writes it: (128,) is 128, () is none."""
+    return (" × ".join(map(str, value)) or "none") if isinstance(value, list | tuple) else str(value)
 
 
 def matrix(counts: np.ndarray, classes: list[str], title: str) -> Figure:
@@ -167,7 +170,8 @@ def template(name: str, folder: Path = Path(__file__).parent) -> Template:
 
 def _page(run: dict[str, Any], thumbnails: Thumbnails, drawings: dict[str, tuple[str, str]]) -> str:
     heads = run["heads"]
-    curation, cleaned = run.get("curation"), run.get("cleaning")
+    sections = ("curation", "cleaning", "search", "learning_curve")
+    curation, cleaned, searched, learned = (run.get(name) for name in sections)
     verdicts = [verdict(head["versus_chosen"]) if head["versus_chosen"] else "chosen" for head in heads]
     return template("report.html.j2").render(
         run,
@@ -182,7 +186,11 @@ def _page(run: dict[str, Any], thumbnails: Thumbnails, drawings: dict[str, tuple
         thumbnails=[data_address(thumbnails(row["path"])) for row in run["most_wrong"]],
         curation=curation,
         cleaning=cleaned,
+        search=searched,
+        found=search.in_words(searched) if searched else "",
         bought=cleaning.in_words(cleaned) if cleaned else "",
+        learning_curve=learned,
+        more=learning_curve.in_words(learned) if learned else "",
         shots={path: data_address(thumbnails(path)) for path in _curated(curation)} if curation else {},
     )
 
@@ -209,9 +217,25 @@ def _histogram(data: dict[str, Any]) -> tuple[str, str, Figure]:
 
 def _intervals(rows: list[dict[str, Any]]) -> tuple[str, str, Figure]:
     drawn, ax = plots.figure(6.4, 0.8 + 0.3 * len(rows))
-    points = [(row["name"], *(row["weighted_f1"][key] for key in ("mean", "low", "high"))) for row in rows]
+    points = [(row["name"], *_ends(row["weighted_f1"])) for row in rows]
     plots.intervals(ax, points, *limits(rows))
     return "intervals", "Weighted F1 of every head with its 95% interval", drawn
+
+
+def _learning_curve(said: dict[str, Any]) -> tuple[str, str, Figure]:
+    sizes = [(size["pictures"], *_ends(size["weighted_f1"])) for size in said["sizes"]]
+    guess, curve = said["guess"], None
+    if guess:
+        n = np.geomspace(sizes[0][0], guess["pictures"], 60)
+        curve = np.stack([n, learning_curve.Law(**said["law"])(n)])
+    drawn, ax = plots.figure(6.4, 3.2)
+    diagrams.learning_curve(ax, sizes, curve, guess and (guess["pictures"], *_ends(guess["weighted_f1"])))
+    words = f"Weighted F1 of {said['head']}, trained on {sizes[0][0]:,} to {sizes[-1][0]:,} pictures"
+    return "learning-curve", words, drawn
+
+
+def _ends(f1: dict[str, float]) -> tuple[float, float, float]:
+    return f1["mean"], f1["low"], f1["high"]
 
 
 def _head_figures(slug: str, head: dict[str, Any], classes: list[str]) -> Iterator[tuple[str, str, Figure]]:
@@ -232,6 +256,10 @@ def _head_figures(slug: str, head: dict[str, Any], classes: list[str]) -> Iterat
         counts = np.array(shown["confusion"][part])
         title = f"{words}: {counts.trace()} of {counts.sum()} right"
         yield f"{slug}-confusion-{part}", f"Confusion matrix of {name}. {title}", matrix(counts, classes, title)
+    drawn, ax = plots.figure(4.4, 4.0)
+    bins, title = head["reliability"], f"Expected calibration error {number(head['ece'])}"
+    diagrams.reliability(ax, bins["confidence"], bins["accuracy"], bins["count"], title)
+    yield f"{slug}-reliability", f"Reliability of the probabilities of {name}. {title}", drawn
 
 
 def _rates(history: dict[str, list[float]]) -> dict[str, list[float]]:

@@ -183,9 +183,10 @@ class Photographs(NamedTuple):
 @pytest.fixture(scope="session")
 def photographs(flowers: Path, keras_home: Path, session_cache: Path, tmp_path_factory: Any) -> Photographs:
     """Scanned and embedded once a session, with ImageNet weights."""
+    from choice import Vectors
     from curate import manifest
     from curate.workspace import locate
-    from vectors import Vectors, embed
+    from vectors import embed
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("WINNOW_CACHE", str(session_cache))

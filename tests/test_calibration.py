@@ -13,13 +13,14 @@ from click.testing import CliRunner
 
 import calibration
 import cli
+from choice import Vectors
 from curate import manifest
 from curate.workspace import Workspace, locate
 from embed.backbone import file_digest, load
 from embed.errors import InputError
 from embed.recipe import Recipe
 from tests.test_embed_quantize import a_network
-from vectors import Vectors, embed, files_of
+from vectors import embed, files_of
 
 
 @pytest.fixture

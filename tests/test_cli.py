@@ -65,13 +65,16 @@ class TestHelp:
         from embed.backends import BACKENDS
         from embed.images import RESIZE
         from embed.recipe import RESIZES
-        from heads.fit import HEADS
+        from heads.baselines import CALIBRATIONS
+        from heads.fit import DEFAULT_HEADS, HEADS
         from heads.schedules import SCHEDULES
 
+        assert tuple(CALIBRATIONS) == options.CALIBRATIONS
         assert tuple(SCHEDULES) == options.SCHEDULES
         assert tuple(BACKENDS) == options.BACKENDS
         assert tuple(RESIZE) == RESIZES
         assert set(HEADS) == set(options.HEADS)
+        assert set(DEFAULT_HEADS) == set(options.DEFAULT_HEADS)
 
 
 class TestWhichPictures:
@@ -301,7 +304,7 @@ class TestDemo:
         assert said["scan"]["images"] == 60
         assert said["scan"]["problems"] == 5
         assert said["embed"]["embedded"] == 60 - 5 - said["scan"]["exact_duplicates"]
-        assert {head["name"] for head in said["compare"]["heads"]} == set(options.HEADS)
+        assert {head["name"] for head in said["compare"]["heads"]} == set(options.DEFAULT_HEADS)
         assert set(said["seconds"]) >= {"scan", "embed", "compare", "train"}
         folder = Path(said["train"]["run"])
         for name in ("run.json", "splits.lance", "metrics.json", "history.csv", "predictions.csv", "head.onnx"):

@@ -15,6 +15,7 @@ HEAD = {
     "macro_f1": 0.91,
     "accuracy": 0.913,
     "log_loss": 0.3,
+    "ece": 0.041,
     "val_weighted_f1": 0.9,
     "fit_seconds": 1.25,
     "predict_seconds": 0.004,
@@ -41,6 +42,19 @@ def test_the_comparison_fits_the_terminal(monkeypatch: pytest.MonkeyPatch, width
     assert "0.900-0.924" in text
     assert "-0.014 n.s." in text
     assert ("macro F1" in text) == (width >= 124)
+    assert ("0.041" in text) == (width >= 100)
+
+
+def test_the_learning_curve_is_a_line_a_size_and_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    f1 = {"mean": 0.9, "low": 0.88, "high": 0.92}
+    sizes = [{"pictures": n, "share": n / 1400, "weighted_f1": f1} for n in (140, 1400)]
+    console.learning_curve({"head": "lda", "sizes": sizes, "guess": None, "reason": "it takes two splits or more"})
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split() for line in lines if "0.880" in line] == [
+        ["140", "0.900", "0.880-0.920"],
+        ["1,400", "0.900", "0.880-0.920"],
+    ]
+    assert lines[-1] == "lda on 1,400 training pictures: 0.900; no guess at twice as many: it takes two splits or more"
 
 
 def test_names_cannot_speak_to_the_terminal() -> None:

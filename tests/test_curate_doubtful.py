@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from choice import Vectors
 from curate import doubtful, manifest, ranking
 from curate.decisions import decide
 from curate.doubtful import collect
@@ -18,7 +19,7 @@ from curate.materialize import materialize
 from curate.workspace import Workspace, locate
 from embed.errors import InputError
 from tests.test_curate_review import EVIL, App, chromium, opened, place, samples, short, until  # noqa: F401
-from vectors import Vectors, embed
+from vectors import embed
 
 Row = doubtful.Row
 

@@ -21,13 +21,14 @@ from typing import Any
 
 import pytest
 
+from choice import Vectors
 from curate import manifest, ranking, review, suspects
 from curate.app import database
 from curate.journal import Journal, Line, holding
 from curate.workspace import Workspace, locate
 from embed.errors import InputError
 from tests.conftest import absent, paint
-from vectors import Vectors, embed
+from vectors import embed
 
 ROOT = Path(__file__).resolve().parents[1]
 CHROMIUM = "/usr/bin/chromium"

@@ -115,7 +115,7 @@ def test_the_form_of_a_file_for_pictures_of_any_size(head, reference, calibratio
 
 
 @pytest.mark.parametrize("pool", ["avg", "none"])
-@pytest.mark.parametrize("kind", ["logistic", "lda", "knn", "centroid", "forest", "dummy"])
+@pytest.mark.parametrize("kind", ["logistic", "lda", "knn", "centroid", "forest", "dummy", "supcon"])
 def test_it_says_what_the_parts_say_in_turn(kind, pool):
     backbone, head = a_backbone(pool), a_head(kind, 3 if pool == "avg" else 12)
     said = run(fuse(backbone, head, RECIPES[pool], None, None), pictures(5))

@@ -59,7 +59,8 @@ def test_only_what_is_in_the_graph_changes_the_graph():
     [
         ("alpha", 0.9, "one of 0.35, 0.5, 0.75, 1.0, 1.3, 1.4"),
         ("alpha", "1.0", "one of 0.35, 0.5, 0.75, 1.0, 1.3, 1.4"),
-        ("layer", "block_13_project_BN", "out_relu"),
+        ("layer", "", "a layer's name, or some with commas between them"),
+        ("layer", "out_relu,", "a layer's name, or some with commas between them"),
         ("pool", "max", "one of avg, none"),
         ("size", 95, "a whole number, 96 to 448"),
         ("size", 449, "a whole number, 96 to 448"),
@@ -83,3 +84,9 @@ def test_the_ends_of_the_ranges_are_allowed():
 
 def test_digest_does_not_depend_on_the_order_of_fields():
     assert digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1}) != digest({"a": 1, "b": 3})
+
+
+def test_layers_are_named_with_commas_between_them_and_a_map_is_of_one():
+    assert Recipe(layer="out_relu, block_16_project_BN").layers == ("out_relu", "block_16_project_BN")
+    with pytest.raises(InputError, match="The 'layer' option must be one layer where pool is none. Got 'a,b' instead."):
+        Recipe(layer="a,b", pool="none")

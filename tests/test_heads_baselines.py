@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from embed.errors import InputError
-from heads.baselines import BASELINES
+from heads.baselines import BASELINES, CALIBRATIONS
 
 KINDS = list(BASELINES)
 
@@ -117,6 +117,39 @@ def test_parameters_reach_the_classifier(kind, params):
     assert {name: inside[name] for name in params} == params
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("method", ["sigmoid", "isotonic", "temperature"])
+def test_every_head_can_be_calibrated(kind, method):
+    X, y = blobs([2, 30, 30])
+    params = {"n_estimators": 20} if kind == "forest" else {}
+    head = fitted(kind, X, y, calibration=method, **params)
+    anything = np.random.default_rng(2).normal(size=(100, X.shape[1])).astype(np.float32)
+    proba = head.predict_proba(anything)
+    np.testing.assert_allclose(proba.sum(axis=1), 1, rtol=1e-5)
+    np.testing.assert_array_equal(head.predict(anything), head.classes_[proba.argmax(axis=1)])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_only_margins_are_calibrated_unless_it_is_asked_for(kind):
+    said = str(BASELINES[kind]())
+    assert ("CalibratedClassifierCV" in said) == (kind in ("svm-linear", "svm-rbf", "lda"))
+    assert "TemperatureScaled" not in said
+
+
+def test_lda_has_probabilities_without_calibration_and_a_support_vector_machine_has_not():
+    X, y = blobs([9, 9])
+    assert fitted("lda", X, y, calibration="none").predict_proba(X).shape == (18, 2)
+    with pytest.raises(InputError, match="SVC has no probabilities of its own: its calibration is sigmoid, isotonic"):
+        BASELINES["svm-rbf"](calibration="none")
+
+
+def test_an_unknown_calibration_is_refused_with_those_there_are():
+    with pytest.raises(InputError, match="one of none, sigmoid, isotonic, temperature, got 'platt'"):
+        BASELINES["knn"](calibration="platt")
+    assert list(CALIBRATIONS) == ["none", "sigmoid", "isotonic", "temperature"]
+
+
 def test_an_unknown_parameter_is_refused_with_those_there_are():
     with pytest.raises(InputError, match="SVC has no parameter 'c'; it has C, break_ties"):
         BASELINES["svm-rbf"](c=1)
@@ -164,12 +197,52 @@ def test_the_calibration_of_balanced_classes_is_weighted_too(kind):
 
 
 @pytest.mark.parametrize(
+    ("kind", "method"),
+    [
+        *[(kind, method) for kind in ("logistic", "forest") for method in ("sigmoid", "isotonic", "temperature")],
+        *[(kind, method) for kind in ("svm-linear", "svm-rbf") for method in ("isotonic", "temperature")],
+        ("lda", "isotonic"),
+    ],
+)
+def test_every_calibration_of_balanced_classes_keeps_them_balanced(kind, method):
+    """One class of twelve beside one of 240: of its unseen pictures more are found, and of as many of each class the
+    probabilities are better."""
+    from heads.evaluate import log_loss
+
+    X, y = unequal([240, 12], seed=0)
+    unseen, truth = unequal([300, 300], seed=1)
+    few = {"max_depth": 3, "n_estimators": 30} if kind == "forest" else {}
+    plain, balanced = (
+        fitted(kind, X, y, calibration=method, class_weight=weight, **few).predict_proba(unseen)
+        for weight in (None, "balanced")
+    )
+    assert (balanced[truth == 1, 1] > 0.5).mean() > (plain[truth == 1, 1] > 0.5).mean() + 0.15
+    assert log_loss(truth, balanced) < log_loss(truth, plain) - 0.3
+
+
+@pytest.mark.parametrize("kind", ["logistic", "forest"])
+@pytest.mark.parametrize("method", list(CALIBRATIONS))
+def test_classes_are_weighted_once(kind, method):
+    params = BASELINES[kind](calibration=method, class_weight="balanced").get_params()
+    said = [name for name, value in params.items() if name.split("__")[-1] == "class_weight" and value == "balanced"]
+    assert len(said) == 1
+
+
+@pytest.mark.parametrize("method", ["none", "temperature"])
+def test_lda_is_weighted_by_a_calibration_of_each_class_only(method):
+    message = f"LinearDiscriminantAnalysis takes class_weight with calibration sigmoid or isotonic, not with {method}"
+    with pytest.raises(InputError, match=message):
+        BASELINES["lda"](calibration=method, class_weight="balanced")
+
+
+@pytest.mark.parametrize(
     ("kind", "message"),
     [
         ("knn", "CosineNeighbours takes no class_weight"),
         ("mlp", "MLPClassifier takes no class_weight"),
         ("dummy", "DummyClassifier takes no class_weight"),
         ("centroid", "NearestMean ignores how many pictures a class has"),
+        ("supcon", "MetricHead takes no class_weight"),
     ],
 )
 def test_heads_without_class_weights_name_those_that_have_them(kind, message):
@@ -249,6 +322,40 @@ def test_folds_leave_something_of_every_class(counts):
         assert len(test) > 0
         assert len(train) > len(counts)
         assert set(y[train]) == set(y)
+
+
+def folds_of(y, groups):
+    from heads.estimators import SpreadFolds
+
+    return list(SpreadFolds(groups=groups).split(y, y))
+
+
+@pytest.mark.parametrize("counts", [[2, 2], [2, 3, 30], [1, 1, 2, 7]])
+def test_groups_of_one_are_dealt_out_as_rows_are(counts):
+    y = np.random.default_rng(0).permutation(np.repeat(np.arange(len(counts)), counts))
+    numbers = np.random.default_rng(1).permutation(len(y)) + 5
+    for alone, grouped in zip(folds_of(y, None), folds_of(y, numbers), strict=True):
+        for a, b in zip(alone, grouped, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+def test_a_group_is_never_on_both_sides_of_a_fold():
+    groups = np.repeat(np.arange(20), 3)  # three views of each of twenty pictures
+    y = np.repeat(np.arange(20) % 3, 3)
+    folds = folds_of(y, groups)
+    assert len(folds) == 4
+    assert sorted(np.concatenate([test for _, test in folds])) == list(range(60))
+    for train, test in folds:
+        assert not set(groups[train]) & set(groups[test])
+        assert set(y[train]) == {0, 1, 2}
+
+
+def test_a_class_that_is_one_group_is_in_the_training_part_of_every_fold():
+    y, groups = np.array([0, 0, 0, 1, 1, 1, 1]), np.array([7, 7, 7, 1, 2, 3, 4])
+    folds = folds_of(y, groups)
+    assert all({0, 1, 2} <= set(train) for train, _ in folds)
+    assert sum({0, 1, 2} <= set(test) for _, test in folds) == 1
+    assert len(folds_of(y, np.zeros(7, int))) == 1
 
 
 @pytest.mark.slow

@@ -16,8 +16,19 @@ from embed.errors import InputError
 from heads import compare as module
 from heads.baselines import BASELINES
 from heads.compare import compare, table
-from heads.evaluate import confusion, metrics
-from heads.fit import HEADS, Fit, Head, Split, build, fit_estimator, fit_head, heads_from_names, read_grid
+from heads.evaluate import confusion, ece, metrics, reliability
+from heads.fit import (
+    DEFAULT_HEADS,
+    HEADS,
+    Fit,
+    Head,
+    Split,
+    build,
+    fit_estimator,
+    fit_head,
+    heads_from_names,
+    read_grid,
+)
 
 CLASSES = ["daisy", "rose", "été"]
 
@@ -49,9 +60,10 @@ def kept(fit: Fit, repeat: int) -> Fit:
     return replace(fit, proba={}, y={}) if repeat else fit
 
 
-def test_there_are_ten_kinds():
+def test_there_are_ten_kinds_and_three_that_have_to_be_named():
     kinds = "dense dummy centroid knn logistic svm-linear svm-rbf lda forest mlp"
-    assert list(HEADS) == kinds.split()
+    assert list(DEFAULT_HEADS) == kinds.split()
+    assert list(HEADS) == [*kinds.split(), "triplet", "supcon", "tail"]
 
 
 class TestNames:
@@ -120,6 +132,14 @@ class TestGrid:
             ('[[head]]\nkind = "lda"\nclass_weight = "even"', "head 'lda': The 'class_weight' parameter of Weighted"),
             ('[[head]]\nkind = "svm-rbf"\nC = -1', "head 'svm-rbf': The 'C' parameter of SVC must be a float"),
             ('[[head]]\nkind = "dummy"\nstrategy = "constant"', "one of prior, most_frequent, uniform"),
+            (
+                '[[head]]\nkind = "knn"\ncalibration = "beta"',
+                "calibration of a head is one of none, sigmoid, isotonic, ",
+            ),
+            (
+                '[[head]]\nkind = "dense"\ncalibration = "sigmoid"',
+                "head 'dense': The 'calibration' parameter of DenseHead",
+            ),
             ('[[head]]\nkind = "knn"\nk = 1', "CosineNeighbours has no parameter 'k'; it has n_neighbors"),
             ('[[head]]\nkind = "knn"\n[[head]]\nkind = "knn"', "two heads are called 'knn'"),
         ],
@@ -144,7 +164,7 @@ class TestSmallClasses:
         [
             pytest.param("dense", False, marks=pytest.mark.slow),
             pytest.param("dense", True, marks=pytest.mark.slow),
-            *((kind, False) for kind in HEADS if kind != "dense"),
+            *((kind, False) for kind in HEADS if kind not in ("dense", "tail")),
         ],
     )
     def test_every_head_fits_on_them(self, kind, twins):
@@ -178,6 +198,8 @@ class TestFitHead:
             assert fit.confusion[part] == confusion(y[rows], proba.argmax(axis=1), 3).tolist()
         assert fit.proba["test"].dtype == np.float32
         np.testing.assert_array_equal(fit.y["val"], y[split.val])
+        assert sum(fit.reliability["count"]) == len(split.test)
+        assert ece({name: np.array(of) for name, of in fit.reliability.items()}) == fit.metrics["test"]["ece"]
         assert fit.history is None
         assert fit.best_epoch is None
         assert fit.fit_seconds > 0
@@ -231,6 +253,20 @@ class TestFitHead:
         assert build(Head("f", "forest"), 2**31 + 3).random_state == 3
         assert build(Head("d", "dense"), 2**31 - 1).seed == 2**31 - 1
         assert build(Head("d", "dense"), 2**31).seed == 0
+
+    @pytest.mark.parametrize("params", [{}, {"calibration": "temperature"}])
+    def test_calibration_keeps_groups_on_one_side(self, monkeypatch, params):
+        from heads.estimators import SpreadFolds
+
+        X, y, (split, _) = data()
+        seen, whole = [], SpreadFolds.split
+        monkeypatch.setattr(
+            SpreadFolds, "split", lambda self, X, y, groups=None: seen.append(self.groups) or whole(self, X, y)
+        )
+        split = replace(split, groups=np.arange(len(y)) // 2 * 10)
+        fit_estimator(Head("s", "svm-linear", params), X, y, split, seed=0)
+        assert len(seen) == 1
+        np.testing.assert_array_equal(seen[0], split.groups[split.train])
 
     def test_what_is_imported_is_not_part_of_fitting(self, monkeypatch):
         dummy, slept = BASELINES["dummy"], []
@@ -402,7 +438,7 @@ splits = [Split(np.arange(16), np.arange(16, 20), np.arange(20, 24), np.arange(2
 def test_scikit_learn_heads_never_load_tensorflow():
     done = python(
         "import sys\nsys.modules['tensorflow'] = sys.modules['keras'] = None\n" + TINY + "from heads.fit import HEADS\n"
-        "compare(heads_from_names([name for name in HEADS if name != 'dense']), X, y, splits, ['a', 'b'])"
+        "compare(heads_from_names([name for name in HEADS if name not in ('dense', 'tail')]), X, y, splits, ['a', 'b'])"
     )
     assert (done.returncode, done.stderr) == (0, "")
 
@@ -503,6 +539,7 @@ def made_fit(val: float, right: list[int]) -> Fit:
         None,
         fit_seconds=2.0,
         predict_seconds=0.5,
+        reliability={name: of.tolist() for name, of in reliability(y, proba).items()},
     )
 
 
@@ -526,6 +563,8 @@ class TestTable:
         assert good["weighted_f1"]["mean"] == pytest.approx(0.75)
         assert (good["accuracy"], good["macro_f1"]) == pytest.approx((0.75, 0.75))
         assert good["log_loss"] == pytest.approx(-(6 * np.log(0.9) + 2 * np.log(0.1)) / 8)
+        assert sum(good["reliability"]["count"]) == 8
+        assert good["ece"] == pytest.approx(0.9 - 6 / 8)
         assert (good["fit_seconds"], good["predict_seconds"], good["seconds"]) == (2.0, 0.5, 2.5)
         assert good["versus_chosen"] is None
         assert middle["versus_chosen"]["difference"] == pytest.approx(-0.5)

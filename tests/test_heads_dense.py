@@ -12,6 +12,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from heads.dense import DenseHead
 from heads.estimators import held_out
+from heads.temperature import temperature
 
 
 def blobs(counts, d=8, seed=0, scale=0.2):
@@ -28,6 +29,7 @@ def blobs(counts, d=8, seed=0, scale=0.2):
         ({"momentum": 1.5}, r"'momentum' .* must be a float in the range \[0.0, 1.0\]. Got 1.5 instead."),
         ({"dropout": 1.0}, r"'dropout' .* must be a float in the range \[0.0, 1.0\). Got 1.0 instead."),
         ({"epochs": 0}, r"'epochs' .* must be an int in the range \[1, inf\). Got 0 instead."),
+        ({"calibration": "sigmoid"}, r"'calibration' .* must be a str among {.*}. Got 'sigmoid' instead."),
         ({"monitor": "f1"}, r"'monitor' .* must be a str among {.*}. Got 'f1' instead."),
         ({"hidden": (8, 0)}, r"'hidden' .* must be a tuple of ints that are at least 1. Got \(8, 0\) instead."),
         ({"hidden": 8}, r"'hidden' .* must be an instance of 'tuple' or an instance of 'list'. Got 8 instead."),
@@ -62,6 +64,27 @@ def test_one_class_is_refused():
 def test_validation_labels_must_be_known():
     with pytest.raises(ValueError, match=r"validation_data holds labels that y does not: \['c'\]"):
         DenseHead().fit(np.eye(2), ["a", "b"], validation_data=(np.eye(2), ["a", "c"]))
+
+
+@pytest.mark.slow
+def test_a_temperature_makes_a_head_surer_or_less_sure_and_changes_no_label():
+    from heads.dense import fit_together
+    from heads.evaluate import log_loss
+
+    X, y = blobs([60, 60, 60], scale=0.6)
+    val_X, val_y = blobs([40, 40, 40], scale=0.6, seed=1)
+    params = {"hidden": (16,), "epochs": 60, "lr": 0.3, "momentum": 0.9, "monitor": "weighted_f1"}
+    plain, scaled = DenseHead(**params), DenseHead(**params, calibration="temperature")
+    fit_together([scaled, plain], X, y, validation_data=(val_X, val_y))
+    assert plain.temperature_ == 1
+    assert scaled.temperature_ > 1.1
+    assert scaled.history_ == plain.history_
+    np.testing.assert_array_equal(scaled.predict(val_X), plain.predict(val_X))
+    assert log_loss(val_y, scaled.predict_proba(val_X)) < log_loss(val_y, plain.predict_proba(val_X)) - 0.01
+    logits = np.log(plain.predict_proba(val_X).astype(float)) / scaled.temperature_
+    expected = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(scaled.predict_proba(val_X), expected, atol=1e-5)
+    np.testing.assert_allclose(scaled.model_(val_X).numpy(), expected, atol=1e-5)  # which is what is exported
 
 
 def test_init_keeps_parameters_as_they_are():
@@ -291,6 +314,16 @@ class TestTraining:
             for weight in (None, "balanced")
         )
         assert few < 0.5 < many - 0.2
+
+    def test_the_temperature_of_balanced_classes_is_of_rows_that_count_alike(self):
+        X, y = blobs([60, 12], scale=0.6)
+        unseen = blobs([40, 40], scale=0.6, seed=1)
+        params = {"lr": 0.1, "epochs": 10, "class_weight": "balanced"}
+        plain, scaled = (DenseHead(**params, calibration=name) for name in ("none", "temperature"))
+        for head in (plain, scaled):
+            head.fit(X, y, validation_data=unseen)
+        assert plain.temperature_ == 1 != scaled.temperature_
+        assert scaled.temperature_ == temperature(plain._logits(unseen[0]), unseen[1])
 
     def test_weights_of_classes_count_by_their_proportion(self):
         X, y = blobs([9, 3])

@@ -27,6 +27,8 @@ def test_metrics_by_hand():
     assert found["macro_f1"] == pytest.approx((2 / 3 + 4 / 5) / 3)
     assert found["accuracy"] == pytest.approx(4 / 6)
     assert found["log_loss"] == pytest.approx(-(4 * np.log(0.8) + 2 * np.log(0.1)) / 6)
+    assert found["ece"] == pytest.approx(0.8 - 4 / 6)
+    assert tuple(found) == evaluate.METRICS
 
 
 def test_metrics_are_those_of_scikit_learn():
@@ -46,6 +48,42 @@ def test_metrics_are_those_of_scikit_learn():
 
 def test_a_probability_of_zero_for_the_truth_costs_a_finite_loss():
     assert evaluate.log_loss(np.array([0]), np.array([[0.0, 1.0]], dtype=np.float32)) == pytest.approx(15.94, abs=0.01)
+
+
+# Two classes, five predictions: 0.6 right, 0.7 wrong, 0.75 right, 0.95 right, 1.0 right.
+SAID = np.array([[0.6, 0.4], [0.7, 0.3], [0.25, 0.75], [0.05, 0.95], [1.0, 0.0]])
+TRUE = np.array([0, 1, 1, 1, 0])
+
+
+def test_reliability_by_hand():
+    bins = evaluate.reliability(TRUE, SAID, bins=4)  # 0-0.25, 0.25-0.5, 0.5-0.75, 0.75-1
+    assert bins["count"].tolist() == [0, 0, 3, 2]
+    assert bins["confidence"] == pytest.approx([0, 0, (0.6 + 0.7 + 0.75) / 3, 0.975])
+    assert bins["accuracy"] == pytest.approx([0, 0, 2 / 3, 1])
+
+
+def test_expected_calibration_error_by_hand():
+    bins = evaluate.reliability(TRUE, SAID, bins=4)
+    assert evaluate.ece(bins) == pytest.approx((abs(2 - 2.05) + abs(2 - 1.95)) / 5)
+    assert evaluate.ece(evaluate.reliability(TRUE, np.eye(2)[TRUE])) == 0
+    assert evaluate.ece(evaluate.reliability(TRUE, np.eye(2)[1 - TRUE])) == 1
+
+
+def test_pooled_bins_are_those_of_all_predictions():
+    parts = [evaluate.reliability(TRUE[rows], SAID[rows]) for rows in (slice(0, 2), slice(2, 5))]
+    found, expected = evaluate.pooled(parts), evaluate.reliability(TRUE, SAID)
+    assert found["count"].tolist() == expected["count"].tolist()
+    for name in ("confidence", "accuracy"):
+        np.testing.assert_allclose(found[name], expected[name])
+
+
+def test_right_probabilities_have_a_small_calibration_error_and_too_sure_ones_a_large_one():
+    rng = np.random.default_rng(0)
+    proba = rng.dirichlet(np.ones(3), size=20_000)
+    y = (rng.random(20_000)[:, None] > proba.cumsum(axis=1)).sum(axis=1)  # drawn by these very probabilities
+    sharper = proba**3 / (proba**3).sum(axis=1, keepdims=True)
+    assert evaluate.ece(evaluate.reliability(y, proba)) < 0.01
+    assert evaluate.ece(evaluate.reliability(y, sharper)) > 0.15
 
 
 def test_classification_report_is_that_of_scikit_learn():

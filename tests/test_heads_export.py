@@ -15,6 +15,7 @@ from heads.fit import HEADS, Head, Split, fit_estimator
 CLASSES = ["daisy", "été", "花"]
 MANY = [f"classe n° {c}" for c in range(12)]
 PARAMS = {"dense": {"hidden": (8,), "epochs": 3}, "forest": {"n_estimators": 10}}
+PARAMS |= dict.fromkeys(("triplet", "supcon"), {"dim": 4, "epochs": 5})
 
 
 def fitted(kind, n_classes=3, d=12, **params):
@@ -36,7 +37,10 @@ def shape(value):
     return [dim.dim_param or dim.dim_value for dim in value.type.tensor_type.shape.dim]
 
 
-slow_dense = [pytest.param(kind, marks=pytest.mark.slow) if kind == "dense" else kind for kind in HEADS]
+# (That of a tail takes maps: see test_heads_tail.)
+slow_dense = [
+    pytest.param(kind, marks=pytest.mark.slow) if kind == "dense" else kind for kind in HEADS if kind != "tail"
+]
 
 
 @pytest.mark.parametrize("n_classes", [2, 3, 12])
@@ -54,9 +58,12 @@ def test_the_graph_says_what_the_head_says(kind, n_classes):
 
 
 @pytest.mark.parametrize("n_classes", [2, 3])
-@pytest.mark.parametrize("kind", ["svm-linear", "svm-rbf", "lda"])
-def test_a_weighted_calibration_is_written_as_any_other(kind, n_classes):
-    estimator, X = fitted(kind, n_classes, class_weight="balanced")
+@pytest.mark.parametrize(
+    ("kind", "method"),
+    [("svm-linear", "sigmoid"), ("svm-rbf", "temperature"), ("lda", "isotonic"), ("forest", "temperature")],
+)
+def test_a_weighted_calibration_is_written_as_any_other(kind, method, n_classes):
+    estimator, X = fitted(kind, n_classes, class_weight="balanced", calibration=method)
     model = to_onnx(estimator, CLASSES[:n_classes], 12)
     np.testing.assert_allclose(run(model, X)[1], estimator.predict_proba(X), atol=1e-5)
 
@@ -66,12 +73,14 @@ def test_the_form_of_the_file(kind):
     estimator, _ = fitted(kind)
     model = to_onnx(estimator, CLASSES, 12)
     onnx.checker.check_model(model, full_check=True)
-    ((source,), (label, proba)) = model.graph.input, model.graph.output
+    ((source,), (label, proba, *more)) = model.graph.input, model.graph.output
     assert (source.name, shape(source)) == ("embedding", ["batch", 12])
     assert (label.name, shape(label)) == ("label", ["batch"])
     assert label.type.tensor_type.elem_type == onnx.TensorProto.STRING
     assert (proba.name, shape(proba)) == ("probabilities", ["batch", 3])
     assert proba.type.tensor_type.elem_type == onnx.TensorProto.FLOAT
+    projections = [("projection", ["batch", 4])] if kind in ("triplet", "supcon") else []
+    assert [(value.name, shape(value)) for value in more] == projections
     opsets = [(opset.domain, opset.version) for opset in model.opset_import]
     assert opsets[0] == ("", 17)
     assert opsets[1:] in ([], [("ai.onnx.ml", 3)])
@@ -137,6 +146,20 @@ def test_probabilities_that_are_no_numbers_are_refused():
     estimator.predict_proba = lambda X: np.full((len(X), 3), np.nan)
     with pytest.raises(InputError, match="by nan"):
         check_parity(model, estimator, X)
+
+
+@pytest.mark.parametrize("hidden", [(), (6,)])
+@pytest.mark.parametrize("then", ["knn", "linear"])
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_a_projection_comes_out_beside_what_is_made_of_it(then, hidden, n_classes):
+    estimator, X = fitted("supcon", n_classes, then=then, hidden=hidden)
+    model = to_onnx(estimator, CLASSES[:n_classes], 12)
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    projection, proba = session.run(["projection", "probabilities"], {"embedding": X})
+    assert (projection.dtype, projection.shape) == (np.float32, (60, 4))
+    np.testing.assert_allclose(projection, estimator.transform(X), atol=1e-7)
+    np.testing.assert_allclose(proba, estimator.predict_proba(X), atol=1e-6)
+    assert check_parity(model, estimator, np.zeros((2, 12))) < 1e-6
 
 
 class TestSaveHead:

@@ -232,10 +232,11 @@ def test_on_photographs_a_class_left_out_is_told_and_a_twentieth_of_the_known_on
 def test_drawn_rooms_streets_signs_and_charts_are_told_from_photographs(photographs, imagenet, tmp_path):
     from sklearn.metrics import roc_auc_score
 
+    from choice import Vectors
     from curate import manifest
     from curate.garden import SCENES, picture
     from curate.workspace import locate
-    from vectors import Vectors, embed
+    from vectors import embed
 
     rng = np.random.default_rng(0)
     (tmp_path / "drawn" / "scenes").mkdir(parents=True)

@@ -38,7 +38,8 @@ def head(name, mean, versus=None, history=None, classes=("ants", "bees")):
     return {
         "name": name, "kind": name, "params": {"lr": 0.01, "hidden": [128, 64]}, "chosen": versus is None,
         "weighted_f1": {"mean": mean, "low": mean - 0.02, "high": mean + 0.02}, "val_weighted_f1": mean + 0.001,
-        "macro_f1": mean + 0.002, "accuracy": mean + 0.003, "log_loss": 0.4, "fit_seconds": 75.0,
+        "macro_f1": mean + 0.002, "accuracy": mean + 0.003, "log_loss": 0.4, "ece": 0.043,
+        "reliability": {"confidence": [0.4, 0.9], "accuracy": [0.5, 0.8], "count": [10, 22]}, "fit_seconds": 75.0,
         "predict_seconds": 0.0021, "seconds": 75.0021, "versus_chosen": versus, "shown": shown,
     }  # fmt: skip
 
@@ -138,7 +139,7 @@ def test_every_head_has_its_row_of_numbers(page):
         row = page.text[page.text.index(f" {name} {mean:.3f}") :][:200]
         for value in (mean - 0.02, mean + 0.02, mean + 0.001, mean + 0.002, mean + 0.003):
             assert f"{value:.3f}" in row
-        assert "1 min 15 s 2 ms" in row
+        assert "0.400 0.043 1 min 15 s 2 ms" in row
 
 
 def test_the_table_says_which_differences_mean_something(page):
@@ -186,6 +187,7 @@ def test_plots_are_described_for_those_who_cannot_see_them(page):
         "Accuracy of dense over 2 epochs",
         "Confusion matrix of dense. Training: 8 of 10 right",
     ]
+    assert "Reliability of the probabilities of knn. Expected calibration error 0.043" in described
     assert all(attributes["alt"] for tag, attributes in page.tags if tag == "img")
 
 
@@ -341,6 +343,29 @@ def test_sixty_classes_and_ten_heads_fit_in_three_megabytes():
     assert "class 0 class 1 1 of 63" in Reader(page).text
 
 
+def learned(**changes):
+    f1 = {"mean": 0.9, "low": 0.88, "high": 0.92}
+    sizes = [{"pictures": n, "share": n / 140, "weighted_f1": f1} for n in (14, 28, 70, 140)]
+    guess = {"pictures": 280, "weighted_f1": {"mean": 0.92, "low": 0.9, "high": 0.94}}
+    law = {"a": 0.06, "b": 5.6, "c": 1.0}
+    return {"head": EVIL, "sizes": sizes, "guess": guess, "law": law, "reason": None, "exponent": 1.0} | changes
+
+
+@pytest.mark.slow
+def test_what_more_pictures_would_bring_is_drawn_and_called_a_guess(tmp_path):
+    run = document(heads=[head("lda", 0.9)]) | {"learning_curve": learned()}
+    page = report.write(run, tmp_path, jpeg).read_text(encoding="utf-8")
+    read = Reader(page)
+    assert f"{EVIL} on 280 training pictures instead of 140: 0.900 → about 0.920 [0.900, 0.940], a guess" in read.text
+    assert "Dashed: error = a + b · pictures^−c" in read.text
+    assert "<script" not in page
+    assert (tmp_path / "pictures/learning-curve.png").is_file()
+    run["learning_curve"] = learned(guess=None, law=None, reason="it takes two splits or more", exponent=None)
+    text = Reader(report.render(run, jpeg)).text
+    assert "no guess at twice as many: it takes two splits or more" in text
+    assert "Dashed" not in text
+
+
 def test_the_most_frequent_mistakes_come_first_and_right_ones_never():
     assert report.confused([[5, 2, 0], [0, 4, 0], [3, 1, 6]], ["a", "b", "c"]) == [
         ("c", "a", 3, 10),
@@ -375,7 +400,7 @@ def test_the_page_and_each_plot_in_two_formats_are_written_and_nothing_else(tmp_
     assert page == tmp_path / "report.html"
     assert page.read_text(encoding="utf-8") == report.render(run, jpeg)
     plots = ["classes", "intervals", "dense-loss", "dense-accuracy", "dense-confusion-train", "dense-confusion-test"]
-    plots += ["lda-confusion-train", "lda-confusion-test"]
+    plots += ["dense-reliability", "lda-confusion-train", "lda-confusion-test", "lda-reliability"]
     files = {file.relative_to(tmp_path).as_posix() for file in tmp_path.rglob("*") if file.is_file()}
     assert files == {"report.html"} | {f"pictures/{name}.{kind}" for name in plots for kind in ("png", "svg")}
     assert (tmp_path / "pictures/classes.png").read_bytes().startswith(b"\x89PNG")
@@ -413,8 +438,8 @@ def test_a_browser_renders_the_page_and_asks_for_nothing(browser, written, schem
     assert tab.evaluate("[...document.images].map(image => image.naturalWidth)") == [40]
     assert tab.evaluate("getComputedStyle(document.body).backgroundColor") == paper
     drawn = tab.locator("figure svg:visible")
-    assert drawn.count() == 5
-    assert all(drawn.nth(i).bounding_box()["width"] > 200 for i in range(5))
+    assert drawn.count() == 6
+    assert all(drawn.nth(i).bounding_box()["width"] > 200 for i in range(6))
     ink = tab.evaluate("getComputedStyle(document.body).color")
     assert ink in tab.evaluate("[...document.querySelectorAll('figure text')].map(text => getComputedStyle(text).fill)")
     assert tab.evaluate("document.documentElement.scrollWidth") == width, "nothing sticks out sideways"

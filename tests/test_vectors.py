@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 
 import vectors
+from choice import Vectors
 from curate import manifest
 from curate.workspace import locate
 from embed import images
@@ -23,7 +24,7 @@ from embed.errors import InputError
 from embed.recipe import Recipe
 from embed.store import read_ids
 from tests.conftest import paint
-from vectors import Vectors, embed, scan_and_embed
+from vectors import embed, scan_and_embed
 
 PROJECT = Path(vectors.__file__).resolve().parent
 

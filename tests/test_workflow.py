@@ -53,6 +53,41 @@ def test_fits_done_before_are_used_again_unless_fresh_ones_are_asked_for(hues: P
 
 
 @pytest.mark.slow
+def test_a_learning_curve_is_fitted_on_parts_of_the_same_splits_and_found_again(hues: Path, colours: Path) -> None:
+    words = ("compare", hues, "--backbone", colours, *QUICK, "--learning-curve")
+    said = winnow(*words)
+    curve, best = said["learning_curve"], said["heads"][0]
+    assert curve["head"] == best["name"]
+    assert [size["pictures"] for size in curve["sizes"]] == [6, 9, 15, 21, 30, 42]
+    assert [size["share"] for size in curve["sizes"]] == [0.1, 0.2, 0.35, 0.5, 0.7, 1.0]
+    assert curve["sizes"][-1]["weighted_f1"] == best["weighted_f1"]
+    assert set(curve) == {"head", "sizes", "guess", "reason", "exponent", "law"}
+    assert (curve["guess"] is None) == isinstance(curve["reason"], str)
+    assert said["seconds"]["learning_curve"] > 0
+    assert 'id="learning"' in (Path(said["run"]) / "report.html").read_text()
+    fits = {file: file.stat().st_mtime_ns for file in Path("hues.winnow/fits").iterdir()}
+    assert len(fits) == 9 + 5 * 3
+    assert winnow(*words)["learning_curve"] == curve
+    assert {file: file.stat().st_mtime_ns for file in Path("hues.winnow/fits").iterdir()} == fits
+
+
+@pytest.mark.slow
+def test_a_head_is_trained_with_the_calibration_that_is_asked_for(hues: Path, colours: Path) -> None:
+    said = winnow("train", hues, "--backbone", colours, "--head", "knn", "--calibration", "temperature")
+    plain = winnow("train", hues, "--backbone", colours, "--head", "knn")
+    assert said["heads"][0]["params"] == {"calibration": "temperature"}
+    assert said["model"] is not None
+    assert said["weighted_f1"] == plain["weighted_f1"]
+    assert said["heads"][0]["log_loss"] != plain["heads"][0]["log_loss"]
+    assert sum(said["heads"][0]["reliability"]["count"]) == 9
+    done = CliRunner().invoke(
+        cli.main, list(map(str, ["train", hues, "--backbone", colours, "--head", "svm-rbf", "--calibration", "none"]))
+    )
+    assert done.exit_code == 1
+    assert "SVC has no probabilities of its own" in done.stderr
+
+
+@pytest.mark.slow
 def test_a_changed_picture_makes_new_fits(hues: Path, colours: Path) -> None:
     words = ("compare", hues, "--backbone", colours, "--heads", "centroid", "--repeats", 1, "--jobs", 1)
     winnow(*words)
@@ -221,7 +256,7 @@ def test_heads_whose_time_is_quadratic_are_left_out_of_large_folders_unless_name
     hues: Path, colours: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("training.QUADRATIC_LIMIT", 10)
-    monkeypatch.setattr("heads.fit.HEADS", ("centroid", "knn", "svm-rbf"))
+    monkeypatch.setattr("heads.fit.DEFAULT_HEADS", ("centroid", "knn", "svm-rbf"))
     words = ["compare", str(hues), "--backbone", str(colours), "--repeats", "1", "--json"]
     done = CliRunner().invoke(cli.main, words)
     assert [head["name"] for head in json.loads(done.stdout)["heads"]] == ["centroid"]

@@ -1,0 +1,146 @@
+"""What the report recommends to do next, and what each is worth: `python -m benchmarks.recommendations PHOTOGRAPHS`.
+
+Each row is fitted on the same seeded splits (70/15/15) as the plain head, the dense head of the report with its
+defaults on plain vectors, and compared with it in pairs. `--splits` and `--tail-splits` say how many.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import rows
+from benchmarks.machine import machine
+from benchmarks.measures import table
+from benchmarks.quiet import listener
+from choice import Vectors
+from curate.workspace import locate
+from embed.ahead import processors
+from embed.errors import InputError
+from embed.recipe import Recipe
+from heads.compare import compare
+from heads.evaluate import corrected_interval, paired
+from heads.fit import Fit, Grid, Head
+from workflow import Division, prepare
+
+LISTENER = listener("recommendations")
+VIEWS = 8
+SIDE_BY_SIDE = "out_relu,block_16_project_BN,block_13_expand_relu"
+LARGER = Recipe(size=288)
+FAST = {"lr": 0.1, "momentum": 0.9}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One recommendation: the head with its parameters, the vectors that it learns from."""
+
+    what: str
+    kind: str = "dense"
+    params: dict[str, Any] = field(default_factory=dict)
+    vectors: Vectors = Vectors()
+
+
+ROWS = (
+    Row("the plain head"),
+    Row("learning rate falls: step", params={"schedule": "step"}),
+    Row("learning rate falls: exponential", params={"schedule": "exponential"}),
+    Row("learning rate falls: cosine", params={"schedule": "cosine"}),
+    Row("0.1, momentum 0.9, constant", params=FAST),
+    Row("0.1, momentum 0.9, cosine after a warm-up", params=FAST | {"schedule": "cosine", "warmup": 5}),
+    Row("0.1, momentum 0.9, reduced on plateau", params=FAST | {"schedule": "plateau"}),
+    Row("0.1, one-cycle", params=FAST | {"schedule": "one-cycle"}),
+    Row("0.1, momentum decays from 0.9 to 0", params=FAST | {"momentum_end": 0.0}),
+    Row("stops early", params={"patience": 10}),
+    Row("balanced class weights", params={"class_weight": "balanced"}),
+    Row("temperature scaling", params={"calibration": "temperature"}),
+    Row("judged with the mirror image", vectors=Vectors(views=2, test_views="mirror")),
+    Row(f"augmentation, {VIEWS} views", vectors=Vectors(views=VIEWS)),
+    Row(f"{VIEWS} views, judged with the mirror image", vectors=Vectors(views=VIEWS, test_views="mirror")),
+    Row(f"{VIEWS} views, judged by all of them", vectors=Vectors(views=VIEWS, test_views="mean")),
+    Row("pictures of 288", vectors=Vectors(LARGER)),
+    Row("three layers side by side", vectors=Vectors(Recipe(layer=SIDE_BY_SIDE))),
+    Row("triplets, then a linear layer", "triplet"),
+    Row("supervised contrastive, then a linear layer", "supcon"),
+    Row("another head", "logistic"),
+    Row("another head", "lda"),
+    Row("288 and the mirror image", "logistic", vectors=Vectors(LARGER, views=2, test_views="mirror")),
+    Row("288 and the mirror image", "lda", vectors=Vectors(LARGER, views=2, test_views="mirror")),
+    Row(f"288, {VIEWS} views, mirror image", "logistic", vectors=Vectors(LARGER, views=VIEWS, test_views="mirror")),
+    Row(f"fine-tuning, {VIEWS} views, last block", "tail", {"unfreeze": 1}),
+    Row(f"fine-tuning, {VIEWS} views, last three blocks", "tail"),
+    Row(f"fine-tuning, {VIEWS} views, last three blocks, pictures of 288", "tail", vectors=Vectors(LARGER)),
+)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("photographs", type=Path)
+    parser.add_argument("--splits", type=int, default=10)
+    parser.add_argument("--tail-splits", type=int, default=5, help="of the fine-tuned rows but the last")
+    given = parser.parse_args()
+    start, lines, plain = time.perf_counter(), [], None
+    with tempfile.TemporaryDirectory() as folder:
+        workspace = locate(given.photographs, Path(folder) / "recommendations.winnow")
+        for row in ROWS:
+            few = row.kind == "tail" and row is not ROWS[-1]
+            fits, sizes, seconds = fitted(workspace, row, given.splits, given.tail_splits if few else given.splits)
+            plain = plain or fits
+            lines.append(line(row, fits, plain, sizes, seconds))
+            print(" | ".join(lines[-1]), file=sys.stderr)
+    title = ["recommendation", "head", "weighted F1", "points to the plain head", "on val", "ECE", "log loss"]
+    title += ["splits", "s: vectors", "s: a fit"]
+    print(f"{machine('onnxruntime', 'scikit-learn', 'keras', 'tensorflow')}\n\n{table(title, lines)}")
+    print(f"\nAll of it took {(time.perf_counter() - start) / 60:.1f} minutes.")
+
+
+def fitted(workspace, row: Row, splits: int, used: int) -> tuple[list[Fit], tuple[int, int], float]:
+    """Its fits on the first `used` of the splits; pictures in train and test; seconds that its vectors took."""
+    work = prepare(
+        workspace, row.vectors if row.kind != "tail" else Vectors(row.vectors.recipe), LISTENER, Division(), splits
+    )
+    start = time.perf_counter()
+    grid, works = rows.for_heads(work, Grid([Head(row.what, row.kind, row.params)]), row.vectors, LISTENER)
+    own = works[row.what]
+    seconds = work.seconds["embed"] + (time.perf_counter() - start if own is not work else 0)
+    learned, divided = rows.divided(own)
+    data = learned.X, learned.y, divided[:used], learned.classes
+    (fits,) = compare(grid.heads, *data, jobs=processors(), cache_dir=workspace.fits, data_key=learned.key)
+    return fits, (len(divided[0].train), len(divided[0].test)), seconds
+
+
+def line(row: Row, fits: list[Fit], plain: list[Fit], sizes: tuple[int, int], seconds: float) -> list[str]:
+    f1, of_plain = (np.array([fit.metrics["test"]["weighted_f1"] for fit in of]) for of in (fits, plain))
+    mean, low, high = corrected_interval(f1, *sizes)
+    gap = ""
+    if fits is not plain:
+        said = {name: 100 * value for name, value in paired(f1, of_plain[: len(f1)], *sizes).items()}
+        gap = f"{said['difference']:+.1f} [{said['low']:+.1f}, {said['high']:+.1f}]"
+    others = (np.mean([fit.metrics[part][name] for fit in fits]) for part, name in OTHERS)
+    spent = f"{seconds:.0f}", f"{np.mean([fit.fit_seconds for fit in fits]):.1f}"
+    kind = row.kind
+    return [
+        row.what,
+        kind,
+        f"{mean:.3f} [{low:.3f}, {high:.3f}]",
+        gap,
+        *(f"{o:.3f}" for o in others),
+        str(len(f1)),
+        *spent,
+    ]
+
+
+OTHERS = (("val", "weighted_f1"), ("test", "ece"), ("test", "log_loss"))
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except InputError as error:
+        sys.exit(str(error))

@@ -1,0 +1,56 @@
+"""How vectors are chosen on the command line, and how a run remembers it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from embed.errors import InputError
+from embed.recipe import Recipe
+
+LEAST_VIEWS = {"one": 1, "mirror": 2, "mean": 2}  # rows of a picture that judging it by these takes
+TEST_VIEWS = tuple(LEAST_VIEWS)
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """How vectors are chosen on the command line: the recipe, an exported backbone instead of weights, the engine.
+
+    projection: the run whose head projects them (`projection.Projection`); only for scores and the App.
+    """
+
+    recipe: Recipe = Recipe()
+    backbone: Path | None = None
+    backend: str = "onnx"
+    workers: int | None = None
+    batch: int | None = None  # that of the backend
+    projection: Path | None = None
+    views: int = 1  # rows of each picture, the plain one among them; see `embed.views`
+    test_views: str = "one"  # what a picture is judged by, one of `TEST_VIEWS`
+    ask: Callable[[str], bool] = field(default=lambda question: False, compare=False)  # before much is stored
+
+    def __post_init__(self) -> None:
+        """Raises: InputError for views that do not go together."""
+        if self.test_views not in TEST_VIEWS:
+            raise InputError(f"--test-views is one of {', '.join(TEST_VIEWS)}, not {self.test_views!r}")
+        if self.views < LEAST_VIEWS[self.test_views]:
+            least = LEAST_VIEWS[self.test_views]
+            raise InputError(f"--test-views {self.test_views} takes --views {least} or more, not {self.views}")
+
+    def document(self) -> dict[str, Any]:
+        """As JSON can hold it; `of` is the way back."""
+        backbone = None if self.backbone is None else str(self.backbone.resolve())
+        said: dict[str, Any] = {"recipe": asdict(self.recipe), "backbone": backbone, "backend": self.backend}
+        said |= {"views": self.views, "test_views": self.test_views}
+        return said | ({"projection": str(self.projection.resolve())} if self.projection else {})
+
+    @classmethod
+    def of(cls, said: dict[str, Any] | None) -> Vectors:
+        """From `document`; the default for None."""
+        if said is None:
+            return cls()
+        backbone, projection = (said.get(name) and Path(said[name]) for name in ("backbone", "projection"))
+        views = {name: said[name] for name in ("views", "test_views") if name in said}
+        return cls(Recipe(**said["recipe"]), backbone, said["backend"], projection=projection, **views)

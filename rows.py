@@ -1,0 +1,105 @@
+"""What heads are fitted on: the stored vectors of pictures and their views, or the maps that a tail begins with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+import vectors
+from choice import Vectors
+from embed.errors import InputError
+from embed.recipe import digest
+from embed.store import Store
+from embed.views import VIEWS
+from record import Listener, Work
+
+if TYPE_CHECKING:
+    from heads.fit import Grid, Head, Split
+
+TAIL_VIEWS = 8  # of each picture that a tail learns from, unless more were asked for
+
+
+class Rows(NamedTuple):
+    """What splits point into: X float (R, D), y int64 (R,) indexes into the classes; key stands for X."""
+
+    X: np.ndarray
+    y: np.ndarray
+    classes: list[str]
+    key: str
+
+
+def read(store: Store, ids: Sequence[str], choice: Vectors) -> tuple[np.ndarray, np.ndarray]:
+    """The rows of a table that heads learn from and are judged by: (rows, looks).
+
+    rows: (R, D), the N plain views in the order of ids, then N rows of each other view, and where pictures are judged
+    by their mirror image too, N means of both; float32, maps float16. looks: int64 (N, V), the rows that each picture
+    is judged by.
+    """
+    dtype = np.float16 if choice.recipe.pool == "none" else np.float32
+    every: list[np.ndarray] = [store.read(ids, view=view).astype(dtype, copy=False) for view in range(choice.views)]
+    first = {"one": 0, "mirror": choice.views, "mean": 0}[choice.test_views]
+    if choice.test_views == "mirror":
+        every.append(np.mean(every[:2], axis=0))
+    views = np.arange(first, choice.views if choice.test_views == "mean" else first + 1)
+    rows = every[0] if len(every) == 1 else np.concatenate(every)
+    return rows, np.arange(len(ids))[:, None] + len(ids) * views
+
+
+def divided(work: Work, splits: list[Split] | None = None) -> tuple[Rows, list[Split]]:
+    """The rows of a work, and splits of its pictures (None: its own) as splits of rows.
+
+    Every view of the training pictures is learned from, a picture's views are of one group, and pictures are judged by
+    the views that were asked for.
+    """
+    data, count = work.data, len(work.data.ids)
+    repeated = np.tile(np.arange(count), len(work.rows) // count)
+    views, judged = (work.embedding[name] for name in ("views", "test_views"))
+    made = []
+    for split in work.splits if splits is None else splits:
+        more = (split.train + count * np.arange(1, views)[:, None]).ravel() if views > 1 else None
+        parts = {} if judged == "one" else {part: work.looks[getattr(split, part)] for part in ("val", "test")}
+        made.append(replace(split, groups=split.groups[repeated], more=more, **parts))
+    key = digest([work.made["key"], data.ids, *([judged, views, VIEWS] if views > 1 else [])])
+    return Rows(work.rows, data.y[repeated], data.classes, key), made
+
+
+def for_heads(work: Work, grid: Grid, choice: Vectors, listener: Listener) -> tuple[Grid, dict[str, Work]]:
+    """Head name -> the work whose rows it learns from. Tails learn from maps, which are embedded where they lack.
+
+    Returns the grid, too, with the network whose end is trained among the parameters of its tails.
+    Raises: InputError when there are no weights to go on from, or no room.
+    """
+    heads, works, of_layer = [], dict[str, Work](), dict[str, Work]()
+    for head in grid.heads:
+        if head.kind == "tail":
+            layer = _layer(head)
+            if layer not in of_layer:
+                of_layer[layer] = _of_maps(work, layer, choice, listener)
+            recipe = choice.recipe
+            network = {"alpha": recipe.alpha, "weights": recipe.weights, "size": recipe.size}
+            head = replace(head, params=head.params | network)
+        works[head.name] = of_layer[layer] if head.kind == "tail" else work
+        heads.append(head)
+    return replace(grid, heads=heads), works
+
+
+def _layer(head: Head) -> str:
+    from embed.backbone import front
+    from heads.fit import build
+
+    return front(build(head, 0).unfreeze)
+
+
+def _of_maps(work: Work, layer: str, choice: Vectors, listener: Listener) -> Work:
+    """The same pictures with the maps of a layer."""
+    if choice.backbone:
+        raise InputError("a tail is trained from Keras' own weights: leave out --backbone, or choose other heads")
+    recipe = replace(choice.recipe, layer=layer, pool="none")
+    choice = replace(choice, recipe=recipe, views=max(choice.views, TAIL_VIEWS) if choice.views == 1 else choice.views)
+    with listener.progress("Embedding maps") as told:
+        store, made = vectors.embed(work.workspace, choice, told, listener.say)
+    found, looks = read(store, work.data.ids, choice)
+    return replace(work, rows=found, looks=looks, made=made, embedding=choice.document(), store=store)

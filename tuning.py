@@ -1,0 +1,58 @@
+"""Tuning a head: from a folder to settings, what they are worth, and a run with the head that has them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from choice import Vectors
+from curate.workspace import Workspace
+from embed.ahead import processors
+from record import Listener, leave_run, timed
+from rows import divided
+from workflow import Division, prepare
+
+
+def tune(
+    workspace: Workspace,
+    vectors: Vectors,
+    listener: Listener,
+    *,
+    kind: str,
+    division: Division,
+    candidates: int = 30,
+    repeats: int = 5,
+    jobs: int | None = None,
+) -> dict[str, Any]:
+    """Search settings of one kind of head on every split, and leave a run of the head with those of the first split.
+
+    Parameters: `candidates`, how many settings, the default among them; `jobs`, fits at a time (None: one a processor).
+    Returns: as `workflow.train`, with what `heads.search.summary` says; `weighted_f1` is that of settings searched anew
+    on each split, on test pictures that the search did not see. Raises: InputError for a head without settings to tune.
+    """
+    from heads import search, spaces
+    from heads.compare import table
+    from heads.fit import fit_head
+
+    heads = spaces.candidates(kind, candidates, division.seed)  # a kind that will not do is told before the work
+    work = prepare(workspace, vectors, listener, division, repeats)
+    learned, splits = divided(work)
+    with timed(work.seconds, "search"), listener.progress("Searching") as told:
+        found = search.nested(
+            heads,
+            learned.X,
+            learned.y,
+            splits,
+            learned.classes,
+            cache_dir=workspace.fits,
+            data_key=learned.key,
+            jobs=jobs or processors(),
+            seed=work.seed,
+            on_fit=told,
+        )
+    head = found.heads[0]
+    with timed(work.seconds, "train"):
+        estimator, fit = fit_head(head, learned.X, learned.y, splits[0], learned.classes, work.seed)
+    said = search.summary(found, heads, splits)
+    rows = table([head], [found.tuned], work.splits)
+    return leave_run(replace(work, search=said), f"tune-{kind}", rows, {kind: fit}, listener, estimator) | said
