@@ -85,33 +85,43 @@ def main() -> None:
     parser.add_argument("--splits", type=int, default=10)
     parser.add_argument("--tail-splits", type=int, default=5, help="of the fine-tuned rows but the last")
     given = parser.parse_args()
-    start, lines, plain = time.perf_counter(), [], None
+    start, lines, plain = time.perf_counter(), {}, None
     with tempfile.TemporaryDirectory() as folder:
         workspace = locate(given.photographs, Path(folder) / "recommendations.winnow")
-        for row in ROWS:
-            few = row.kind == "tail" and row is not ROWS[-1]
-            fits, sizes, seconds = fitted(workspace, row, given.splits, given.tail_splits if few else given.splits)
-            plain = plain or fits
-            lines.append(line(row, fits, plain, sizes, seconds))
-            print(" | ".join(lines[-1]), file=sys.stderr)
+        for together in groups():
+            few = together[0].kind == "tail" and together[0] is not ROWS[-1]
+            used = given.tail_splits if few else given.splits
+            every, sizes, seconds = fitted(workspace, together, given.splits, used)
+            plain = plain or every[0]
+            for row, fits in zip(together, every, strict=True):
+                lines[ROWS.index(row)] = line(row, fits, plain, sizes, seconds)
+                print(" | ".join(lines[ROWS.index(row)]), file=sys.stderr)
     title = ["recommendation", "head", "weighted F1", "points to the plain head", "on val", "ECE", "log loss"]
     title += ["splits", "s: vectors", "s: a fit"]
-    print(f"{machine('onnxruntime', 'scikit-learn', 'keras', 'tensorflow')}\n\n{table(title, lines)}")
+    print(f"{machine('onnxruntime', 'scikit-learn', 'keras', 'tensorflow')}\n")
+    print(table(title, [lines[number] for number in sorted(lines)]))
     print(f"\nAll of it took {(time.perf_counter() - start) / 60:.1f} minutes.")
 
 
-def fitted(workspace, row: Row, splits: int, used: int) -> tuple[list[Fit], tuple[int, int], float]:
-    """Its fits on the first `used` of the splits; pictures in train and test; seconds that its vectors took."""
-    work = prepare(
-        workspace, row.vectors if row.kind != "tail" else Vectors(row.vectors.recipe), LISTENER, Division(), splits
-    )
+def groups() -> list[list[Row]]:
+    """Rows that learn from the same vectors, so that dense heads among them are trained together; each tail alone."""
+    of: dict[Any, list[Row]] = {}
+    for number, row in enumerate(ROWS):
+        of.setdefault(number if row.kind == "tail" else str(row.vectors.document()), []).append(row)
+    return list(of.values())
+
+
+def fitted(workspace, together: list[Row], splits: int, used: int) -> tuple[list[list[Fit]], tuple[int, int], float]:
+    """Fits of each on the first `used` of the splits; pictures in train and test; seconds that the vectors took."""
+    choice = together[0].vectors
+    heads = [Head(f"{number} {row.what}", row.kind, row.params) for number, row in enumerate(together)]
     start = time.perf_counter()
-    grid, works = rows.for_heads(work, Grid([Head(row.what, row.kind, row.params)]), row.vectors, LISTENER)
-    own = works[row.what]
-    seconds = work.seconds["embed"] + (time.perf_counter() - start if own is not work else 0)
-    learned, divided = rows.divided(own)
+    work = prepare(workspace, choice, LISTENER, Division(), splits)
+    grid, works = rows.for_heads(work, Grid(heads), choice, LISTENER)
+    seconds = time.perf_counter() - start
+    learned, divided = rows.divided(works[heads[0].name])
     data = learned.X, learned.y, divided[:used], learned.classes
-    (fits,) = compare(grid.heads, *data, jobs=processors(), cache_dir=workspace.fits, data_key=learned.key)
+    fits = compare(grid.heads, *data, jobs=processors(), cache_dir=workspace.fits, data_key=learned.key)
     return fits, (len(divided[0].train), len(divided[0].test)), seconds
 
 
@@ -122,18 +132,9 @@ def line(row: Row, fits: list[Fit], plain: list[Fit], sizes: tuple[int, int], se
     if fits is not plain:
         said = {name: 100 * value for name, value in paired(f1, of_plain[: len(f1)], *sizes).items()}
         gap = f"{said['difference']:+.1f} [{said['low']:+.1f}, {said['high']:+.1f}]"
-    others = (np.mean([fit.metrics[part][name] for fit in fits]) for part, name in OTHERS)
-    spent = f"{seconds:.0f}", f"{np.mean([fit.fit_seconds for fit in fits]):.1f}"
-    kind = row.kind
-    return [
-        row.what,
-        kind,
-        f"{mean:.3f} [{low:.3f}, {high:.3f}]",
-        gap,
-        *(f"{o:.3f}" for o in others),
-        str(len(f1)),
-        *spent,
-    ]
+    others = [f"{np.mean([fit.metrics[part][name] for fit in fits]):.3f}" for part, name in OTHERS]
+    spent = [str(len(f1)), f"{seconds:.0f}", f"{np.mean([fit.fit_seconds for fit in fits]):.1f}"]
+    return [row.what, row.kind, f"{mean:.3f} [{low:.3f}, {high:.3f}]", gap, *others, *spent]
 
 
 OTHERS = (("val", "weighted_f1"), ("test", "ece"), ("test", "log_loss"))
