@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 import rows
+import training
 from benchmarks.machine import machine
 from benchmarks.measures import table
 from benchmarks.quiet import listener
@@ -25,6 +26,7 @@ from curate.workspace import locate
 from embed.ahead import processors
 from embed.errors import InputError
 from embed.recipe import Recipe
+from heads import learning_curve
 from heads.compare import compare
 from heads.evaluate import corrected_interval, paired
 from heads.fit import Fit, Grid, Head
@@ -96,10 +98,13 @@ def main() -> None:
             for row, fits in zip(together, every, strict=True):
                 lines[ROWS.index(row)] = line(row, fits, plain, sizes, seconds)
                 print(" | ".join(lines[ROWS.index(row)]), file=sys.stderr)
+        work = prepare(workspace, Vectors(), LISTENER, Division(), given.splits)
+        curve = training.fit_curve(work, Head("dense", "dense", {}), "own", processors(), False, LISTENER)
     title = ["recommendation", "head", "weighted F1", "points to the plain head", "on val", "ECE", "log loss"]
     title += ["splits", "s: vectors", "s: a fit"]
     print(f"{machine('onnxruntime', 'scikit-learn', 'keras', 'tensorflow')}\n")
     print(table(title, [lines[number] for number in sorted(lines)]))
+    print(f"\nMore samples: {learning_curve.in_words(curve)}")
     print(f"\nAll of it took {(time.perf_counter() - start) / 60:.1f} minutes.")
 
 
