@@ -35,6 +35,8 @@ def test_the_graph_says_what_the_calibrated_head_says(kind, method, n_classes):
     said, proba = session.run(["label", "probabilities"], {"embedding": X})
     np.testing.assert_allclose(proba, estimator.predict_proba(X), atol=1e-5)
     assert check_parity(model, estimator, X) < 1e-5
+    used = {name for node in model.graph.node for name in node.input}
+    assert {constant.name for constant in model.graph.initializer} <= used
     assert session.run(["label"], {"embedding": X[:0]})[0].shape == (0,)
 
 
