@@ -45,11 +45,14 @@ def append(graph: Any, scores: str, calibrated: Any) -> tuple[Any, str]:
     made = onnx.GraphProto()
     made.CopyFrom(graph)
     nodes, constants = (_scaled if hasattr(calibrated, "temperature_") else _by_class)(calibrated)
+    used = {name for node in nodes for name in node.input}
     for node in nodes:
         node.input[:] = [scores if name == "scores" else _NAME + name for name in node.input]
         node.output[:] = [_NAME + name for name in node.output]
     made.node.extend(nodes)
     for name, value in constants.items():
+        if name not in used:  # onnxruntime warns of these
+            continue
         value = value if value.dtype == np.int64 else value.astype(np.float32)
         made.initializer.append(onnx.numpy_helper.from_array(value, _NAME + name))
     return made, f"{_NAME}proba"
