@@ -102,11 +102,10 @@ def main() -> None:
 
 def fitted(workspace, row: Row, splits: int, used: int) -> tuple[list[Fit], tuple[int, int], float]:
     """Its fits on the first `used` of the splits; pictures in train and test; seconds that its vectors took."""
-    work = prepare(
-        workspace, row.vectors if row.kind != "tail" else Vectors(row.vectors.recipe), LISTENER, Division(), splits
-    )
+    grid = Grid([Head(row.what, row.kind, row.params)])
+    work = prepare(workspace, rows.beside_tails(grid, row.vectors), LISTENER, Division(), splits)
     start = time.perf_counter()
-    grid, works = rows.for_heads(work, Grid([Head(row.what, row.kind, row.params)]), row.vectors, LISTENER)
+    grid, works = rows.for_heads(work, grid, row.vectors, LISTENER)
     own = works[row.what]
     seconds = work.seconds["embed"] + (time.perf_counter() - start if own is not work else 0)
     learned, divided = rows.divided(own)

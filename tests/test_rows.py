@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,9 +11,10 @@ import numpy as np
 import pytest
 
 from choice import Vectors
+from embed.errors import InputError
 from embed.recipe import Recipe
-from heads.fit import Split
-from rows import divided, read
+from heads.fit import Grid, Head, Split
+from rows import beside_tails, divided, read
 
 IDS = ["a", "b", "c", "d", "e", "f"]
 
@@ -84,3 +86,14 @@ def test_maps_stay_half_precision(pool, dtype):
     rows, _ = read(Table(), IDS, Vectors(Recipe(pool=pool), views=2, test_views="mirror"))
     assert rows.dtype == dtype
     assert rows.shape == (18, 1)
+
+
+def test_a_tail_from_an_exported_backbone_is_refused_before_the_work():
+    with pytest.raises(InputError, match="leave out --backbone, or choose other heads"):
+        beside_tails(Grid([Head("lda", "lda"), Head("tail", "tail")]), Vectors(backbone=Path("b.onnx")))
+
+
+def test_views_are_only_of_maps_where_there_are_only_tails():
+    chosen = Vectors(views=4, test_views="mirror")
+    assert beside_tails(Grid([Head("tail", "tail")]), chosen) == Vectors()
+    assert beside_tails(Grid([Head("tail", "tail"), Head("lda", "lda")]), chosen) == chosen
