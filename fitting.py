@@ -63,8 +63,8 @@ def train(images: Path | None, workspace: Path | None, as_json: bool, **rest: An
 
     result = workflow.train(console.opened(images, workspace), listener=console.listener(), **rest)
     _print_run(result, as_json)
-    if result["model"] and not as_json:
-        console.say(f"Next: {shlex.join(['winnow', 'export', result['run']])}")
+    if not as_json:
+        _say_next(result, rest["vectors"])
 
 
 @click.command()
@@ -92,9 +92,15 @@ def tune(images: Path | None, workspace: Path | None, as_json: bool, **rest: Any
         return console.print_json(result)
     _print_tuned(result)
     console.say(f"To train with these: {options.as_typed(train, _settings(result['params']))}")
-    if result["model"]:
-        console.say(f"Next: {shlex.join(['winnow', 'export', result['run']])}")
+    _say_next(result, rest["vectors"])
     return None
+
+
+def _say_next(result: dict[str, Any], vectors: Any) -> None:
+    if result["model"] and vectors.test_views == "mean":
+        console.say("note: what is judged by --test-views mean cannot be one file: train with one or mirror to export")
+    elif result["model"]:
+        console.say(f"Next: {shlex.join(['winnow', 'export', result['run']])}")
 
 
 def _print_run(result: dict[str, Any], as_json: bool) -> None:
