@@ -114,5 +114,6 @@ def _of_maps(work: Work, layer: str, choice: Vectors, listener: Listener) -> Wor
     choice = replace(choice, recipe=recipe, views=TAIL_VIEWS if choice.views == 1 else choice.views)
     with listener.progress("Embedding maps") as told:
         store, made = vectors.embed(work.workspace, choice, told, listener.say)
+    work.seconds["embed"] = round(work.seconds["embed"] + made["total_seconds"], 2)
     found, looks = read(store, work.data.ids, choice)
     return replace(work, rows=found, looks=looks, made=made, embedding=choice.document(), store=store)

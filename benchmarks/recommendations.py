@@ -104,14 +104,12 @@ def fitted(workspace, row: Row, splits: int, used: int) -> tuple[list[Fit], tupl
     """Its fits on the first `used` of the splits; pictures in train and test; seconds that its vectors took."""
     grid = Grid([Head(row.what, row.kind, row.params)])
     work = prepare(workspace, rows.beside_tails(grid, row.vectors), LISTENER, Division(), splits)
-    start = time.perf_counter()
     grid, works = rows.for_heads(work, grid, row.vectors, LISTENER)
     own = works[row.what]
-    seconds = work.seconds["embed"] + (time.perf_counter() - start if own is not work else 0)
     learned, divided = rows.divided(own)
     data = learned.X, learned.y, divided[:used], learned.classes
     (fits,) = compare(grid.heads, *data, jobs=processors(), cache_dir=workspace.fits, data_key=learned.key)
-    return fits, (len(divided[0].train), len(divided[0].test)), seconds
+    return fits, (len(divided[0].train), len(divided[0].test)), work.seconds["embed"]
 
 
 def line(row: Row, fits: list[Fit], plain: list[Fit], sizes: tuple[int, int], seconds: float) -> list[str]:
