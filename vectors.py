@@ -145,7 +145,7 @@ def embed(
         "vectors": filling.rows,
         "failed": len(filling.failed),
         "failed_files": filling.failed,
-        "images_per_second": round(filling.rows / filling.seconds, 1) if filling.rows else None,
+        "images_per_second": round(filling.embedded / filling.seconds, 1) if filling.rows else None,
         "total_seconds": round(time.monotonic() - start, 2),
         "while_scanning": scanned,
         "workers": choice.workers or processors(),
