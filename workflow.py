@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
-
 Embedded = tuple[manifest.Scan, Store, dict[str, Any]]  # what a scan found, the table of vectors, how it was made
 
 
