@@ -63,8 +63,8 @@ def train(images: Path | None, workspace: Path | None, as_json: bool, **rest: An
 
     result = workflow.train(console.opened(images, workspace), listener=console.listener(), **rest)
     _print_run(result, as_json)
-    if result["model"] and not as_json:
-        console.say(f"Next: {shlex.join(['winnow', 'export', result['run']])}")
+    if not as_json:
+        _say_next(result, rest["vectors"])
 
 
 @click.command()
@@ -83,7 +83,8 @@ def tune(images: Path | None, workspace: Path | None, as_json: bool, **rest: Any
     """Search the settings of one head, say honestly what that is worth, and train the head with those found.
 
     On each split the settings are searched on its training pictures only, and what was found is judged on its test
-    pictures, beside the default settings. Those found on the first split are the ones to use: head.onnx has them.
+    pictures, beside the default settings. Those found on the first split are the ones to use: head.onnx has them. With
+    --views the search looks at plain pictures; what it found learns from all views.
     """
     import tuning
 
@@ -92,9 +93,15 @@ def tune(images: Path | None, workspace: Path | None, as_json: bool, **rest: Any
         return console.print_json(result)
     _print_tuned(result)
     console.say(f"To train with these: {options.as_typed(train, _settings(result['params']))}")
-    if result["model"]:
-        console.say(f"Next: {shlex.join(['winnow', 'export', result['run']])}")
+    _say_next(result, rest["vectors"])
     return None
+
+
+def _say_next(result: dict[str, Any], vectors: Any) -> None:
+    if result["model"] and vectors.test_views == "mean":
+        console.say("note: what is judged by --test-views mean cannot be one file: train with one or mirror to export")
+    elif result["model"]:
+        console.say(f"Next: {shlex.join(['winnow', 'export', result['run']])}")
 
 
 def _print_run(result: dict[str, Any], as_json: bool) -> None:

@@ -19,7 +19,7 @@ from record import Listener, Work
 if TYPE_CHECKING:
     from heads.fit import Grid, Head, Split
 
-TAIL_VIEWS = 8  # of each picture that a tail learns from, unless more were asked for
+TAIL_VIEWS = 8  # of each picture that a tail learns from, unless two or more were asked for
 
 
 class Rows(NamedTuple):
@@ -39,13 +39,17 @@ def read(store: Store, ids: Sequence[str], choice: Vectors) -> tuple[np.ndarray,
     is judged by.
     """
     dtype = np.float16 if choice.recipe.pool == "none" else np.float32
-    every: list[np.ndarray] = [store.read(ids, view=view).astype(dtype, copy=False) for view in range(choice.views)]
-    first = {"one": 0, "mirror": choice.views, "mean": 0}[choice.test_views]
+    plain = store.read(ids, view=0).astype(dtype, copy=False)
+    first = choice.views if choice.test_views == "mirror" else 0
+    blocks = max(choice.views, first + 1)
+    every: np.ndarray = plain[None] if blocks == 1 else np.empty((blocks, *plain.shape), dtype)  # once: maps are large
+    every[0] = plain
+    for view in range(1, choice.views):
+        every[view] = store.read(ids, view=view)
     if choice.test_views == "mirror":
-        every.append(np.mean(every[:2], axis=0))
+        np.mean(every[:2], axis=0, out=every[-1])
     views = np.arange(first, choice.views if choice.test_views == "mean" else first + 1)
-    rows = every[0] if len(every) == 1 else np.concatenate(every)
-    return rows, np.arange(len(ids))[:, None] + len(ids) * views
+    return every.reshape(-1, plain.shape[1]), np.arange(len(ids))[:, None] + len(ids) * views
 
 
 def divided(work: Work, splits: list[Split] | None = None) -> tuple[Rows, list[Split]]:
@@ -66,11 +70,22 @@ def divided(work: Work, splits: list[Split] | None = None) -> tuple[Rows, list[S
     return Rows(work.rows, data.y[repeated], data.classes, key), made
 
 
+def beside_tails(grid: Grid, choice: Vectors) -> Vectors:
+    """How vectors are chosen where there may be tails, whose views are of maps: without others nobody needs more.
+
+    Raises: InputError when there are no weights that a tail could go on from.
+    """
+    tails = [head.kind == "tail" for head in grid.heads]
+    if any(tails) and choice.backbone:
+        raise InputError("a tail is trained from Keras' own weights: leave out --backbone, or choose other heads")
+    return replace(choice, views=1, test_views="one") if all(tails) else choice
+
+
 def for_heads(work: Work, grid: Grid, choice: Vectors, listener: Listener) -> tuple[Grid, dict[str, Work]]:
     """Head name -> the work whose rows it learns from. Tails learn from maps, which are embedded where they lack.
 
     Returns the grid, too, with the network whose end is trained among the parameters of its tails.
-    Raises: InputError when there are no weights to go on from, or no room.
+    Raises: InputError when there is no room.
     """
     heads, works, of_layer = [], dict[str, Work](), dict[str, Work]()
     for head in grid.heads:
@@ -95,11 +110,10 @@ def _layer(head: Head) -> str:
 
 def _of_maps(work: Work, layer: str, choice: Vectors, listener: Listener) -> Work:
     """The same pictures with the maps of a layer."""
-    if choice.backbone:
-        raise InputError("a tail is trained from Keras' own weights: leave out --backbone, or choose other heads")
     recipe = replace(choice.recipe, layer=layer, pool="none")
-    choice = replace(choice, recipe=recipe, views=max(choice.views, TAIL_VIEWS) if choice.views == 1 else choice.views)
+    choice = replace(choice, recipe=recipe, views=TAIL_VIEWS if choice.views == 1 else choice.views)
     with listener.progress("Embedding maps") as told:
         store, made = vectors.embed(work.workspace, choice, told, listener.say)
+    work.seconds["embed"] = round(work.seconds["embed"] + made["total_seconds"], 2)
     found, looks = read(store, work.data.ids, choice)
     return replace(work, rows=found, looks=looks, made=made, embedding=choice.document(), store=store)

@@ -145,7 +145,7 @@ def embed(
         "vectors": filling.rows,
         "failed": len(filling.failed),
         "failed_files": filling.failed,
-        "images_per_second": round(filling.rows / filling.seconds, 1) if filling.rows else None,
+        "images_per_second": round(filling.embedded / filling.seconds, 1) if filling.rows else None,
         "total_seconds": round(time.monotonic() - start, 2),
         "while_scanning": scanned,
         "workers": choice.workers or processors(),
@@ -190,7 +190,7 @@ def _room(choice: Vectors, backbone: Backbone, rows: int, say: Say) -> None:
     if expected > LARGE and not choice.ask(f"Store {expected / 10**9:,.1f} GB of vectors?"):
         raise InputError(
             f"{rows:,} vectors of {numbers:,} numbers would take {expected / 10**9:,.1f} GB: --yes stores them; fewer "
-            "--views, or --pool avg, take less"
+            "--views, or a smaller --size, take less"
         )
 
 

@@ -22,8 +22,6 @@ from vectors import scan_and_embed
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from heads.fit import Grid
-
 
 Embedded = tuple[manifest.Scan, Store, dict[str, Any]]  # what a scan found, the table of vectors, how it was made
 
@@ -189,7 +187,7 @@ def compare(
         raise InputError("--cleaning compares heads on plain vectors: leave out --views, and tail")
     if cleaning and not holding(Journal(workspace.folder, say=listener.say).lines()):
         raise InputError("nothing is decided yet: `winnow review`, `winnow decide` or `winnow prune` first")
-    work = prepare(workspace, _beside_tails(chosen, vectors), listener, division, repeats)
+    work = prepare(workspace, rows.beside_tails(chosen, vectors), listener, division, repeats)
     if heads is None and grid is None:
         chosen = training.affordable(chosen, work, listener)
     found = _as_found(work, division, repeats, listener) if cleaning else None
@@ -205,11 +203,6 @@ def compare(
         best = next(head for head in chosen.heads if head.name == compared[0]["name"])
         work = replace(work, learning_curve=training.fit_curve(work, best, chosen.validation, jobs, fresh, listener))
     return leave_run(work, "compare", compared, fits, listener)
-
-
-def _beside_tails(grid: Grid, vectors: Vectors) -> Vectors:
-    """How vectors are chosen where there may be tails, whose views are of maps: without others nobody needs more."""
-    return replace(vectors, views=1, test_views="one") if all(h.kind == "tail" for h in grid.heads) else vectors
 
 
 def _as_found(work: Work, division: Division, repeats: int, listener: Listener) -> Dataset:
@@ -237,7 +230,7 @@ def train(
 
     grid = Grid([Head(kind, kind, params)])
     build(grid.heads[0], division.seed)  # a wrong parameter is told before the work, not after it
-    work = prepare(workspace, _beside_tails(grid, vectors), listener, division, 1)
+    work = prepare(workspace, rows.beside_tails(grid, vectors), listener, division, 1)
     grid, works = rows.for_heads(work, grid, vectors, listener)
     with timed(work.seconds, "train"):
         estimator, fit = training.fit_one(works[kind], grid.heads[0])
@@ -262,7 +255,7 @@ def run(
     from heads.fit import Head
 
     grid = training.named(heads)
-    work = prepare(workspace, _beside_tails(grid, vectors), listener, division, repeats, scored=True)
+    work = prepare(workspace, rows.beside_tails(grid, vectors), listener, division, repeats, scored=True)
     if heads is None:
         grid = training.affordable(grid, work, listener)
     grid, works = rows.for_heads(work, grid, vectors, listener)

@@ -121,7 +121,7 @@ def fitted(workspace, together: list[Row], splits: int, used: int) -> tuple[list
     choice = together[0].vectors
     heads = [Head(f"{number} {row.what}", row.kind, row.params) for number, row in enumerate(together)]
     start = time.perf_counter()
-    work = prepare(workspace, choice, LISTENER, Division(), splits)
+    work = prepare(workspace, rows.beside_tails(Grid(heads), choice), LISTENER, Division(), splits)
     grid, works = rows.for_heads(work, Grid(heads), choice, LISTENER)
     seconds = time.perf_counter() - start
     learned, divided = rows.divided(works[heads[0].name])

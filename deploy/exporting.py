@@ -190,7 +190,9 @@ def _metadata(source: Source) -> dict[str, Any]:
     """What the file says of itself, without what was measured on it."""
     run, document, kind = source.trained.run, source.trained.document, source.kind
     chosen, data, recipe = document["heads"][0], document["data"], asdict(source.backbone.recipe)
-    recipe["weights"] = Path(recipe["weights"]).name  # not where it lies on this machine
+    params = dict(source.trained.params)
+    for said in (recipe, params):  # a tail's parameters say it, too
+        said |= {"weights": Path(said["weights"]).name} if "weights" in said else {}  # not where it lies
     train, val = (source.trained.parts[part] for part in ("train", "val"))
     trained = Counter(train.values())
     found = data["found"]
@@ -206,7 +208,7 @@ def _metadata(source: Source) -> dict[str, Any]:
         "precision": kind.precision,
         "test_views": kind.test_views,
         "kind": source.trained.kind,
-        "params": source.trained.params,
+        "params": params,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "metrics": {name: chosen[name] for name in ("weighted_f1", "accuracy", "macro_f1")}
         | {"splits": run["repeats"], "pictures": len(source.trained.parts["test"]), "test_views": source.judged_by},

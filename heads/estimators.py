@@ -173,16 +173,16 @@ def held_out(codes: np.ndarray, groups: np.ndarray | None, seed: int) -> np.ndar
 
     codes: (N,) class indexes; groups: (N,) anything, rows that stay together, or None for every row by itself. Groups
     are gone through in a seeded random order, and one is taken when no class gets more than its tenth by it; so the
-    part may be empty.
+    part may be empty. Where every group has several rows, as the views of a picture, the smallest counts as one.
     """
-    counts = np.bincount(codes)
-    quota = np.where(counts > 1, -(-counts // 10), 0)
     members: list[np.ndarray]
     if groups is None:
         members = list(np.arange(len(codes))[:, None])
     else:
         _, group = np.unique(np.asarray(groups), return_inverse=True)
         members = np.split(np.argsort(group, kind="stable"), np.cumsum(np.bincount(group))[:-1])
+    counts, one = np.bincount(codes), min(map(len, members))
+    quota = np.where(counts > one, np.maximum(one, -(-counts // 10)), 0)
     taken: list[np.ndarray] = []
     for g in np.random.default_rng(seed).permutation(len(members)):
         left = quota - np.bincount(codes[members[g]], minlength=len(counts))

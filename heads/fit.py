@@ -213,7 +213,7 @@ def _fitted(heads: list[Head], X: np.ndarray, y: np.ndarray, split: Split, seed:
                 validation_data=(X[val], y[val]) if validation == "val" else None,
             )
         elif heads[0].kind == "tail":
-            estimators[0].fit(*train, groups=split.groups[rows])
+            estimators[0].fit(*train, groups=np.arange(len(rows)) % len(split.train))  # `more` has whole views of train
         else:
             _keep_together(estimators[0], split.groups[rows])
             estimators[0].fit(*train)

@@ -113,6 +113,15 @@ def test_its_metadata_say_what_it_is(run: Path, hues: Path) -> None:
     onnx.checker.check_model(onnx.load("model.onnx"), full_check=True)
 
 
+def test_it_does_not_tell_where_weights_lay(run: Path) -> None:
+    head = onnx.load(run / "head.onnx")
+    next(one for one in head.metadata_props if one.key == "params").value = '{"weights": "/home/me/own.h5"}'
+    onnx.save(head, run / "head.onnx")
+    winnow("export", run, "-o", "model.onnx")
+    assert load(Path("model.onnx")).said["params"] == {"weights": "own.h5"}
+    assert "/home/me" not in Path("model.md").read_text()
+
+
 def test_a_model_card_lies_beside_it(run: Path) -> None:
     said = winnow("export", run, "-o", "deploy/model.onnx")
     assert said["card"] == "deploy/model.md"

@@ -124,6 +124,12 @@ class TestHeldOut:
         codes, groups = np.repeat([0, 1], 10), np.zeros(20)
         assert held_out(codes, groups, 0).tolist() == []
 
+    def test_of_classes_of_few_pictures_with_many_views_one_picture_is_held_out(self):
+        codes, groups = np.tile(np.repeat([0, 1, 2], [5, 2, 1]), 8), np.tile(np.arange(8), 8)
+        held = held_out(codes, groups, 0)
+        assert np.bincount(codes[held], minlength=3).tolist() == [8, 8, 0]
+        assert sorted(np.bincount(groups[held]).tolist())[-2:] == [8, 8]
+
 
 @pytest.mark.slow
 def test_tensorflow_missing_is_said_with_the_line_that_installs_it():

@@ -108,6 +108,12 @@ def test_the_learning_rate_rises_and_falls_to_nothing():
     assert 0 < rates[-1] < 1e-4
 
 
+def test_one_that_diverges_says_so(two_kinds):
+    X, y, groups = two_kinds
+    with pytest.raises(ValueError, match="the tail diverged in epoch 1: a smaller lr than 1e\\+30 helps"):
+        head(unfreeze=1, epochs=2, lr=1e30).fit(X, y, groups=groups)
+
+
 def test_maps_of_another_layer_are_refused(two_kinds):
     X, y, _ = two_kinds
     with pytest.raises(ValueError, match="maps of the last 5 blocks have 32 channels, 504 numbers do not fit"):
@@ -122,3 +128,15 @@ def test_its_file_says_what_it_says(two_kinds, tmp_path):
     X, y, groups = two_kinds
     made = head(unfreeze=1, epochs=1, batch_size=8).fit(X, y, groups=groups)
     assert check_parity(to_onnx(made, ["no", "yes"], X.shape[1]), made, X[:10]) < 1e-5
+
+
+def test_an_epoch_is_as_long_as_there_are_pictures_whatever_stays_together(monkeypatch):
+    from heads.fit import Head, Split, fit_estimator
+
+    seen = {}
+    monkeypatch.setattr(TailHead, "fit", lambda self, X, y, groups: seen.update(X=X, groups=groups))
+    X = np.arange(16, dtype=np.float16)[:, None]  # two views of eight pictures, all of one camera
+    split = Split(np.array([5, 0, 3]), np.array([1]), np.array([2]), np.zeros(16, int), more=np.array([13, 8, 11]))
+    fit_estimator(Head("tail", "tail"), X, np.tile(np.arange(8) % 2, 2), split, seed=0)
+    assert seen["X"].ravel().tolist() == [5, 0, 3, 13, 8, 11]
+    assert seen["groups"].tolist() == [0, 1, 2, 0, 1, 2]

@@ -152,7 +152,7 @@ def test_much_room_is_asked_for_first(hues, colours, monkeypatch):
     monkeypatch.setattr(vectors, "LARGE", 500)
     said = refused("embed", hues, "--backbone", colours, "--views", 2)
     assert "60 vectors of 5 numbers" in said
-    assert "--yes stores them; fewer --views, or --pool avg, take less" in said
+    assert "--yes stores them; fewer --views, or a smaller --size, take less" in said
     assert winnow("embed", hues, "--backbone", colours, "--views", 2, "--yes")["vectors"] == 60
 
 

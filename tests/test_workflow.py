@@ -338,3 +338,11 @@ def test_a_schedule_is_told_in_the_history_and_drawn(hues: Path, colours: Path) 
     assert momenta == sorted(momenta, reverse=True)
     assert "Loss of dense over 8 epochs, with learning rate and momentum" in Path(said["report"]).read_text()
     assert said["model"]
+
+
+def test_what_is_judged_by_all_its_views_is_not_sent_on_to_an_export(hues: Path, colours: Path) -> None:
+    words = ["train", str(hues), "--backbone", str(colours), "--head", "centroid", "--views", "2", "--test-views"]
+    said = {views: CliRunner().invoke(cli.main, [*words, views]).output for views in ("mean", "mirror")}
+    assert "cannot be one file: train with one or mirror to export" in said["mean"]
+    assert "Next: winnow export" not in said["mean"]
+    assert "Next: winnow export" in said["mirror"]
