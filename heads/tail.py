@@ -162,7 +162,7 @@ class TailHead(ClassifierMixin, BaseEstimator):
                 loss, proba = step(self._maps(X[rows]), targets[codes[rows]], np.float32(rates[k]))
                 losses.append(float(loss))
                 right += int((np.asarray(proba).argmax(axis=1) == codes[rows]).sum())
-            if not np.isfinite(losses).all():
+            if not all(np.isfinite(weights).all() for weights in (losses, *self.model_.get_weights())):
                 raise ValueError(f"the tail diverged in epoch {epoch + 1}: a smaller lr than {self.lr:g} helps")
             said = float(np.mean(losses)), right / (an_epoch * size), float(rates[k])
             for name, value in zip(self.history_, said, strict=True):
