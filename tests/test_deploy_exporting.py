@@ -182,9 +182,9 @@ def test_run_and_output_may_be_left_out(run: Path) -> None:
 @pytest.mark.slow
 class TestNotWritten:
     def test_when_the_file_differs_from_python(self, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        from deploy import fuse
+        from deploy import ingredients
 
-        fused = fuse.fuse
+        fused = ingredients.fuse
 
         def wrong(*parts: Any, **options: Any) -> Any:
             model = fused(*parts, **options)
@@ -195,7 +195,7 @@ class TestNotWritten:
                     break
             return model
 
-        monkeypatch.setattr(fuse, "fuse", wrong)
+        monkeypatch.setattr(ingredients, "fuse", wrong)
         said = refused("export", run, "-o", "model.onnx")
         assert "differs from Python's path" in said
         assert ".jpg" in said
