@@ -15,7 +15,7 @@ demo: $(READY)
 	$(BIN)/python cli.py demo
 
 test: $(READY) lint
-	$(BIN)/python -m pytest -m "not long"
+	$(BIN)/python -m pytest -m "not long" -n 2
 
 test-long: $(READY) lint
 	$(BIN)/python -m pytest
