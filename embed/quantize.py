@@ -52,10 +52,9 @@ def half(model: Any) -> Any:
 def int8(model: Any, pictures: np.ndarray) -> Any:
     """The same graph with 8-bit convolutions: int8 weights, a scale for each channel, and uint8 activations.
 
-    All but the first `FIRST` convolutions, and the additions between them, stand between
-    QuantizeLinear and DequantizeLinear; the ranges are the smallest and largest values on pictures. Then biases are
-    corrected, see `_corrected`: on flowers the mean cosine to float32 rises from 0.986 to 0.994, the least from 0.957
-    to 0.986. (7-bit weights and fewer 8-bit layers were tried: worse, or no better.)
+    All but the first `FIRST` convolutions, and the additions between them, stand between QuantizeLinear and
+    DequantizeLinear; the ranges are the smallest and largest values on pictures. Then biases are corrected, see
+    `_corrected`: on 1,000 flowers, 100 of them calibrated on, the mean cosine to float32 is 0.997, the least 0.981.
 
     Parameters: model, a backbone (`embed.backbone.export`); pictures, uint8 (n, S, S, 3), about a hundred of those that
     it is meant for.

@@ -40,7 +40,7 @@ class TailHead(ClassifierMixin, BaseEstimator):
     epochs : passes over the pictures: of the rows of one group (views of a picture) one is taken in each, in the mean.
     lr, momentum, label_smoothing, batch_size : of the training.
     alpha, weights, size : of the network whose maps are given, as in `embed.recipe.Recipe`.
-    seed : of the order of rows. No global seed is read or changed.
+    seed : of the order of rows. No global seed is read or changed, but with untrained weights Keras' own is set.
 
     Attributes
     ----------
