@@ -71,7 +71,9 @@ def train(images: Path | None, workspace: Path | None, as_json: bool, **rest: An
 @options.images
 @click.option("--head", "kind", type=click.Choice(options.HEADS), required=True, help="Which kind of head.")
 @options.option(
-    "--candidates", type=click.IntRange(2, 10_000), default=30, help="Settings to try, the default included."
+    "--candidates",
+    type=click.IntRange(2, 10_000),
+    help="Settings to try, the default included.  [default: 30; tail: 6]",
 )
 @options.option(
     "--repeats", type=click.IntRange(1, 1000), default=5, help="Splits, each with a whole search of its own."
@@ -83,8 +85,7 @@ def tune(images: Path | None, workspace: Path | None, as_json: bool, **rest: Any
     """Search the settings of one head, say honestly what that is worth, and train the head with those found.
 
     On each split the settings are searched on its training pictures only, and what was found is judged on its test
-    pictures, beside the default settings. Those found on the first split are the ones to use: head.onnx has them. With
-    --views the search looks at plain pictures; what it found learns from all views.
+    pictures, beside the default settings. Those found on the first split are the ones to use: head.onnx has them.
     """
     import tuning
 

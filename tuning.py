@@ -9,7 +9,8 @@ from choice import Vectors
 from curate.workspace import Workspace
 from embed.ahead import processors
 from record import Listener, leave_run, timed
-from rows import divided
+from rows import beside_tails, divided, for_heads
+from training import fit_one
 from workflow import Division, prepare
 
 
@@ -20,39 +21,45 @@ def tune(
     *,
     kind: str,
     division: Division,
-    candidates: int = 30,
+    candidates: int | None = None,
     repeats: int = 5,
     jobs: int | None = None,
 ) -> dict[str, Any]:
     """Search settings of one kind of head on every split, and leave a run of the head with those of the first split.
 
-    Parameters: `candidates`, how many settings, the default among them; `jobs`, fits at a time (None: one a processor).
+    Parameters: `candidates`, how many settings, the default among them (None: as many as `heads.spaces.candidates` has
+    by itself); `jobs`, fits at a time (None: one a processor).
     Returns: as `workflow.train`, with what `heads.search.summary` says; `weighted_f1` is that of settings searched anew
     on each split, on test pictures that the search did not see. Raises: InputError for a head without settings to tune.
     """
     from heads import search, spaces
     from heads.compare import table
-    from heads.fit import fit_head
+    from heads.fit import Grid
 
     heads = spaces.candidates(kind, candidates, division.seed)  # a kind that will not do is told before the work
-    work = prepare(workspace, vectors, listener, division, repeats)
-    learned, splits = divided(work)
+    work = prepare(workspace, beside_tails(Grid(heads), vectors), listener, division, repeats)
+    grid, works = for_heads(work, Grid(heads), vectors, listener)
+    work = works[kind]
+    learned, _ = divided(work)
     with timed(work.seconds, "search"), listener.progress("Searching") as told:
         found = search.nested(
-            heads,
+            grid.heads,
             learned.X,
             learned.y,
-            splits,
+            work.splits,
             learned.classes,
+            as_rows=lambda splits: divided(work, splits)[1],
             cache_dir=workspace.fits,
             data_key=learned.key,
             jobs=jobs or processors(),
             seed=work.seed,
+            say=listener.say,
             on_fit=told,
         )
     head = found.heads[0]
     with timed(work.seconds, "train"):
-        estimator, fit = fit_head(head, learned.X, learned.y, splits[0], learned.classes, work.seed)
-    said = search.summary(found, heads, splits)
+        estimator, fit = fit_one(work, head)
+    settings = [heads[grid.heads.index(head)] for head in found.heads]  # without the network of a tail, which was given
+    said = search.summary(replace(found, heads=settings), heads, work.splits)
     rows = table([head], [found.tuned], work.splits)
     return leave_run(replace(work, search=said), f"tune-{kind}", rows, {kind: fit}, listener, estimator) | said

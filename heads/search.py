@@ -4,7 +4,8 @@ The search is successive halving over the number of training pictures (K. Jamies
 Arm Identification and Hyperparameter Optimization, AISTATS 2016), as scikit-learn's HalvingRandomSearchCV does it: all
 candidates are fitted on a ninth of the pictures, the better third of them on a third, the better third of these on
 all. Unlike there the default settings stay to the end, folds and parts keep groups whole and every class in them, and
-dense heads are trained together, since `heads.compare` does the fits.
+dense heads are trained together, since `heads.compare` does the fits. What is divided are pictures: all rows of one,
+its views, lie on the same side.
 """
 
 from __future__ import annotations
@@ -23,9 +24,10 @@ from heads import learning_curve
 from heads.cleaning import in_points
 from heads.compare import compare, table, versus
 from heads.fit import SEEDS, Fit, Head, Split
-from heads.spaces import WHOLE
+from heads.spaces import SLOW, WHOLE
 
 FOLDS = 5  # of the train part, by which settings are judged
+FEW_FOLDS = 3  # those of heads that are slow to fit
 FACTOR = 3  # so much fewer candidates, and more pictures, in every round
 ROUNDS = 3
 LEAST = 10  # pictures a class, on average, below which a part of them says too little
@@ -47,22 +49,29 @@ def nested(
     splits: list[Split],
     classes: list[str],
     *,
+    as_rows: Callable[[list[Split]], list[Split]] = lambda splits: splits,
     cache_dir: Path | None = None,
     data_key: str = "",
     jobs: int = 1,
     seed: int = 0,
+    say: Callable[[str], None] | None = None,
     on_fit: Callable[[int, int], None] | None = None,
 ) -> Found:
     """Search on the train part of every split, and fit what was found there, and the default, to be judged on test.
 
     So test scores are honest: neither test nor val takes part in a search, and val can still choose among kinds.
 
-    Parameters: `heads`, as of `spaces.candidates`, the default first; the others are those of `heads.compare.compare`:
-    in cache_dir are the fits on whole splits, not the many of a search; on_fit(done, total) is called as fits come in.
+    Parameters: `heads`, as of `spaces.candidates`, the default first; `splits` of pictures, which are the first rows of
+    X and y; `as_rows` makes of these, or of others of the same pictures, splits of all rows of X that a head learns
+    from and is judged by; `say` is told beforehand how many fits there will be; the others are those of
+    `heads.compare.compare`: in cache_dir are the fits on whole splits, not the many of a search; on_fit(done, total) is
+    called as fits come in.
     Raises: InputError for a train part that cannot be divided.
     """
     plans = [_rounds(heads, y, split, seed + r) for r, split in enumerate(splits)]
     total = sum(left * len(inner) for plan in plans for left, inner in plan) + 2 * len(splits)
+    if say:
+        say(f"Searching among {len(heads):,} settings of {heads[0].kind}: {total:,} fits")
     done = 0
 
     def arrived(*_: Any) -> None:
@@ -72,7 +81,7 @@ def nested(
             on_fit(done, total)
 
     def fit(r: int, some: list[Head], on: list[Split], **kept: Any) -> list[list[Fit]]:
-        return compare(some, X, y, on, classes, jobs=jobs, seed=seed + r, on_fit=arrived, **kept)
+        return compare(some, X, y, as_rows(on), classes, jobs=jobs, seed=seed + r, on_fit=arrived, **kept)
 
     found, default, tuned = [], [], []
     for r, (plan, split) in enumerate(zip(plans, splits, strict=True)):
@@ -140,20 +149,21 @@ def _rounds(heads: list[Head], y: np.ndarray, split: Split, seed: int) -> list[t
     n, classes = len(split.train), len(np.unique(y[split.train]))
     many = [FACTOR**i for i in range(1, ROUNDS) if n >= LEAST * classes * FACTOR**i and len(heads) > FACTOR**i]
     rounds = 1 if heads[0].kind in WHOLE else 1 + len(many)
+    n_folds = FEW_FOLDS if heads[0].kind in SLOW else FOLDS
     return [
-        (1 + math.ceil((len(heads) - 1) / FACTOR**i), inner_splits(y, split, FACTOR ** (i + 1 - rounds), seed))
+        (1 + math.ceil((len(heads) - 1) / FACTOR**i), inner_splits(y, split, FACTOR ** (i + 1 - rounds), seed, n_folds))
         for i in range(rounds)
     ]
 
 
-def inner_splits(y: np.ndarray, split: Split, share: float = 1.0, seed: int = 0) -> list[Split]:
-    """The train part of a split, divided into FOLDS or fewer: each fold is val once, and a share of the others train.
+def inner_splits(y: np.ndarray, split: Split, share: float = 1.0, seed: int = 0, n_folds: int = FOLDS) -> list[Split]:
+    """The train part of a split, in n_folds or fewer: each fold is val once, and a share of the others train.
 
     Parameters: `y` int (N,), class indexes; `share`, 0 < share <= 1. Test is val again: nothing else is to be seen.
     Raises: InputError when no fold can be judged by a head that learns from the others.
     """
     rows = split.train
-    fold = folds(y[rows], split.groups[rows], seed)
+    fold = folds(y[rows], split.groups[rows], seed, n_folds)
     made = []
     for k in range(fold.max() + 1):
         train, held = rows[fold != k], rows[fold == k]
@@ -164,7 +174,7 @@ def inner_splits(y: np.ndarray, split: Split, share: float = 1.0, seed: int = 0)
     return made
 
 
-def folds(codes: np.ndarray, groups: np.ndarray, seed: int = 0) -> np.ndarray:
+def folds(codes: np.ndarray, groups: np.ndarray, seed: int = 0, n_folds: int = FOLDS) -> np.ndarray:
     """The fold of each row, int64 (N,): groups are whole, and each class is spread over as many folds as it has groups.
 
     The larger groups first, each goes to the fold that has fewest of its class (that of most of its rows), among these
@@ -176,7 +186,7 @@ def folds(codes: np.ndarray, groups: np.ndarray, seed: int = 0) -> np.ndarray:
     counts = np.zeros((group.max() + 1, codes.max() + 1), dtype=np.int64)  # (groups, classes)
     np.add.at(counts, (group, codes), 1)
     lonely = ((counts > 0) & ((counts > 0).sum(axis=0) == 1)).any(axis=1)
-    fold, filled = np.full(len(counts), -1), np.zeros((FOLDS, counts.shape[1]), dtype=np.int64)
+    fold, filled = np.full(len(counts), -1), np.zeros((n_folds, counts.shape[1]), dtype=np.int64)
     order = np.random.default_rng(seed % SEEDS).permutation(np.flatnonzero(~lonely))
     for g in order[np.argsort(-counts[order].sum(axis=1), kind="stable")].tolist():
         fold[g] = np.lexsort((filled.sum(axis=1), filled[:, counts[g].argmax()]))[0]

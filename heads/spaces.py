@@ -41,7 +41,7 @@ _PROJECTED: dict[str, Draw] = {
     "C": _log(0.1, 10),
 }
 # kind -> parameter -> how it is drawn. Of centroid no parameter changes a label, and dummy has none that does.
-# A forest's n_estimators is left out: more trees are better, and slower.
+# A forest's n_estimators is left out: more trees are better, and slower; a tail's unfreeze, by which maps are stored.
 SPACES: dict[str, dict[str, Draw]] = {
     "dense": {
         "hidden": _among((), (64,), (128,), (256,)),
@@ -64,20 +64,25 @@ SPACES: dict[str, dict[str, Draw]] = {
     },
     "triplet": _PROJECTED | {"margin": _log(0.05, 0.8)},
     "supcon": _PROJECTED | {"temperature": _log(0.01, 0.2)},
+    "tail": {"lr": _log(0.002, 0.05), "epochs": _among(8, 16, 24), "label_smoothing": _among(0.0, 0.1, 0.2)},
 }
 # Searched on all pictures at once: their best settings depend on how many there are (steps of an epoch, neighbours).
-WHOLE = ("dense", "knn", "triplet", "supcon")
+WHOLE = ("dense", "knn", "triplet", "supcon", "tail")
+SLOW = ("tail",)  # a fit takes up to a minute: there are fewer folds, and fewer candidates
+CANDIDATES, FEW_CANDIDATES = 30, 6
 
 
-def candidates(kind: str, count: int, seed: int = 0) -> list[Head]:
+def candidates(kind: str, count: int | None = None, seed: int = 0) -> list[Head]:
     """The default settings, and count − 1 random ones: with a larger count these, and more.
 
+    Parameters: `count`, None: CANDIDATES, or FEW_CANDIDATES of a head that is slow to fit.
     Raises: InputError for a kind that is unknown or has nothing to tune.
     """
     default = Head(kind, kind)
     build(default, seed)
     if kind not in SPACES:
         raise InputError(f"the {kind} head has no settings worth a search; those that have: {', '.join(SPACES)}")
+    count = count or (FEW_CANDIDATES if kind in SLOW else CANDIDATES)
     rng = np.random.default_rng(seed % SEEDS)
     space = SPACES[kind].items()
     return [default, *(Head(kind, kind, {name: draw(rng) for name, draw in space}) for _ in range(count - 1))]

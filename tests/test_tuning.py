@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import json
 import shlex
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
 import cli
+import record
+import rows
+import tuning
+from choice import Vectors
+from heads import search, tail
+from record import Listener, Work
 
 
 def winnow(*words: object) -> Result:
@@ -85,12 +93,80 @@ def test_a_folder_that_is_divided_has_one_search(hues: Path, colours: Path, tmp_
     assert said["difference"]["low"] <= said["difference"]["difference"] <= said["difference"]["high"]
 
 
+@pytest.mark.slow
+def test_a_search_learns_from_all_views_of_its_pictures_and_is_judged_as_was_asked(
+    hues: Path, colours: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen, real = [], search.compare
+    monkeypatch.setattr(search, "compare", lambda *args, **kept: seen.extend(args[3]) or real(*args, **kept))
+    words = ("--head", "logistic", "--views", 3, "--test-views", "mirror", "--candidates", 2, "--repeats", 1)
+    document("tune", hues, "--backbone", colours, *words, "--jobs", 1)
+    *inner, outer = seen
+    assert len(inner) == 5
+    for split in seen:  # rows: 60 plain ones, 60 of each other view, 60 means of the plain ones and the mirror images
+        plain = set(split.train.tolist())
+        assert sorted(split.learned.tolist()) == sorted(row + 60 * view for row in plain for view in range(3))
+        judged = {part: set((split.looks(part) - 180).ravel().tolist()) for part in ("val", "test")}
+        assert all(0 <= picture < 60 and picture not in plain for of in judged.values() for picture in of)
+        assert not set(split.groups[split.learned].tolist()) & set(split.groups[split.looks("val")].ravel().tolist())
+    searched = {row % 60 for split in inner for row in [*split.learned, *split.looks("val").ravel()]}
+    assert searched == set(outer.train.tolist())
+
+
+@pytest.mark.slow
+def test_a_tail_is_searched_on_maps_of_all_views(hues: Path, colours: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    learned, layers = [], []
+
+    class Quick(tail.TailHead):
+        def fit(self, X: np.ndarray, y: np.ndarray, groups: np.ndarray | None = None) -> Quick:
+            learned.append((self.lr, len(X), len(np.unique(groups))))
+            self.classes_, self.history_ = np.unique(y), {"loss": []}
+            return self
+
+        def predict_proba(self, X: np.ndarray) -> np.ndarray:
+            return X / X.sum(axis=1, keepdims=True) if self.lr == 0.01 else np.full((len(X), 3), 1 / 3, np.float32)
+
+    def of_maps(work: Work, layer: str, choice: Vectors, listener: Listener) -> Work:
+        layers.append(layer)
+        both = np.tile(work.rows, (2, 1)).astype(np.float16)
+        return replace(work, rows=both, embedding=replace(choice, views=2).document())
+
+    monkeypatch.setattr(tail, "TailHead", Quick)
+    monkeypatch.setattr(rows, "_of_maps", of_maps)
+    monkeypatch.setattr(tuning, "beside_tails", lambda grid, vectors: vectors)  # the colours are no network
+    monkeypatch.setattr(record, "_write_head", lambda *_: None)
+    words = ("--head", "tail", "--candidates", 3, "--repeats", 1, "--jobs", 1)
+    done = winnow("tune", hues, "--backbone", colours, *words)
+    assert done.exit_code == 0, done.output
+    assert "Searching among 3 settings of tail: 11 fits" in done.stderr  # of three folds each, then two on the split
+    assert layers == ["block_13_project_BN"]
+    pictures = learned[-1][2]
+    assert [count for *_, count in learned[9:]] == [pictures] * 3
+    assert sum(count for *_, count in learned[:3]) == 2 * pictures
+    assert all(count == 2 * of for _, count, of in learned)
+    lrs = [lr for lr, *_ in learned]
+    assert len(set(lrs[:9])) == 3
+    assert lrs[:3] == lrs[9:] == [0.01] * 3
+    assert "To train with these: winnow train" in done.stderr
+    (run,) = Path("hues.winnow/runs").glob("*-tune-tail")
+    said = json.loads((run / "metrics.json").read_text())
+    assert said["search"]["params"] == {}  # the default; the network is not a setting that was found
+    assert said["heads"][0]["params"] == {"alpha": 1.0, "weights": "imagenet", "size": 224}
+
+
+def test_a_tail_without_weights_is_refused_before_any_work(hues: Path, colours: Path) -> None:
+    done = winnow("tune", hues, "--backbone", colours, "--head", "tail")
+    assert done.exit_code == 1
+    assert "a tail is trained from Keras' own weights: leave out --backbone" in done.stderr
+    assert not Path("hues.winnow/manifest.lance").exists()
+
+
 def test_a_head_without_settings_is_refused_before_any_work(hues: Path) -> None:
     done = winnow("tune", hues, "--head", "dummy")
     assert done.exit_code == 1
     assert done.stderr.splitlines()[-1] == (
         "Error: the dummy head has no settings worth a search; those that have: "
-        "dense, knn, logistic, svm-linear, svm-rbf, lda, forest, mlp, triplet, supcon"
+        "dense, knn, logistic, svm-linear, svm-rbf, lda, forest, mlp, triplet, supcon, tail"
     )
     assert not Path("hues.winnow/manifest.lance").exists()
 
@@ -103,6 +179,7 @@ def test_a_head_without_settings_is_refused_before_any_work(hues: Path) -> None:
         (("--head", "knn", "--candidates", "1"), "1 is not in the range 2<=x<=10000"),
         (("--head", "knn", "--repeats", "0"), "0 is not in the range 1<=x<=1000"),
         (("--head", "knn", "--grid", "report"), "No such option '--grid'"),
+        (("--head", "tail", "--unfreeze", "1"), "No such option '--unfreeze'"),
     ],
 )
 def test_what_cannot_be_is_bad_usage(hues: Path, words: tuple[str, ...], message: str) -> None:
