@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import time
-import tomllib
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,7 +22,6 @@ ONLY_NAMED = (
     "tail",
 )  # heads that are not among those of `run` and `compare` unless they are named
 DEFAULT_HEADS = tuple(kind for kind in HEADS if kind not in ONLY_NAMED)
-GRIDS = Path(__file__).parent / "grids"
 SEEDS = 2**31  # so many there are: a larger one begins again at 0
 
 
@@ -39,7 +36,7 @@ class Head:
 
 @dataclass(frozen=True)
 class Grid:
-    """The heads of a grid file; with validation "val" the val part is the dense heads' validation_data."""
+    """Heads to compare, as of `heads.grid`; with validation "val" the val part is the dense heads' validation_data."""
 
     heads: list[Head]
     validation: str = "own"
@@ -98,35 +95,6 @@ class Fit:
             confusion={part: [row[:count] for row in rows[:count]] for part, rows in self.confusion.items()},
             proba={part: proba[:, :count] for part, proba in self.proba.items()},
         )
-
-
-def heads_from_names(names: list[str]) -> list[Head]:
-    """Kinds to heads with their defaults, in the order given. Raises: InputError for an unknown or doubled name."""
-    return _checked([Head(name, name) for name in names])
-
-
-def read_grid(grid: str | Path) -> Grid:
-    """A TOML file, or the name of a shipped one ("report"): tables `[[head]]` with name, kind and parameters.
-
-    A top-level `validation = "val"` gives dense heads the val part.
-
-    Raises: InputError that names the file and the mistake.
-    """
-    file = Path(grid)
-    if not file.is_file():
-        file = GRIDS / f"{grid}.toml"
-    if not file.is_file():
-        shipped = ", ".join(sorted(shipped.stem for shipped in GRIDS.glob("*.toml")))
-        raise InputError(f"{grid}: no such grid file; shipped with Winnow: {shipped}")
-    try:
-        said = tomllib.loads(file.read_text(encoding="utf-8"))
-        validation = said.pop("validation", "own")
-        tables = said.pop("head", [])
-        if said or validation not in ("own", "val") or not tables:
-            raise InputError('a grid has tables [[head]] and at most validation = "own" or "val" above them')
-        return Grid(_checked([_head(table) for table in tables]), validation)
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, InputError) as error:
-        raise InputError(f"{file}: {error}") from None
 
 
 def build(head: Head, seed: int) -> Any:
@@ -276,29 +244,6 @@ def _network(kind: str, params: dict[str, Any]) -> Any:
     if unknown:
         raise InputError(f"the {kind} head has no parameter {unknown[0]!r}; it has {', '.join(known)}")
     return Network(**params)
-
-
-def _checked(heads: list[Head]) -> list[Head]:
-    names = [head.name for head in heads]
-    doubled = sorted({name for name in names if names.count(name) > 1})
-    if doubled:
-        raise InputError(f"two heads are called {doubled[0]!r}; give each a name of its own")
-    for head in heads:
-        build(head, seed=0)
-    return heads
-
-
-def _head(table: Any) -> Head:
-    """One `[[head]]`; keys may be written as on the command line, with `-`."""
-    if not isinstance(table, dict) or not isinstance(table.get("kind"), str):
-        raise InputError(f"every [[head]] needs a kind, one of {', '.join(HEADS)}")
-    kind: str = table["kind"]
-    params = {
-        key.replace("-", "_"): tuple(value) if isinstance(value, list) else value
-        for key, value in table.items()
-        if key != "kind"
-    }
-    return Head(str(params.pop("name", kind)), kind, params)
 
 
 def _proba(estimator: Any, X: np.ndarray, looks: np.ndarray, n_classes: int) -> np.ndarray:
