@@ -14,6 +14,7 @@ import numpy as np
 import calibration
 from choice import Vectors
 from curate import manifest
+from curate.examine import is_picture
 from curate.paths import from_text
 from curate.walk import walk
 from curate.workspace import Workspace
@@ -204,7 +205,7 @@ def _pictures(workspace: Workspace) -> Iterator[Path]:
     none = True
     for entry in walk(workspace.images, lambda path, error: None):
         file = workspace.images / from_text(entry.path)
-        if manifest.is_picture(file, entry):
+        if is_picture(file, entry):
             none = False
             yield file
     if none:
