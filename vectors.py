@@ -119,7 +119,7 @@ def embed(
     filling = filling or Filling(store)
     scanned, batch = filling.embedded, choice.batch or BATCHES[choice.backend]
     with workspace.lock(say):
-        missing = _missing(store, files, choice.views, say)
+        missing = _missing(store, files, choice.n_views, say)
         rows = sum(len(views) * len(pairs) for views, pairs in missing.items())
         _room(choice, backbone, rows, say)
         session = Once(partial(BACKENDS[choice.backend], backbone))
@@ -142,7 +142,7 @@ def embed(
     return store, {
         "embedded": filling.embedded,
         "reused": len(files) - len(filling.ids) - len(filling.failed),
-        "views": choice.views,
+        "views": choice.n_views,
         "vectors": filling.rows,
         "failed": len(filling.failed),
         "failed_files": filling.failed,
@@ -186,7 +186,7 @@ def _room(choice: Vectors, backbone: Backbone, rows: int, say: Say) -> None:
     """Tell what maps and views will take on the disk. Raises: InputError when that is much, and is not wanted."""
     numbers = int(np.prod(backbone.dimension)) + backbone.bottleneck
     expected = 2 * numbers * rows
-    if rows and (choice.views > 1 or choice.recipe.pool == "none"):
+    if rows and (choice.n_views > 1 or choice.recipe.pool == "none"):
         say(f"{rows:,} vectors of {numbers:,} numbers take about {expected / 10**9:,.2f} GB")
     if expected > LARGE and not choice.ask(f"Store {expected / 10**9:,.1f} GB of vectors?"):
         raise InputError(

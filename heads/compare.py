@@ -209,11 +209,13 @@ def _end_with(parent: int) -> None:
 
 
 def _split_key(data_key: str, y: np.ndarray, split: Split, n_classes: int, validation: str) -> str:
+    """Another one for every other split: each array stands there with its name and shape before its numbers."""
     digest = hashlib.sha256(json.dumps([FORMAT, data_key, n_classes, validation]).encode())
-    others = [array for array in (split.also, split.more) if array is not None]
-    for array in (y, split.train, split.val, split.test, np.asarray(split.groups)[split.train], *others):
-        shape = f"{array.shape[1]} views" if array.ndim > 1 else ""
-        digest.update(np.asarray(array, dtype=np.int64).tobytes() + f"|{shape}".encode())
+    arrays = {part: getattr(split, part) for part in ("train", "val", "test", "also", "more")}
+    arrays |= {"y": y, "groups": np.asarray(split.groups)[split.learned]}
+    for name, array in arrays.items():
+        if array is not None:
+            digest.update(f"{name} {array.shape} ".encode() + np.asarray(array, dtype=np.int64).tobytes())
     return digest.hexdigest()
 
 

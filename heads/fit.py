@@ -22,6 +22,7 @@ ONLY_NAMED = (
     "tail",
 )  # heads that are not among those of `run` and `compare` unless they are named
 DEFAULT_HEADS = tuple(kind for kind in HEADS if kind not in ONLY_NAMED)
+MOST_AT_ONCE = 2**25  # numbers of X that something is predicted from: 128 MiB of them
 SEEDS = 2**31  # so many there are: a larger one begins again at 0
 
 
@@ -166,10 +167,14 @@ def _fitted(heads: list[Head], X: np.ndarray, y: np.ndarray, split: Split, seed:
 
     estimators = [build(head, seed) for head in heads]
     rows = split.learned
-    train = X[rows].astype(X.dtype if heads[0].kind == "tail" else np.float32, copy=False), y[rows]
     with warnings.catch_warnings(), _said_of(heads[0]):
         warnings.simplefilter("ignore", ConvergenceWarning)  # the scores say how good a head is, finished or not
         warnings.filterwarnings("ignore", "Only one sample available")  # LDA, on a fold with one of a class
+        if heads[0].kind == "tail":
+            groups = np.arange(len(rows)) % len(split.train)  # `more` has whole views of train
+            estimators[0].fit(X, y[rows], groups=groups, rows=rows)  # maps are too many to be copied
+            return estimators
+        train = X[rows].astype(np.float32, copy=False), y[rows]
         if heads[0].kind == "dense":
             from heads.dense import fit_together
 
@@ -180,8 +185,6 @@ def _fitted(heads: list[Head], X: np.ndarray, y: np.ndarray, split: Split, seed:
                 groups=split.groups[rows],
                 validation_data=(X[val], y[val]) if validation == "val" else None,
             )
-        elif heads[0].kind == "tail":
-            estimators[0].fit(*train, groups=np.arange(len(rows)) % len(split.train))  # `more` has whole views of train
         else:
             _keep_together(estimators[0], split.groups[rows])
             estimators[0].fit(*train)
@@ -250,6 +253,8 @@ def _proba(estimator: Any, X: np.ndarray, looks: np.ndarray, n_classes: int) -> 
     """(n, C) float32 in the order of all classes, from an estimator that was fitted on class indexes; looks: rows of X,
     int64 (n, V), over whose probabilities the mean is taken."""
     proba = np.zeros((len(looks), n_classes), np.float32)
-    said = estimator.predict_proba(X[looks.ravel()].astype(np.float32, copy=False))
+    rows, step = looks.ravel(), max(1, MOST_AT_ONCE // X.shape[1])
+    parts = [rows[start : start + step] for start in range(0, len(rows), step)]
+    said = np.concatenate([estimator.predict_proba(X[part].astype(np.float32, copy=False)) for part in parts])
     proba[:, estimator.classes_] = said.reshape(*looks.shape, -1).mean(axis=1)
     return proba

@@ -274,6 +274,26 @@ class TestCompare:
             file.write_bytes(damaged)
             assert isinstance(module._load(file), Fit | None)
 
+    def test_splits_that_differ_have_other_keys(self):
+        rows, y = np.arange(8), np.arange(8) % 2
+        plain = Split(rows[:4], rows[4:6], rows[6:], rows)
+        others = [
+            replace(plain, also=rows[:2]),
+            replace(plain, more=rows[:2]),
+            replace(plain, also=rows[:2], more=rows[2:4]),
+            replace(plain, also=rows[2:4], more=rows[:2]),
+            replace(plain, also=rows[:4]),
+            replace(plain, more=rows[:4]),
+            replace(plain, test=rows[4:].reshape(2, 2)),
+            replace(plain, test=rows[4:].reshape(4, 1)),
+            replace(plain, test=rows[4:]),
+            replace(plain, groups=rows // 2),
+            replace(plain, train=rows[:5], val=rows[5:6]),
+        ]
+        keys = {module._split_key("k", y, split, 2, "own") for split in [plain, *others]}
+        assert len(keys) == 12
+        assert module._split_key("k", y, replace(plain), 2, "own") in keys
+
     def test_without_a_folder_nothing_is_kept(self, tmp_path):
         X, y, splits = data()
         fits = compare([Head("c", "centroid")], X, y, splits, CLASSES)
