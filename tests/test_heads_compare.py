@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import warnings
 from dataclasses import replace
@@ -312,6 +314,14 @@ class TestCompare:
         alone = compare(heads_from_names(names), X, y, splits, CLASSES, jobs=1)
         for a, b in zip(sum(both, []), sum(alone, []), strict=True):
             assert_equal_fits(a, b)
+
+    def test_what_processes_share_is_on_the_disk_where_memory_is_short(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(module, "MEMORY", tmp_path)
+        free = shutil.disk_usage(tmp_path).free
+        assert module._shared_in(free // 4) is None
+        assert module._shared_in(free) == tempfile.gettempdir()
+        monkeypatch.setattr(module, "MEMORY", tmp_path / "nowhere")
+        assert module._shared_in(free) is None
 
     @pytest.mark.slow
     def test_a_mistake_in_a_process_arrives_as_it_is(self):
