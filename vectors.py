@@ -151,14 +151,22 @@ def embed(
         "while_scanning": scanned,
         "workers": choice.workers or processors(),
         "batch": batch,
-        "dimension": int(np.prod(backbone.dimension)),
         "backend": choice.backend,
+        **_made_with(backbone, store),
+    }
+
+
+def _made_with(backbone: Backbone, store: Store) -> dict[str, Any]:
+    """Which network made the vectors of a table, and how, for `embed --json`."""
+    recipe = backbone.recipe
+    return {
+        "dimension": int(np.prod(backbone.dimension)),
         "made_by": store.made_by(),
-        "precision": backbone.recipe.precision,
-        "int8": calibration.effect(backbone) if backbone.recipe.precision == "int8" else None,
-        "recipe": str(backbone.recipe),
-        "weights": backbone.recipe.weights,
-        "alpha": backbone.recipe.alpha,
+        "precision": recipe.precision,
+        "int8": calibration.effect(backbone) if recipe.precision == "int8" else None,
+        "recipe": str(recipe),
+        "weights": recipe.weights,
+        "alpha": recipe.alpha,
         "key": backbone.key,
         "parity": backbone.parity,
         "backbone": str(backbone.file),
