@@ -106,7 +106,7 @@ class Source:
         if not kind.test_views and choice.test_views not in VIEWS:
             raise InputError(
                 f"{run.name} judged pictures by --test-views {choice.test_views}, which cannot be inside one file: "
-                f"--test-views {' or '.join(VIEWS)} makes one that looks so, and measures what that costs"
+                f"`winnow export --test-views {VIEWS[0]}` or {VIEWS[1]} makes one, and measures what that costs"
             )
         kind = replace(kind, test_views=kind.test_views or choice.test_views)
         return cls(read, place, backbone, files, kind, choice, listener)

@@ -149,7 +149,7 @@ def test_a_head_of_views_is_judged_and_exported_as_it_was_asked(hues, colours):
     assert Path(exported["model"]).name == "model.onnx"
     mean = winnow(*words, "--test-views", "mean")
     said = refused("export", mean["run"])
-    assert "by --test-views mean, which cannot be inside one file: --test-views one or mirror makes one that" in said
+    assert "by --test-views mean, which cannot be inside one file: `winnow export --test-views one` or mirror" in said
 
 
 @pytest.mark.slow
