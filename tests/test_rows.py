@@ -276,5 +276,5 @@ def test_vectors_of_layers_stand_side_by_side(hues):
     lists = "'import keras; keras.applications.MobileNetV2(weights=None).summary()' lists all"
     said = refused("embed", hues, *SMALL, "--layer", "fc")
     assert f"the network has no layer 'fc', but out_relu, Conv_1_bn, Conv_1; python -c {lists}" in said
-    said = refused("embed", hues, *SMALL, "--layer", "out_relu,block_16_project")
-    assert "no layer 'block_16_project', but block_16_project, block_16_project_BN, " in said
+    said = refused("embed", hues, *SMALL, "--layer", "out_relu,block_16_projct_BN")
+    assert "no layer 'block_16_projct_BN', but block_16_project_BN, " in said
