@@ -27,7 +27,7 @@ class Vectors:
     workers: int | None = None
     batch: int | None = None  # that of the backend
     projection: Path | None = None
-    views: int = 1  # rows of each picture, the plain one among them; see `embed.views`
+    views: int | None = None  # as asked for; see `n_views`
     test_views: str = "one"  # what a picture is judged by, one of `TEST_VIEWS`
     ask: Callable[[str], bool] = field(default=lambda question: False, compare=False)  # before much is stored
 
@@ -35,15 +35,20 @@ class Vectors:
         """Raises: InputError for views that do not go together."""
         if self.test_views not in TEST_VIEWS:
             raise InputError(f"--test-views is one of {', '.join(TEST_VIEWS)}, not {self.test_views!r}")
-        if self.views < LEAST_VIEWS[self.test_views]:
+        if self.n_views < LEAST_VIEWS[self.test_views]:
             least = LEAST_VIEWS[self.test_views]
-            raise InputError(f"--test-views {self.test_views} takes --views {least} or more, not {self.views}")
+            raise InputError(f"--test-views {self.test_views} takes --views {least} or more, not {self.n_views}")
+
+    @property
+    def n_views(self) -> int:
+        """Rows of each picture, the plain one among them: one unless more were asked for; see `embed.views`."""
+        return 1 if self.views is None else self.views
 
     def document(self) -> dict[str, Any]:
         """As JSON can hold it; `of` is the way back."""
         backbone = None if self.backbone is None else str(self.backbone.resolve())
         said: dict[str, Any] = {"recipe": asdict(self.recipe), "backbone": backbone, "backend": self.backend}
-        said |= {"views": self.views, "test_views": self.test_views}
+        said |= {"views": self.n_views, "test_views": self.test_views}
         return said | ({"projection": str(self.projection.resolve())} if self.projection else {})
 
     @classmethod

@@ -61,15 +61,19 @@ def _bar(what: str) -> Iterator[Callable[[int, int], None]]:
             return Text(f"{task.finished_speed or task.speed or 0:,.0f}/s" if task.completed > 20 else "")
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Rate(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        tasks: list[Any] = []
+    bar = Progress(*columns, console=Console(stderr=True), transient=True)
+    tasks: list[Any] = []
 
-        def told(done: int, total: int) -> None:
-            if not tasks:  # the clock starts with the work, not with what comes before it
-                tasks.append(bar.add_task(what, total=total))
-            bar.update(tasks[0], completed=done, total=total)
+    def told(done: int, total: int) -> None:
+        if not tasks:  # bar and clock start with the work: before it something may be asked, which a bar would garble
+            bar.start()
+            tasks.append(bar.add_task(what, total=total))
+        bar.update(tasks[0], completed=done, total=total)
 
+    try:
         yield told
+    finally:
+        bar.stop()
 
 
 def _lines(what: str) -> Callable[[int, int], None]:

@@ -99,10 +99,9 @@ def tune(images: Path | None, workspace: Path | None, as_json: bool, **rest: Any
 
 
 def _say_next(result: dict[str, Any], vectors: Any) -> None:
-    if result["model"] and vectors.test_views == "mean":
-        console.say("note: what is judged by --test-views mean cannot be one file: train with one or mirror to export")
-    elif result["model"]:
-        console.say(f"Next: {shlex.join(['winnow', 'export', result['run']])}")
+    if result["model"]:
+        look = ["--test-views", "mirror"] if vectors.test_views == "mean" else []  # no file looks at all views
+        console.say(f"Next: {shlex.join(['winnow', 'export', result['run'], *look])}")
 
 
 def _print_run(result: dict[str, Any], as_json: bool) -> None:

@@ -120,9 +120,8 @@ _VECTORS = (
         "--views",
         metavar="K",
         type=click.IntRange(min=1),
-        default=1,
         help="Rows of each picture: itself, its mirror image, and K - 2 seeded variations (crop, turn, light, colour), "
-        "which heads learn from.",
+        "which heads learn from.  [default: 1; tail: 8]",
     ),
     option("--yes", is_flag=True, help="Store more than 5 GB of vectors without asking."),
     workers,

@@ -11,7 +11,7 @@ import numpy as np
 import vectors
 from choice import Vectors
 from embed.errors import InputError
-from embed.recipe import digest
+from embed.recipe import Recipe, digest
 from embed.store import Store
 from embed.views import VIEWS
 from record import Listener, Work
@@ -19,7 +19,8 @@ from record import Listener, Work
 if TYPE_CHECKING:
     from heads.fit import Grid, Head, Split
 
-TAIL_VIEWS = 8  # of each picture that a tail learns from, unless two or more were asked for
+TAIL_VIEWS = 8  # of each picture that a tail learns from, unless --views says how many
+NETWORK = ("alpha", "weights", "size")  # of the recipe, which are parameters of a tail, too
 
 
 class Rows(NamedTuple):
@@ -40,15 +41,15 @@ def read(store: Store, ids: Sequence[str], choice: Vectors) -> tuple[np.ndarray,
     """
     dtype = np.float16 if choice.recipe.pool == "none" else np.float32
     plain = store.read(ids, view=0).astype(dtype, copy=False)
-    first = choice.views if choice.test_views == "mirror" else 0
-    blocks = max(choice.views, first + 1)
+    first = choice.n_views if choice.test_views == "mirror" else 0
+    blocks = max(choice.n_views, first + 1)
     every: np.ndarray = plain[None] if blocks == 1 else np.empty((blocks, *plain.shape), dtype)  # once: maps are large
     every[0] = plain
-    for view in range(1, choice.views):
+    for view in range(1, choice.n_views):
         every[view] = store.read(ids, view=view)
     if choice.test_views == "mirror":
         np.mean(every[:2], axis=0, out=every[-1])
-    views = np.arange(first, choice.views if choice.test_views == "mean" else first + 1)
+    views = np.arange(first, choice.n_views if choice.test_views == "mean" else first + 1)
     return every.reshape(-1, plain.shape[1]), np.arange(len(ids))[:, None] + len(ids) * views
 
 
@@ -73,12 +74,21 @@ def divided(work: Work, splits: list[Split] | None = None) -> tuple[Rows, list[S
 def beside_tails(grid: Grid, choice: Vectors) -> Vectors:
     """How vectors are chosen where there may be tails, whose views are of maps: without others nobody needs more.
 
-    Raises: InputError when there are no weights that a tail could go on from.
+    Raises: InputError when there are no weights that a tail could go on from, or for what a tail would not heed.
     """
-    tails = [head.kind == "tail" for head in grid.heads]
-    if any(tails) and choice.backbone:
+    tails = [head for head in grid.heads if head.kind == "tail"]
+    if tails and choice.backbone:
         raise InputError("a tail is trained from Keras' own weights: leave out --backbone, or choose other heads")
-    return replace(choice, views=1, test_views="one") if all(tails) else choice
+    for name in NETWORK:
+        if any(name in head.params for head in tails):
+            raise InputError(f"a tail takes {name} from the network whose maps it gets: type --{name} instead")
+    if len(tails) < len(grid.heads):
+        return choice
+    if choice.recipe.layer != Recipe.layer:
+        raise InputError("a tail begins where --unfreeze says: type --unfreeze N, 1 to 16 blocks, instead of --layer")
+    if choice.recipe.pool != Recipe.pool:
+        raise InputError("a tail learns from maps as it is: leave out --pool none")
+    return replace(choice, views=1, test_views="one")
 
 
 def for_heads(work: Work, grid: Grid, choice: Vectors, listener: Listener) -> tuple[Grid, dict[str, Work]]:
@@ -88,32 +98,32 @@ def for_heads(work: Work, grid: Grid, choice: Vectors, listener: Listener) -> tu
     Raises: InputError when there is no room.
     """
     heads, works, of_layer = [], dict[str, Work](), dict[str, Work]()
+    network = {name: getattr(choice.recipe, name) for name in NETWORK}
     for head in grid.heads:
+        works[head.name] = work
         if head.kind == "tail":
             layer = _layer(head)
             if layer not in of_layer:
                 of_layer[layer] = _of_maps(work, layer, choice, listener)
-            recipe = choice.recipe
-            network = {"alpha": recipe.alpha, "weights": recipe.weights, "size": recipe.size}
-            head = replace(head, params=head.params | network)
-        works[head.name] = of_layer[layer] if head.kind == "tail" else work
+            works[head.name], head = of_layer[layer], replace(head, params=head.params | network)
         heads.append(head)
     return replace(grid, heads=heads), works
 
 
 def _layer(head: Head) -> str:
     from embed.backbone import front
-    from heads.fit import build
+    from heads.tail import TailHead
 
-    return front(build(head, 0).unfreeze)
+    return front(head.params.get("unfreeze", TailHead().unfreeze))
 
 
 def _of_maps(work: Work, layer: str, choice: Vectors, listener: Listener) -> Work:
     """The same pictures with the maps of a layer."""
     recipe = replace(choice.recipe, layer=layer, pool="none")
-    choice = replace(choice, recipe=recipe, views=TAIL_VIEWS if choice.views == 1 else choice.views)
+    choice = replace(choice, recipe=recipe, views=TAIL_VIEWS if choice.views is None else choice.views)
     with listener.progress("Embedding maps") as told:
         store, made = vectors.embed(work.workspace, choice, told, listener.say)
     work.seconds["embed"] = round(work.seconds["embed"] + made["total_seconds"], 2)
     found, looks = read(store, work.data.ids, choice)
+    made = {"scan_seconds": work.made["scan_seconds"]} | made
     return replace(work, rows=found, looks=looks, made=made, embedding=choice.document(), store=store)

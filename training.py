@@ -23,7 +23,8 @@ QUADRATIC_LIMIT = 20_000  # training pictures above which they are left out unle
 
 def named(heads: str | None) -> Grid:
     """The heads of comma-separated kinds, None: DEFAULT_HEADS. Raises: InputError for an unknown or doubled one."""
-    from heads.fit import DEFAULT_HEADS, Grid, heads_from_names
+    from heads.fit import DEFAULT_HEADS, Grid
+    from heads.grid import heads_from_names
 
     names = list(DEFAULT_HEADS) if heads is None else [name.strip() for name in heads.split(",")]
     return Grid(heads_from_names(names))

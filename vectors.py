@@ -14,6 +14,7 @@ import numpy as np
 import calibration
 from choice import Vectors
 from curate import manifest
+from curate.examine import is_picture
 from curate.paths import from_text
 from curate.walk import walk
 from curate.workspace import Workspace
@@ -118,7 +119,7 @@ def embed(
     filling = filling or Filling(store)
     scanned, batch = filling.embedded, choice.batch or BATCHES[choice.backend]
     with workspace.lock(say):
-        missing = _missing(store, files, choice.views, say)
+        missing = _missing(store, files, choice.n_views, say)
         rows = sum(len(views) * len(pairs) for views, pairs in missing.items())
         _room(choice, backbone, rows, say)
         session = Once(partial(BACKENDS[choice.backend], backbone))
@@ -141,7 +142,7 @@ def embed(
     return store, {
         "embedded": filling.embedded,
         "reused": len(files) - len(filling.ids) - len(filling.failed),
-        "views": choice.views,
+        "views": choice.n_views,
         "vectors": filling.rows,
         "failed": len(filling.failed),
         "failed_files": filling.failed,
@@ -150,14 +151,22 @@ def embed(
         "while_scanning": scanned,
         "workers": choice.workers or processors(),
         "batch": batch,
-        "dimension": int(np.prod(backbone.dimension)),
         "backend": choice.backend,
+        **_made_with(backbone, store),
+    }
+
+
+def _made_with(backbone: Backbone, store: Store) -> dict[str, Any]:
+    """Which network made the vectors of a table, and how, for `embed --json`."""
+    recipe = backbone.recipe
+    return {
+        "dimension": int(np.prod(backbone.dimension)),
         "made_by": store.made_by(),
-        "precision": backbone.recipe.precision,
-        "int8": calibration.effect(backbone) if backbone.recipe.precision == "int8" else None,
-        "recipe": str(backbone.recipe),
-        "weights": backbone.recipe.weights,
-        "alpha": backbone.recipe.alpha,
+        "precision": recipe.precision,
+        "int8": calibration.effect(backbone) if recipe.precision == "int8" else None,
+        "recipe": str(recipe),
+        "weights": recipe.weights,
+        "alpha": recipe.alpha,
         "key": backbone.key,
         "parity": backbone.parity,
         "backbone": str(backbone.file),
@@ -185,7 +194,7 @@ def _room(choice: Vectors, backbone: Backbone, rows: int, say: Say) -> None:
     """Tell what maps and views will take on the disk. Raises: InputError when that is much, and is not wanted."""
     numbers = int(np.prod(backbone.dimension)) + backbone.bottleneck
     expected = 2 * numbers * rows
-    if rows and (choice.views > 1 or choice.recipe.pool == "none"):
+    if rows and (choice.n_views > 1 or choice.recipe.pool == "none"):
         say(f"{rows:,} vectors of {numbers:,} numbers take about {expected / 10**9:,.2f} GB")
     if expected > LARGE and not choice.ask(f"Store {expected / 10**9:,.1f} GB of vectors?"):
         raise InputError(
@@ -204,7 +213,7 @@ def _pictures(workspace: Workspace) -> Iterator[Path]:
     none = True
     for entry in walk(workspace.images, lambda path, error: None):
         file = workspace.images / from_text(entry.path)
-        if manifest.is_picture(file, entry):
+        if is_picture(file, entry):
             none = False
             yield file
     if none:

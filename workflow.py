@@ -180,10 +180,10 @@ def compare(
     parts of the train part too, and guess what more pictures would bring.
     Returns: the document of the run (`metrics.json`), with `run` and `report`, its folder and its page.
     """
-    from heads.fit import read_grid
+    from heads.grid import read_grid
 
     chosen = read_grid(grid) if grid else training.named(heads)
-    if cleaning and (vectors.views > 1 or any(head.kind == "tail" for head in chosen.heads)):
+    if cleaning and (vectors.n_views > 1 or any(head.kind == "tail" for head in chosen.heads)):
         raise InputError("--cleaning compares heads on plain vectors: leave out --views, and tail")
     if cleaning and not holding(Journal(workspace.folder, say=listener.say).lines()):
         raise InputError("nothing is decided yet: `winnow review`, `winnow decide` or `winnow prune` first")

@@ -24,7 +24,8 @@ from curate.workspace import locate
 from embed.errors import InputError
 from embed.quiet_keras import import_keras
 from heads.evaluate import metrics
-from heads.fit import Head, Split, fit_heads, read_grid
+from heads.fit import Head, Split, fit_heads
+from heads.grid import read_grid
 from record import Work
 from workflow import Division, prepare
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -112,13 +112,20 @@ class _Python:
     def __init__(self, source: Source) -> None:
         self._backbone = one_thread(source.backbone.file)
         self._head = one_thread(source.trained.head.SerializeToString())
+        self._classes = np.array(source.trained.classes, dtype=object)
 
-    def __call__(self, square: np.ndarray, views: str) -> Said:
-        """Label and probabilities of uint8 (1, S, S, 3)."""
-        looks = [square, square[:, :, ::-1]] if views == "mirror" else [square]
+    def __call__(self, pixels: Pixels, views: str) -> Said:
+        """Label and probabilities (1, C) of a picture that is looked at as one of `choice.TEST_VIEWS` says."""
+        others = {"one": [], "mirror": [pixels.square[:, :, ::-1]], "mean": [other[None] for other in pixels.others]}
+        looks = [pixels.square, *others[views]]
         vectors = [self._backbone.run(["embedding"], {"image": np.ascontiguousarray(look)})[0] for look in looks]
-        flat = np.mean(vectors, axis=0).reshape(1, -1)
-        label, proba = self._head.run(["label", "probabilities"], {"embedding": flat})
+        if views != "mean":
+            return self._said(np.mean(vectors, axis=0))
+        proba = np.mean([self._said(one)[1] for one in vectors], axis=0)
+        return self._classes[proba.argmax(axis=1)], proba
+
+    def _said(self, vector: np.ndarray) -> Said:
+        label, proba = self._head.run(["label", "probabilities"], {"embedding": vector.reshape(1, -1)})
         return label, proba
 
 
@@ -135,15 +142,15 @@ def _seen(source: Source, model: Any) -> Seen:
     """The test pictures by Python's path and by the file."""
     python, session = _Python(source), one_thread(model.SerializeToString())
     views, names = source.kind.test_views, ["label", "probabilities", "familiarity"]
-    ordinary = source.judged_by
+    ordinary, others = source.judged_by, range(1, source.choice.n_views)
 
     def look(pixels: Pixels) -> tuple[Said, Said, Said, np.ndarray]:
-        plain = python(pixels.square, ordinary)
+        plain = python(pixels, ordinary)
         label, proba, familiarity = session.run(names, {"image": pixels.given})
-        expected = plain if views == ordinary else python(pixels.square, views)
+        expected = plain if views == ordinary else python(pixels, views)
         return plain, expected, (label, proba), familiarity
 
-    rows = _each(source, "test", look, "Comparing")
+    rows = _each(source, "test", look, "Comparing", others if ordinary == "mean" else ())
     *said, familiarity = zip(*rows.values(), strict=True)
     plain, expected, found = (
         (np.concatenate([label for label, _ in of]), np.concatenate([proba for _, proba in of])) for of in said
@@ -160,15 +167,17 @@ def _seen(source: Source, model: Any) -> Seen:
     )
 
 
-def _each(source: Source, part: str, look: Callable[[Pixels], Any], what: str) -> dict[str, Any]:
+def _each(
+    source: Source, part: str, look: Callable[[Pixels], Any], what: str, views: Sequence[int] = ()
+) -> dict[str, Any]:
     """id -> what `look` says of it, of the pictures of a part that are still there: at least half, and it is told.
 
-    Raises: InputError when fewer are.
+    Parameters: `views`, which others it is to see besides the plain one. Raises: InputError when fewer are.
     """
     ids, workers, found = source.some(part), processors(), dict[str, Any]()
 
     def seen(id: str) -> Any:
-        pixels = source.pixels(id)
+        pixels = source.pixels(id, views)
         return None if pixels is None else look(pixels)
 
     with source.listener.progress(what) as told:
@@ -211,7 +220,11 @@ def _metadata(source: Source) -> dict[str, Any]:
         "params": params,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "metrics": {name: chosen[name] for name in ("weighted_f1", "accuracy", "macro_f1")}
-        | {"splits": run["repeats"], "pictures": len(source.trained.parts["test"]), "test_views": source.judged_by},
+        | {
+            "splits": run["repeats"],
+            "pictures": len(source.trained.parts["test"]),
+            "test_views": source.judged_by,
+        },
         "training": {
             "pictures": len(train),
             "pictures_as_found": found["train"],

@@ -23,6 +23,7 @@ from embed.ahead import ahead, processors
 from embed.backbone import Backbone
 from embed.errors import InputError
 from embed.images import PictureError
+from embed.pipeline import looks_of
 from embed.store import read_vectors
 from record import Listener
 
@@ -60,10 +61,14 @@ class Variant:
 
 
 class Pixels(NamedTuple):
-    """A picture as it is embedded, uint8 (1, S, S, 3), and as the file takes it: the same, or uint8 (H, W, 3)."""
+    """A picture as it is embedded, uint8 (1, S, S, 3), and as the file takes it: the same, or uint8 (H, W, 3).
+
+    others: the views besides that the run judged it by, uint8 (V - 1, S, S, 3); none unless it took the mean of all.
+    """
 
     square: np.ndarray
     given: np.ndarray
+    others: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -75,7 +80,7 @@ class Source:
     backbone: Backbone
     files: dict[str, Path]  # id -> a file with that content
     kind: Variant
-    judged_by: str  # the views of a picture that the run judged it by
+    choice: Vectors  # how the vectors of the run were made
     listener: Listener
 
     @classmethod
@@ -98,13 +103,18 @@ class Source:
             if kind.precision == "fp16":
                 raise InputError(f"the head of {run.name} learned from int8 vectors: leave --precision out")
             kind = replace(kind, precision="int8")
-        if choice.test_views not in VIEWS:
+        if not kind.test_views and choice.test_views not in VIEWS:
             raise InputError(
                 f"{run.name} judged pictures by --test-views {choice.test_views}, which cannot be inside one file: "
-                f"train again with {' or '.join(VIEWS)}"
+                f"`winnow export --test-views {VIEWS[0]}` or {VIEWS[1]} makes one, and measures what that costs"
             )
         kind = replace(kind, test_views=kind.test_views or choice.test_views)
-        return cls(read, place, backbone, files, kind, choice.test_views, listener)
+        return cls(read, place, backbone, files, kind, choice, listener)
+
+    @property
+    def judged_by(self) -> str:
+        """Which views of a picture the run judged it by, one of `choice.TEST_VIEWS`."""
+        return self.choice.test_views
 
     def some(self, part: str, most: int = MOST) -> list[str]:
         """Ids of a part; they are hashes, so the first ones are a random choice."""
@@ -155,14 +165,15 @@ class Source:
             found += [pixels.square] if (pixels := future.result()) else []
         return np.concatenate(found)
 
-    def pixels(self, id: str) -> Pixels | None:
-        """A picture; None when its file is gone, changed or cannot be read any more."""
+    def pixels(self, id: str, views: Sequence[int] = ()) -> Pixels | None:
+        """A picture, with other views of it on request; None when its file is gone, changed or cannot be read."""
         recipe = self.backbone.recipe
         try:
             data = images.read_bytes(self.files[id])
             if hashlib.sha256(data).hexdigest() != id:
                 return None
             square = images.square(data, recipe.size, recipe.resize)[None]
-            return Pixels(square, images.read(data)[0] if self.kind.any_size else square)
+            others = looks_of(self.files[id], recipe, id, views) if views else square[:0]
+            return Pixels(square, images.read(data)[0] if self.kind.any_size else square, others)
         except (KeyError, PictureError):
             return None

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from curate.decisions import listed
-from curate.manifest import is_picture
+from curate.examine import is_picture
 from curate.paths import from_text, to_text
 from curate.walk import walk
 from embed import images, pipeline

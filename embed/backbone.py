@@ -12,6 +12,7 @@ import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -143,10 +144,11 @@ def keras_function(recipe: Recipe, weights: Weights) -> tuple[Any, Any]:
     keras, tf = import_keras("exporting the backbone", "use --backbone FILE.onnx")
     net = network(keras, recipe, weights)
     known = [layer.name for layer in net.layers if len(layer.output.shape) == 4]
-    if unknown := [name for name in recipe.layers if name not in known]:
-        raise InputError(
-            f"the network has no layer {unknown[0]!r}; it has, from its last one, {', '.join(known[:1:-1])}"
-        )
+    for name in recipe.layers:
+        if name not in known:
+            near = get_close_matches(name, known, n=3) or known[:-4:-1]
+            every = "python -c 'import keras; keras.applications.MobileNetV2(weights=None).summary()'"
+            raise InputError(f"the network has no layer {name!r}, but {', '.join(near)}; {every} lists all")
     layers = [net.get_layer(name).output for name in (*recipe.layers, BOTTLENECK)]
     every = keras.Model(net.input, layers)
 

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from embed.errors import InputError
+
+# What TensorFlow says of itself while it is loaded, before it heeds TF_CPP_MIN_LOG_LEVEL.
+NOISE = (b"absl::InitializeLog", b"oneDNN custom operations", b"cpu_feature_guard", b"To enable the following instr")
 
 
 def import_keras(purpose: str, instead: str) -> tuple[Any, Any]:
@@ -19,7 +25,7 @@ def import_keras(purpose: str, instead: str) -> tuple[Any, Any]:
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     home = os.environ.get("KERAS_HOME")
     try:
-        with tempfile.TemporaryDirectory() as scratch:
+        with tempfile.TemporaryDirectory() as scratch, _without_noise():
             os.environ["KERAS_HOME"] = scratch
             import keras
             import tensorflow as tf
@@ -30,6 +36,33 @@ def import_keras(purpose: str, instead: str) -> tuple[Any, Any]:
         if home is not None:
             os.environ["KERAS_HOME"] = home
     return keras, tf
+
+
+@contextmanager
+def _without_noise() -> Iterator[None]:
+    """Hold back what is written to stderr, by whatever language, and pass on all lines of it but `NOISE` at the end.
+
+    When the process dies in between, as TensorFlow does on a processor that is too old, Python still says where.
+    """
+    try:
+        stderr = os.dup(2)
+    except OSError:  # there is none
+        yield
+        return
+    tells_of_crashes = not faulthandler.is_enabled()
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        if tells_of_crashes:
+            faulthandler.enable(stderr)
+        try:
+            yield
+        finally:
+            if tells_of_crashes:
+                faulthandler.disable()
+            os.dup2(stderr, 2)
+            held.seek(0)
+            os.write(stderr, b"".join(line for line in held if not any(noise in line for noise in NOISE)))
+            os.close(stderr)
 
 
 def to_onnx(function: Any, signature: Any, opset: int) -> Any:

@@ -10,7 +10,9 @@ import functools
 import hashlib
 import json
 import os
+import shutil
 import signal
+import tempfile
 import threading
 import time
 import warnings
@@ -30,6 +32,7 @@ from heads import evaluate
 from heads.fit import Fit, Head, Split, build, fit_heads, together
 
 FORMAT = "3"  # of a stored fit: raise it when what a head does changes and none of its parameters shows it
+MEMORY = Path("/dev/shm")  # a file system in memory, where there is one
 _SLOWEST_FIRST = (
     "tail",
     "dense",
@@ -89,7 +92,7 @@ def compare(
         (group, ([heads[h] for h, _ in group], X, y, splits[r], classes, seed + r, validation))
         for (r, _), group in groups.items()
     ]
-    for group, found in _run(calls, min(jobs, len(calls))):
+    for group, found in _run(calls, min(jobs, len(calls)), _shared_in(X.nbytes)):
         for task, fit in zip(group, found, strict=True):
             if task in files:
                 _save(files[task], fit)
@@ -170,7 +173,14 @@ def _slowness(head: Head) -> int:
     return _SLOWEST_FIRST.index(head.kind) if head.kind in _SLOWEST_FIRST else len(_SLOWEST_FIRST)
 
 
-def _run(calls: list[tuple[Any, tuple[Any, ...]]], jobs: int) -> Iterator[tuple[Any, list[Fit]]]:
+def _shared_in(size: int) -> str | None:
+    """The folder of the memory map of X that processes share: None, joblib's in memory, where twice as much is free."""
+    if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free < 2 * size:
+        return tempfile.gettempdir()
+    return None
+
+
+def _run(calls: list[tuple[Any, tuple[Any, ...]]], jobs: int, folder: str | None) -> Iterator[tuple[Any, list[Fit]]]:
     """(tasks, arguments of fit_heads) -> (tasks, their fits) as they are done; processes share a memory map of X."""
     if jobs < 2:
         from threadpoolctl import threadpool_limits
@@ -182,7 +192,7 @@ def _run(calls: list[tuple[Any, tuple[Any, ...]]], jobs: int) -> Iterator[tuple[
         return
     from joblib import Parallel, delayed, parallel_config
 
-    with parallel_config(backend="loky", inner_max_num_threads=1), warnings.catch_warnings():
+    with parallel_config("loky", temp_folder=folder, inner_max_num_threads=1), warnings.catch_warnings():
         warnings.filterwarnings("ignore", r"\d+ tasks which were still being processed")  # Ctrl-C means just that
         pool = Parallel(n_jobs=jobs, batch_size=1, return_as="generator_unordered")
         yield from pool(delayed(_in_worker)(os.getpid(), tasks, arguments) for tasks, arguments in calls)
@@ -209,11 +219,13 @@ def _end_with(parent: int) -> None:
 
 
 def _split_key(data_key: str, y: np.ndarray, split: Split, n_classes: int, validation: str) -> str:
+    """Another one for every other split: each array stands there with its name and shape before its numbers."""
     digest = hashlib.sha256(json.dumps([FORMAT, data_key, n_classes, validation]).encode())
-    others = [array for array in (split.also, split.more) if array is not None]
-    for array in (y, split.train, split.val, split.test, np.asarray(split.groups)[split.train], *others):
-        shape = f"{array.shape[1]} views" if array.ndim > 1 else ""
-        digest.update(np.asarray(array, dtype=np.int64).tobytes() + f"|{shape}".encode())
+    arrays = {part: getattr(split, part) for part in ("train", "val", "test", "also", "more")}
+    arrays |= {"y": y, "groups": np.asarray(split.groups)[split.learned]}
+    for name, array in arrays.items():
+        if array is not None:
+            digest.update(f"{name} {array.shape} ".encode() + np.asarray(array, dtype=np.int64).tobytes())
     return digest.hexdigest()
 
 

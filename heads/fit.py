@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import time
-import tomllib
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,7 +22,7 @@ ONLY_NAMED = (
     "tail",
 )  # heads that are not among those of `run` and `compare` unless they are named
 DEFAULT_HEADS = tuple(kind for kind in HEADS if kind not in ONLY_NAMED)
-GRIDS = Path(__file__).parent / "grids"
+MOST_AT_ONCE = 2**25  # numbers of X that something is predicted from: 128 MiB of them
 SEEDS = 2**31  # so many there are: a larger one begins again at 0
 
 
@@ -39,7 +37,7 @@ class Head:
 
 @dataclass(frozen=True)
 class Grid:
-    """The heads of a grid file; with validation "val" the val part is the dense heads' validation_data."""
+    """Heads to compare, as of `heads.grid`; with validation "val" the val part is the dense heads' validation_data."""
 
     heads: list[Head]
     validation: str = "own"
@@ -98,35 +96,6 @@ class Fit:
             confusion={part: [row[:count] for row in rows[:count]] for part, rows in self.confusion.items()},
             proba={part: proba[:, :count] for part, proba in self.proba.items()},
         )
-
-
-def heads_from_names(names: list[str]) -> list[Head]:
-    """Kinds to heads with their defaults, in the order given. Raises: InputError for an unknown or doubled name."""
-    return _checked([Head(name, name) for name in names])
-
-
-def read_grid(grid: str | Path) -> Grid:
-    """A TOML file, or the name of a shipped one ("report"): tables `[[head]]` with name, kind and parameters.
-
-    A top-level `validation = "val"` gives dense heads the val part.
-
-    Raises: InputError that names the file and the mistake.
-    """
-    file = Path(grid)
-    if not file.is_file():
-        file = GRIDS / f"{grid}.toml"
-    if not file.is_file():
-        shipped = ", ".join(sorted(shipped.stem for shipped in GRIDS.glob("*.toml")))
-        raise InputError(f"{grid}: no such grid file; shipped with Winnow: {shipped}")
-    try:
-        said = tomllib.loads(file.read_text(encoding="utf-8"))
-        validation = said.pop("validation", "own")
-        tables = said.pop("head", [])
-        if said or validation not in ("own", "val") or not tables:
-            raise InputError('a grid has tables [[head]] and at most validation = "own" or "val" above them')
-        return Grid(_checked([_head(table) for table in tables]), validation)
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, InputError) as error:
-        raise InputError(f"{file}: {error}") from None
 
 
 def build(head: Head, seed: int) -> Any:
@@ -198,10 +167,14 @@ def _fitted(heads: list[Head], X: np.ndarray, y: np.ndarray, split: Split, seed:
 
     estimators = [build(head, seed) for head in heads]
     rows = split.learned
-    train = X[rows].astype(X.dtype if heads[0].kind == "tail" else np.float32, copy=False), y[rows]
     with warnings.catch_warnings(), _said_of(heads[0]):
         warnings.simplefilter("ignore", ConvergenceWarning)  # the scores say how good a head is, finished or not
         warnings.filterwarnings("ignore", "Only one sample available")  # LDA, on a fold with one of a class
+        if heads[0].kind == "tail":
+            groups = np.arange(len(rows)) % len(split.train)  # `more` has whole views of train
+            estimators[0].fit(X, y[rows], groups=groups, rows=rows)  # maps are too many to be copied
+            return estimators
+        train = X[rows].astype(np.float32, copy=False), y[rows]
         if heads[0].kind == "dense":
             from heads.dense import fit_together
 
@@ -212,8 +185,6 @@ def _fitted(heads: list[Head], X: np.ndarray, y: np.ndarray, split: Split, seed:
                 groups=split.groups[rows],
                 validation_data=(X[val], y[val]) if validation == "val" else None,
             )
-        elif heads[0].kind == "tail":
-            estimators[0].fit(*train, groups=np.arange(len(rows)) % len(split.train))  # `more` has whole views of train
         else:
             _keep_together(estimators[0], split.groups[rows])
             estimators[0].fit(*train)
@@ -278,33 +249,12 @@ def _network(kind: str, params: dict[str, Any]) -> Any:
     return Network(**params)
 
 
-def _checked(heads: list[Head]) -> list[Head]:
-    names = [head.name for head in heads]
-    doubled = sorted({name for name in names if names.count(name) > 1})
-    if doubled:
-        raise InputError(f"two heads are called {doubled[0]!r}; give each a name of its own")
-    for head in heads:
-        build(head, seed=0)
-    return heads
-
-
-def _head(table: Any) -> Head:
-    """One `[[head]]`; keys may be written as on the command line, with `-`."""
-    if not isinstance(table, dict) or not isinstance(table.get("kind"), str):
-        raise InputError(f"every [[head]] needs a kind, one of {', '.join(HEADS)}")
-    kind: str = table["kind"]
-    params = {
-        key.replace("-", "_"): tuple(value) if isinstance(value, list) else value
-        for key, value in table.items()
-        if key != "kind"
-    }
-    return Head(str(params.pop("name", kind)), kind, params)
-
-
 def _proba(estimator: Any, X: np.ndarray, looks: np.ndarray, n_classes: int) -> np.ndarray:
     """(n, C) float32 in the order of all classes, from an estimator that was fitted on class indexes; looks: rows of X,
     int64 (n, V), over whose probabilities the mean is taken."""
     proba = np.zeros((len(looks), n_classes), np.float32)
-    said = estimator.predict_proba(X[looks.ravel()].astype(np.float32, copy=False))
+    rows, step = looks.ravel(), max(1, MOST_AT_ONCE // X.shape[1])
+    parts = [rows[start : start + step] for start in range(0, len(rows), step)]
+    said = np.concatenate([estimator.predict_proba(X[part].astype(np.float32, copy=False)) for part in parts])
     proba[:, estimator.classes_] = said.reshape(*looks.shape, -1).mean(axis=1)
     return proba

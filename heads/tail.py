@@ -12,7 +12,7 @@ import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_consistent_length, check_is_fitted, column_or_1d, validate_data
 
 from embed.backbone import network
 from embed.quiet_keras import import_keras
@@ -93,13 +93,20 @@ class TailHead(ClassifierMixin, BaseEstimator):
         self.size = size
         self.seed = seed
 
-    def fit(self, X: np.ndarray, y: np.ndarray, groups: np.ndarray | None = None) -> TailHead:
+    def fit(
+        self, X: np.ndarray, y: np.ndarray, groups: np.ndarray | None = None, rows: np.ndarray | None = None
+    ) -> TailHead:
         """Train on maps X, float (N, H W C), and labels y (N,); groups (N,): rows of one picture, None: each its own.
 
+        Parameters: `rows`, int64 (m,): only these rows of X, whose y and groups are (m,); X is not copied for it.
         Raises: ValueError for bad parameters or data, InputError when TensorFlow or the weights are missing.
         """
         self._validate_params()
-        X, y = validate_data(self, X, y, dtype=[np.float16, np.float32])
+        X = validate_data(self, X, dtype=[np.float16, np.float32], ensure_all_finite=False)  # `_maps` looks at that
+        if rows is not None:
+            X = _Rows(X, rows)  # type: ignore[assignment]  # all that is asked of it is its length and some rows
+        y = column_or_1d(y)
+        check_consistent_length(X, y)
         check_classification_targets(y)
         self.classes_, codes = np.unique(y, return_inverse=True)
         if len(self.classes_) < 2:
@@ -114,7 +121,7 @@ class TailHead(ClassifierMixin, BaseEstimator):
     def predict_proba(self, X: np.ndarray) -> np.ndarray:
         """(n, H W C) float -> (n, n_classes) float32 probabilities, columns in the order of classes_."""
         check_is_fitted(self)
-        X = validate_data(self, X, dtype=[np.float16, np.float32], reset=False)
+        X = validate_data(self, X, dtype=[np.float16, np.float32], reset=False, ensure_all_finite=False)
         return self._batches(self.model_, X)
 
     def predict(self, X: np.ndarray) -> np.ndarray:
@@ -123,7 +130,10 @@ class TailHead(ClassifierMixin, BaseEstimator):
         return self.classes_[proba.argmax(axis=1)]
 
     def _maps(self, X: np.ndarray) -> np.ndarray:
-        return X.reshape(-1, *self.model_.input_shape[1:]).astype(np.float32)
+        maps = X.reshape(-1, *self.model_.input_shape[1:]).astype(np.float32)
+        if not np.isfinite(maps).all():
+            raise ValueError("maps hold NaN or infinity")
+        return maps
 
     def _batches(self, model: Any, X: np.ndarray) -> np.ndarray:
         parts = [self._maps(X[start : start + BATCH]) for start in range(0, len(X), BATCH)]
@@ -174,6 +184,20 @@ def _rates(lr: float, steps: int) -> np.ndarray:
     """Learning rate of each step: up in a straight line for a while, over all of it half a cosine down to 0."""
     part = np.arange(steps) / steps
     return lr * np.minimum(1, (part + 1 / steps) / WARM_UP) * (1 + np.cos(np.pi * part)) / 2
+
+
+class _Rows:
+    """Some rows of X (N, D), int64 (m,), each of them copied only when it is asked for."""
+
+    def __init__(self, X: np.ndarray, rows: np.ndarray) -> None:
+        self._X, self._rows = X, np.asarray(rows)
+        self.shape = len(self._rows), X.shape[1]
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, some: Any) -> np.ndarray:
+        return self._X[self._rows[some]]
 
 
 def _step(tf: Any, model: Any, momentum: float) -> Any:

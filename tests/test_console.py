@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import sys
 
 import pytest
 
@@ -74,3 +75,16 @@ def test_lines_of_progress_start_their_clock_with_the_work(
         told(70, 100)
         told(100, 100)
     assert capsys.readouterr().err == "Embedding: 70 of 100, 10/s, 3 s left\n"
+
+
+def test_a_bar_leaves_the_terminal_alone_until_there_is_progress(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")  # as if it were a terminal
+    plain = sys.stderr
+    with console._bar("Embedding maps") as told:
+        assert sys.stderr is plain  # what is asked here stands there as it is
+        told(1, 2)
+        assert sys.stderr is not plain
+    assert sys.stderr is plain
+    with console._bar("Nothing to do"):
+        pass
+    assert sys.stderr is plain

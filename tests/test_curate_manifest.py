@@ -19,7 +19,8 @@ import pytest
 from PIL import Image
 
 from curate import duplicates, manifest, quality
-from curate.manifest import perceptual_hash, read, scan
+from curate.manifest import read, scan
+from curate.phash import perceptual_hash
 from curate.workspace import Workspace, locate
 from embed import store
 from embed.errors import InputError

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from embed import quiet_keras
 from embed.errors import InputError
-from embed.quiet_keras import import_keras
+from embed.quiet_keras import _without_noise, import_keras
+
+PROJECT = Path(quiet_keras.__file__).resolve().parents[1]
 
 
 @pytest.mark.parametrize("home", [None, "/somewhere"])
@@ -28,3 +34,31 @@ def test_keras_home_is_as_before_also_when_an_import_removed_it(monkeypatch, hom
     with pytest.raises(InputError, match="this test needs TensorFlow"):
         import_keras("this test", "skip it")
     assert os.environ.get("KERAS_HOME") == home
+
+
+def test_only_what_tensorflow_says_of_itself_is_dropped(capfd):
+    noise = b"WARNING: All log messages before absl::InitializeLog() is called\nI0000 p] oneDNN custom operations\n"
+    with _without_noise():
+        os.write(2, noise + b"E0000 a real error\n")
+    os.write(2, b"afterwards\n")
+    assert capfd.readouterr().err == "E0000 a real error\nafterwards\n"
+
+
+def test_what_was_said_before_an_exception_is_passed_on(capfd):
+    with contextlib.suppress(ImportError), _without_noise():
+        os.write(2, b"no such library\n")
+        raise ImportError
+    assert capfd.readouterr().err == "no such library\n"
+
+
+def test_a_crash_is_told():
+    code = "import os\nfrom embed.quiet_keras import _without_noise\nwith _without_noise():\n    os.abort()"
+    done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=False)
+    assert "Fatal Python error: Aborted" in done.stderr
+
+
+@pytest.mark.slow
+def test_tensorflow_is_loaded_without_a_word():
+    code = "from embed.quiet_keras import import_keras\nprint(import_keras('this test', 'skip it')[1].ones(2).shape)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("(2,)\n", "")

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import warnings
 from dataclasses import replace
@@ -26,9 +28,8 @@ from heads.fit import (
     build,
     fit_estimator,
     fit_head,
-    heads_from_names,
-    read_grid,
 )
+from heads.grid import heads_from_names
 
 CLASSES = ["daisy", "rose", "été"]
 
@@ -64,96 +65,6 @@ def test_there_are_ten_kinds_and_three_that_have_to_be_named():
     kinds = "dense dummy centroid knn logistic svm-linear svm-rbf lda forest mlp"
     assert list(DEFAULT_HEADS) == kinds.split()
     assert list(HEADS) == [*kinds.split(), "triplet", "supcon", "tail"]
-
-
-class TestNames:
-    def test_heads_from_names(self):
-        assert heads_from_names(["knn", "dense"]) == [Head("knn", "knn", {}), Head("dense", "dense", {})]
-
-    def test_unknown(self):
-        with pytest.raises(InputError, match="no head is called 'svm'; there are dense, dummy, .*svm-linear"):
-            heads_from_names(["svm"])
-
-    def test_doubled(self):
-        with pytest.raises(InputError, match="two heads are called 'knn'"):
-            heads_from_names(["knn", "knn"])
-
-
-class TestGrid:
-    def test_the_report_ships_with_its_seven_settings(self):
-        grid = read_grid("report")
-        assert grid.validation == "val"
-        assert {head.kind for head in grid.heads} == {"dense"}
-        assert [(head.params["lr"], head.params.get("momentum", 0)) for head in grid.heads] == [
-            (0.01, 0),
-            (0.0001, 0),
-            (0.001, 0),
-            (0.1, 0),
-            (0.001, 0.01),
-            (0.001, 0.1),
-            (0.01, 1),
-        ]
-
-    def test_a_file_of_ones_own(self, tmp_path):
-        file = tmp_path / "mine.toml"
-        file.write_text(
-            '[[head]]\nkind = "dense"\nhidden = [64, 32]\nbatch-size = 8\n[[head]]\nname = "k"\nkind = "knn"\n'
-            '[[head]]\nname = "c"\nkind = "dense"\nschedule = "one-cycle"\nstep-size = 5\nclass-weight = "balanced"\n'
-        )
-        grid = read_grid(file)
-        assert grid.validation == "own"
-        cycle = {"schedule": "one-cycle", "step_size": 5, "class_weight": "balanced"}
-        assert grid.heads == [
-            Head("dense", "dense", {"hidden": (64, 32), "batch_size": 8}),
-            Head("k", "knn", {}),
-            Head("c", "dense", cycle),
-        ]
-
-    @pytest.mark.parametrize(
-        ("text", "message"),
-        [
-            ("[[head", "mine.toml: "),
-            ("", r"mine.toml: a grid has tables \[\[head\]\]"),
-            ('validation = "test"\n[[head]]\nkind = "knn"', 'at most validation = "own" or "val"'),
-            ("[[head]]\nlr = 0.1", r"every \[\[head\]\] needs a kind, one of dense, dummy"),
-            ('[[head]]\nkind = "svm"', "no head is called 'svm'"),
-            ('[[head]]\nkind = "dense"\nlearning = 1', "the dense head has no parameter 'learning'; it has .*lr"),
-            ('[[head]]\nkind = "dense"\nlr = "a"', "head 'dense': The 'lr' parameter of DenseHead must be a float"),
-            ('[[head]]\nkind = "dense"\nhidden = [0]', "head 'dense': The 'hidden' parameter of DenseHead"),
-            (
-                '[[head]]\nkind = "dense"\nschedule = "x"',
-                "The 'schedule' parameter of DenseHead must be a str among",
-            ),
-            (
-                '[[head]]\nkind = "dense"\nwarmup = 100',
-                "The 'warmup' parameter of DenseHead must be less than",
-            ),
-            ('[[head]]\nkind = "knn"\nclass_weight = "balanced"', "CosineNeighbours takes no class_weight; heads that"),
-            ('[[head]]\nkind = "lda"\nclass_weight = "even"', "head 'lda': The 'class_weight' parameter of Weighted"),
-            ('[[head]]\nkind = "svm-rbf"\nC = -1', "head 'svm-rbf': The 'C' parameter of SVC must be a float"),
-            ('[[head]]\nkind = "dummy"\nstrategy = "constant"', "one of prior, most_frequent, uniform"),
-            (
-                '[[head]]\nkind = "knn"\ncalibration = "beta"',
-                "calibration of a head is one of none, sigmoid, isotonic, ",
-            ),
-            (
-                '[[head]]\nkind = "dense"\ncalibration = "sigmoid"',
-                "head 'dense': The 'calibration' parameter of DenseHead",
-            ),
-            ('[[head]]\nkind = "knn"\nk = 1', "CosineNeighbours has no parameter 'k'; it has n_neighbors"),
-            ('[[head]]\nkind = "knn"\n[[head]]\nkind = "knn"', "two heads are called 'knn'"),
-        ],
-    )
-    def test_mistakes_are_said_with_the_file(self, tmp_path, text, message):
-        file = tmp_path / "mine.toml"
-        file.write_text(text)
-        with pytest.raises(InputError, match=message) as raised:
-            read_grid(file)
-        assert str(raised.value).startswith(str(file))
-
-    def test_a_missing_file_names_the_shipped_ones(self):
-        with pytest.raises(InputError, match="nowhere.toml: no such grid file; shipped with Winnow: report"):
-            read_grid("nowhere.toml")
 
 
 class TestSmallClasses:
@@ -365,6 +276,26 @@ class TestCompare:
             file.write_bytes(damaged)
             assert isinstance(module._load(file), Fit | None)
 
+    def test_splits_that_differ_have_other_keys(self):
+        rows, y = np.arange(8), np.arange(8) % 2
+        plain = Split(rows[:4], rows[4:6], rows[6:], rows)
+        others = [
+            replace(plain, also=rows[:2]),
+            replace(plain, more=rows[:2]),
+            replace(plain, also=rows[:2], more=rows[2:4]),
+            replace(plain, also=rows[2:4], more=rows[:2]),
+            replace(plain, also=rows[:4]),
+            replace(plain, more=rows[:4]),
+            replace(plain, test=rows[4:].reshape(2, 2)),
+            replace(plain, test=rows[4:].reshape(4, 1)),
+            replace(plain, test=rows[4:]),
+            replace(plain, groups=rows // 2),
+            replace(plain, train=rows[:5], val=rows[5:6]),
+        ]
+        keys = {module._split_key("k", y, split, 2, "own") for split in [plain, *others]}
+        assert len(keys) == 12
+        assert module._split_key("k", y, replace(plain), 2, "own") in keys
+
     def test_without_a_folder_nothing_is_kept(self, tmp_path):
         X, y, splits = data()
         fits = compare([Head("c", "centroid")], X, y, splits, CLASSES)
@@ -383,6 +314,14 @@ class TestCompare:
         alone = compare(heads_from_names(names), X, y, splits, CLASSES, jobs=1)
         for a, b in zip(sum(both, []), sum(alone, []), strict=True):
             assert_equal_fits(a, b)
+
+    def test_what_processes_share_is_on_the_disk_where_memory_is_short(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(module, "MEMORY", tmp_path)
+        free = shutil.disk_usage(tmp_path).free
+        assert module._shared_in(free // 4) is None
+        assert module._shared_in(free) == tempfile.gettempdir()
+        monkeypatch.setattr(module, "MEMORY", tmp_path / "nowhere")
+        assert module._shared_in(free) is None
 
     @pytest.mark.slow
     def test_a_mistake_in_a_process_arrives_as_it_is(self):
@@ -427,7 +366,8 @@ TINY = """
 import sys
 import numpy as np
 from heads.compare import compare
-from heads.fit import Head, Split, heads_from_names
+from heads.fit import Head, Split
+from heads.grid import heads_from_names
 y = np.arange(24) % 2
 X = np.eye(4)[y] + np.random.default_rng(0).normal(scale=0.1, size=(24, 4))
 splits = [Split(np.arange(16), np.arange(16, 20), np.arange(20, 24), np.arange(24))]

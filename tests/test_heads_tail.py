@@ -86,6 +86,25 @@ def test_the_same_seed_gives_the_same_head(two_kinds):
     assert np.abs(one.predict_proba(X) - other.predict_proba(X)).max() > 1e-4
 
 
+def test_rows_of_a_larger_array_are_learned_from_as_if_they_were_all(two_kinds):
+    X, y, groups = two_kinds
+    rows = np.arange(71, 20, -1)
+    some, alone = (head(unfreeze=1, epochs=2, batch_size=8) for _ in range(2))
+    some.fit(X, y[rows], groups=groups[rows], rows=rows)
+    alone.fit(X[rows], y[rows], groups=groups[rows])
+    np.testing.assert_allclose(some.predict_proba(X), alone.predict_proba(X), atol=1e-5)
+
+
+def test_maps_that_are_no_numbers_are_refused(two_kinds):
+    X, y, _ = two_kinds
+    made, bad = head(unfreeze=1, epochs=1), X.copy()
+    bad[3, 5] = np.inf
+    with pytest.raises(ValueError, match="maps hold NaN or infinity"):
+        made.fit(bad, y)
+    with pytest.raises(ValueError, match="maps hold NaN or infinity"):
+        made.fit(X, y).predict(bad)
+
+
 def test_an_epoch_takes_as_many_rows_as_there_are_pictures(two_kinds, monkeypatch):
     from heads import tail
 
@@ -134,9 +153,10 @@ def test_an_epoch_is_as_long_as_there_are_pictures_whatever_stays_together(monke
     from heads.fit import Head, Split, fit_estimator
 
     seen = {}
-    monkeypatch.setattr(TailHead, "fit", lambda self, X, y, groups: seen.update(X=X, groups=groups))
+    monkeypatch.setattr(TailHead, "fit", lambda self, X, y, **how: seen.update(X=X, y=y, **how))
     X = np.arange(16, dtype=np.float16)[:, None]  # two views of eight pictures, all of one camera
     split = Split(np.array([5, 0, 3]), np.array([1]), np.array([2]), np.zeros(16, int), more=np.array([13, 8, 11]))
     fit_estimator(Head("tail", "tail"), X, np.tile(np.arange(8) % 2, 2), split, seed=0)
-    assert seen["X"].ravel().tolist() == [5, 0, 3, 13, 8, 11]
+    assert seen["X"] is X  # maps are too many to be copied
+    assert (seen["rows"].tolist(), seen["y"].tolist()) == ([5, 0, 3, 13, 8, 11], [1, 0, 1, 1, 0, 1])
     assert seen["groups"].tolist() == [0, 1, 2, 0, 1, 2]

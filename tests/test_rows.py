@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
+from dataclasses import fields, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,7 +21,8 @@ from choice import Vectors
 from embed.errors import InputError
 from embed.recipe import Recipe
 from embed.store import read_vectors
-from heads.fit import Split, _proba
+from heads.fit import Grid, Head, Split, _proba
+from record import Work
 
 
 def winnow(*words: object) -> Any:
@@ -80,16 +83,20 @@ def test_the_key_of_fits_knows_views_and_how_pictures_are_judged():
     assert len(keys) == 5
 
 
-def test_probabilities_of_several_looks_are_averaged():
+@pytest.mark.parametrize(("at_once", "sizes"), [(2**25, [4]), (3, [3, 1]), (0, [1, 1, 1, 1])])
+def test_probabilities_of_several_looks_are_averaged_some_at_a_time(monkeypatch, at_once, sizes):
     class Says:
-        classes_ = np.array([0, 1])
+        classes_, seen = np.array([0, 1]), []
 
         def predict_proba(self, X):
+            self.seen.append(len(X))
             return np.column_stack([X[:, 0], 1 - X[:, 0]])
 
-    X = np.array([[0.0], [0.2], [1.0], [0.6]])
-    said = _proba(Says(), X, np.array([[0, 2], [1, 3]]), 3)
+    monkeypatch.setattr("heads.fit.MOST_AT_ONCE", at_once)
+    X, says = np.array([[0.0], [0.2], [1.0], [0.6]]), Says()
+    said = _proba(says, X, np.array([[0, 2], [1, 3]]), 3)
     np.testing.assert_allclose(said, [[0.5, 0.5, 0], [0.4, 0.6, 0]], atol=1e-6)
+    assert says.seen == sizes
 
 
 @pytest.mark.parametrize(
@@ -107,6 +114,7 @@ def test_views_that_do_not_go_together_are_refused(how, message):
 def test_a_choice_is_remembered_with_its_views():
     chosen = Vectors(Recipe(size=288), views=4, test_views="mirror")
     assert Vectors.of(chosen.document()) == chosen
+    assert Vectors().document()["views"] == 1
     earlier = {name: value for name, value in Vectors().document().items() if "views" not in name}
     assert Vectors.of(earlier) == Vectors()
 
@@ -140,7 +148,23 @@ def test_a_head_of_views_is_judged_and_exported_as_it_was_asked(hues, colours):
     assert exported["parity"]["largest_difference"] <= 1e-4
     assert Path(exported["model"]).name == "model.onnx"
     mean = winnow(*words, "--test-views", "mean")
-    assert "which cannot be inside one file: train again with one or mirror" in refused("export", mean["run"])
+    said = refused("export", mean["run"])
+    assert "by --test-views mean, which cannot be inside one file: `winnow export --test-views one` or mirror" in said
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("views", ["one", "mirror"])
+def test_of_a_run_judged_by_all_views_a_file_may_look_at_fewer_and_says_what_that_costs(hues, colours, views):
+    words = ("train", hues, "--backbone", colours, "--head", "logistic", "--views", 4, "--test-views", "mean")
+    run = Path(winnow(*words)["run"])
+    said = winnow("export", run, "--test-views", views)
+    assert (said["test_views"], said["metrics"]["test_views"]) == (views, "mean")
+    assert Path(said["model"]).name == f"model-{views}.onnx"
+    assert said["parity"]["largest_difference"] <= 1e-4  # of the file from Python's path that looks as often
+    assert said["parity"]["largest_from_run"] < 0.01  # of Python's path on all views from what the run stored
+    f1 = json.loads((run / "metrics.json").read_text())["heads"][0]["weighted_f1"]["mean"]
+    assert said["parity"]["weighted_f1"]["ordinary"] == pytest.approx(f1)
+    assert "before it became this file" in Path(said["card"]).read_text()
 
 
 def test_views_and_cleaning_are_refused_together(hues, colours):
@@ -185,6 +209,60 @@ def test_a_tail_needs_the_weights_of_the_network(hues, colours):
     assert "a tail is trained from Keras' own weights: leave out --backbone, or choose other heads" in said
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--layer", "block_13_expand"), "type --unfreeze N, 1 to 16 blocks, instead of --layer"),
+        (("--pool", "none"), "a tail learns from maps as it is: leave out --pool none"),
+        *(
+            (
+                ("--set", f"{name}={value}"),
+                f"a tail takes {name} from the network whose maps it gets: type --{name} ",
+            )
+            for name, value in (("size", 96), ("alpha", 0.35), ("weights", "random"))
+        ),
+    ],
+)
+def test_what_a_tail_would_not_heed_is_refused_before_the_work(hues, words, message):
+    said = refused("train", hues, "--head", "tail", *words)
+    assert message in said.splitlines()[-1]
+    assert not Path("hues.winnow/manifest.lance").exists()
+
+
+def test_beside_other_heads_layer_and_pool_are_theirs():
+    grid = Grid([Head("tail", "tail"), Head("lda", "lda")])
+    chosen = Vectors(Recipe(layer="block_13_expand", pool="none"))
+    assert rows.beside_tails(grid, chosen) is chosen
+    with pytest.raises(InputError, match="a tail takes size from the network"):
+        rows.beside_tails(replace(grid, heads=[Head("tail", "tail", {"size": 96}), Head("lda", "lda")]), chosen)
+
+
+def of_three():
+    """A work of the pictures of `Stored`, as far as rows are made of it."""
+    known = {name: value for name, value in vars(work(1, "one")).items() if name != "splits"}
+    return Work(**(dict.fromkeys(field.name for field in fields(Work)) | known))
+
+
+@pytest.mark.parametrize(("asked", "made"), [(None, 8), (1, 1), (2, 2)])
+def test_a_tail_learns_from_as_many_views_as_were_asked_for_or_eight(monkeypatch, asked, made):
+    seen = []
+
+    def embed(workspace, choice, told, say):
+        seen.append(choice)
+        return Stored(), {"key": "maps", "total_seconds": 1.0}
+
+    monkeypatch.setattr(vectors, "embed", embed)
+    listener = SimpleNamespace(progress=lambda what: nullcontext(), say=None)
+    before = replace(of_three(), made={"scan_seconds": 3.0}, seconds={"embed": 2.0})
+    grid, works = rows.for_heads(before, Grid([Head("tail", "tail", {"unfreeze": 1})]), Vectors(views=asked), listener)
+    (choice,) = seen
+    assert (choice.recipe.layer, choice.recipe.pool, choice.views) == ("block_15_add", "none", made)
+    assert works["tail"].embedding["views"] == made
+    assert works["tail"].made == {"scan_seconds": 3.0, "key": "maps", "total_seconds": 1.0}
+    assert works["tail"].rows.dtype == np.float16
+    assert grid.heads[0].params == {"unfreeze": 1, "alpha": 1.0, "weights": "imagenet", "size": 224}
+
+
 @pytest.mark.slow
 def test_vectors_of_layers_stand_side_by_side(hues):
     both = winnow("embed", hues, *SMALL, "--layer", "out_relu,block_16_project_BN")
@@ -195,4 +273,8 @@ def test_vectors_of_layers_stand_side_by_side(hues):
         for store, column in ((both["store"], "vector"), (one["store"], "vector"), (one["store"], "bottleneck"))
     )
     np.testing.assert_allclose(joined, np.concatenate([plain, bottleneck], axis=1), rtol=2e-3, atol=2e-3)
-    assert "the network has no layer 'fc'" in refused("embed", hues, *SMALL, "--layer", "fc")
+    lists = "'import keras; keras.applications.MobileNetV2(weights=None).summary()' lists all"
+    said = refused("embed", hues, *SMALL, "--layer", "fc")
+    assert f"the network has no layer 'fc', but out_relu, Conv_1_bn, Conv_1; python -c {lists}" in said
+    said = refused("embed", hues, *SMALL, "--layer", "out_relu,block_16_projct_BN")
+    assert "no layer 'block_16_projct_BN', but block_16_project_BN, " in said

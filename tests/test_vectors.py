@@ -8,9 +8,11 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
+import lance
 import numpy as np
 import pytest
 from PIL import Image
@@ -179,3 +181,42 @@ def test_the_recipe_decides_the_square(hues, colours, tmp_path):
         both(locate(hues, tmp_path / name), colours, recipe=Recipe(resize=name))[1] for name in ("crop", "squash")
     )
     assert crop.path.name != squash.path.name
+
+
+@pytest.mark.parametrize("answer", [True, False])
+def test_five_gigabytes_of_maps_are_asked_for_once_and_fewer_are_not(answer):
+    said, asked = [], []
+    maps = SimpleNamespace(dimension=(14, 14, 64), bottleneck=320)  # 12,864 numbers
+
+    def ask(question):
+        asked.append(question)
+        return answer
+
+    choice = Vectors(Recipe(pool="none"), views=8, ask=ask)
+    vectors._room(choice, maps, 190_000, said.append)
+    assert asked == []
+    with nullcontext() if answer else pytest.raises(InputError, match="would take 5.1 GB: --yes stores them; fewer"):
+        vectors._room(choice, maps, 200_000, said.append)
+    assert asked == ["Store 5.1 GB of vectors?"]
+    assert said[-1] == "200,000 vectors of 12,864 numbers take about 5.15 GB"
+
+
+def test_a_disk_that_is_full_costs_no_view_that_was_stored(hues, colours, monkeypatch):
+    workspace = locate(hues, None)
+    manifest.scan(workspace)
+    monkeypatch.setattr("embed.pipeline.COMMIT_BYTES", 0)
+    real, written = lance.write_dataset, []
+
+    def write(*what, **how):
+        if len(written) == 20:
+            raise OSError(28, "No space left on device")
+        written.append(real(*what, **how))
+        return written[-1]
+
+    choice = Vectors(backbone=colours, views=3)
+    with monkeypatch.context() as full:
+        full.setattr(lance, "write_dataset", write)
+        with pytest.raises(InputError, match="No space left; what was committed is kept: make room and run the comman"):
+            embed(workspace, choice, lambda done, total: None, print)
+    _, made = embed(workspace, choice, lambda done, total: None, print)
+    assert (made["embedded"], made["vectors"]) == (40, 120)
