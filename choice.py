@@ -27,7 +27,7 @@ class Vectors:
     workers: int | None = None
     batch: int | None = None  # that of the backend
     projection: Path | None = None
-    views: int | None = None  # as asked for; see `n_views`
+    views: int | None = None  # as asked for; see `n_views`, `embed.views`
     test_views: str = "one"  # what a picture is judged by, one of `TEST_VIEWS`
     ask: Callable[[str], bool] = field(default=lambda question: False, compare=False)  # before much is stored
 
@@ -41,8 +41,8 @@ class Vectors:
 
     @property
     def n_views(self) -> int:
-        """Rows of each picture, the plain one among them: one unless more were asked for; see `embed.views`."""
-        return 1 if self.views is None else self.views
+        """Rows of each picture, the plain one among them: as many as judging it takes, unless more were asked for."""
+        return LEAST_VIEWS[self.test_views] if self.views is None else self.views
 
     def document(self) -> dict[str, Any]:
         """As JSON can hold it; `of` is the way back."""

@@ -139,6 +139,9 @@ def run(images: Path | None, workspace: Path | None, as_json: bool, **rest: Any)
 
     result = workflow.run(console.opened(images, workspace), listener=console.listener(), **rest)
     _print_whole(result, as_json)
+    if not as_json and _can_be_fine_tuned(result, rest["vectors"]):
+        line = options.as_typed(fitting.train, ["--head", "tail", "--test-views", "mirror"])
+        console.say(f"Often better, minutes a thousand pictures: {line}")
 
 
 @main.command()
@@ -216,6 +219,11 @@ def _print_whole(result: dict[str, Any], as_json: bool) -> None:
     stages = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in result["seconds"].items())
     click.echo(f"Time: {stages}")
     return None
+
+
+def _can_be_fine_tuned(result: dict[str, Any], vectors: Vectors) -> bool:
+    tails = [head for head in result["compare"]["heads"] if head["kind"] == "tail"]
+    return not (tails or vectors.backbone or vectors.recipe.weights == "random")
 
 
 for command in (*curating.COMMANDS, *fitting.COMMANDS, *deploying.COMMANDS):

@@ -137,8 +137,8 @@ learned_vectors = _gathered(
         "--test-views",
         type=click.Choice(TEST_VIEWS),
         default="one",
-        help="What a picture is judged by: itself, the mean vector of it and its mirror image, or what is said of all "
-        "its views in the mean.",
+        help="What a picture is judged by: itself, the mean vector of it and its mirror image (of a tail, what is said "
+        "of both in the mean), or what is said of all its views in the mean.",
     ),
 )
 
@@ -203,7 +203,7 @@ head = _gathered(
         metavar="N",
         type=click.IntRange(1, 16),
         help="tail: how much of the network learns, too: its last N blocks (of 17) and its last convolution. The rest "
-        "runs once for each view.  [default: 3]",
+        "runs once for each view.  [default: 6]",
     ),
     option("--lr", type=click.FloatRange(0, min_open=True), help="dense, tail: learning rate of SGD."),
     option(

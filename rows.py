@@ -35,22 +35,23 @@ class Rows(NamedTuple):
 def read(store: Store, ids: Sequence[str], choice: Vectors) -> tuple[np.ndarray, np.ndarray]:
     """The rows of a table that heads learn from and are judged by: (rows, looks).
 
-    rows: (R, D), the N plain views in the order of ids, then N rows of each other view, and where pictures are judged
-    by their mirror image too, N means of both; float32, maps float16. looks: int64 (N, V), the rows that each picture
-    is judged by.
+    rows: (R, D), the N plain views in the order of ids, then N rows of each other view, and where vectors are judged by
+    the mirror image too, N means of both; float32, maps float16. looks: int64 (N, V), the rows that each picture is
+    judged by; maps with the mirror image by both of them, since their mean would show things where they never were.
     """
-    dtype = np.float16 if choice.recipe.pool == "none" else np.float32
+    is_map, n_views = choice.recipe.pool == "none", choice.n_views
+    averaged = choice.test_views == "mirror" and not is_map
+    dtype = np.float16 if is_map else np.float32
     plain = store.read(ids, view=0).astype(dtype, copy=False)
-    first = choice.n_views if choice.test_views == "mirror" else 0
-    blocks = max(choice.n_views, first + 1)
+    blocks = n_views + averaged
     every: np.ndarray = plain[None] if blocks == 1 else np.empty((blocks, *plain.shape), dtype)  # once: maps are large
     every[0] = plain
-    for view in range(1, choice.n_views):
+    for view in range(1, n_views):
         every[view] = store.read(ids, view=view)
-    if choice.test_views == "mirror":
+    if averaged:
         np.mean(every[:2], axis=0, out=every[-1])
-    views = np.arange(first, choice.n_views if choice.test_views == "mean" else first + 1)
-    return every.reshape(-1, plain.shape[1]), np.arange(len(ids))[:, None] + len(ids) * views
+    judged = [n_views] if averaged else range({"one": 1, "mirror": 2, "mean": n_views}[choice.test_views])
+    return every.reshape(-1, plain.shape[1]), np.arange(len(ids))[:, None] + len(ids) * np.array(judged)
 
 
 def divided(work: Work, splits: list[Split] | None = None) -> tuple[Rows, list[Split]]:

@@ -1,8 +1,8 @@
 """What augmented views are made of, and how strongly: `python -m benchmarks.views PHOTOGRAPHS`.
 
-Of each recipe four views of every photograph are embedded (the plain one, and three drawn ones). A logistic head learns
-from all four of the training pictures and is judged by the plain view of the *validation* part, over ten seeded splits:
-nothing here looks at a test part.
+Of each recipe as many views of every photograph are made as fine-tuning learns from by itself. The end of the network,
+and a logistic head, learn from those of the training pictures and are judged by the plain view of the *validation*
+part, over seeded splits: nothing here looks at a test part.
 """
 
 from __future__ import annotations
@@ -10,80 +10,103 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+import vectors
 from benchmarks.machine import machine
 from benchmarks.measures import table
 from benchmarks.quiet import listener
 from choice import Vectors
 from curate.workspace import locate
 from embed import views
-from embed.backbone import load
+from embed.ahead import processors
+from embed.backbone import front, load
 from embed.backends import onnx_session
 from embed.errors import InputError
 from embed.pipeline import embed
-from heads.evaluate import metrics, paired
-from heads.fit import Head, fit_estimator
+from embed.recipe import Recipe
+from heads.compare import compare
+from heads.evaluate import paired
+from heads.fit import Head
 from record import Work
-from vectors import files_of
+from rows import TAIL_VIEWS
 from workflow import Division, prepare
 
-SPLITS, DRAWN = 10, (2, 3, 4)
+LISTENER = listener("views")
 NONE = {"CROP": (1.0, 1.0), "TURN": 0.0, "LIGHT": 0.0, "COLOUR": 0.0}
 OWN = {name: getattr(views, name) for name in NONE}
 RECIPES = {
     "no views": None,
-    "as it is: " + views.VIEWS: OWN,
-    "without turning": OWN | {"TURN": 0.0},
-    "without light and colour": OWN | {"LIGHT": 0.0, "COLOUR": 0.0},
+    f"as it is: {views.VIEWS}": OWN,
     "crop and mirror alone": NONE | {"CROP": OWN["CROP"]},
+    "without the crop": OWN | {"CROP": (1.0, 1.0)},
     "crops of at least 15%": OWN | {"CROP": (0.15, 1.0)},
     "crops of at least 60%": OWN | {"CROP": (0.6, 1.0)},
-    "turned by up to 20 degrees": OWN | {"TURN": 20.0},
-    "light and colour by half": OWN | {"LIGHT": 0.5, "COLOUR": 0.5},
+    "turn, light and colour stronger": OWN | {"TURN": 20.0, "LIGHT": 0.5, "COLOUR": 0.5},
 }
+UNFROZEN = 1
+HEADS = (  # and the vectors that each learns from
+    (Head("fine-tuning of the last block", "tail", {"unfreeze": UNFROZEN}), Recipe(layer=front(UNFROZEN), pool="none")),
+    (Head("logistic", "logistic"), Recipe()),
+)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("photographs", type=Path)
+    parser.add_argument("--splits", type=int, default=10)
+    given = parser.parse_args()
+    lines = {name: [name] for name in RECIPES}
     with tempfile.TemporaryDirectory() as folder:
-        workspace = locate(parser.parse_args().photographs, Path(folder) / "views.winnow")
-        work = prepare(workspace, Vectors(), listener("views"), Division(), SPLITS)
-        rows, plain = [], None
-        for name, recipe in RECIPES.items():
-            f1 = on_val(work, drawn(work, recipe) if recipe else [])
-            plain = f1 if plain is None else plain
-            gap = paired(f1, plain, len(work.splits[0].train), len(work.splits[0].val))
-            words = f"{100 * gap['difference']:+.1f} [{100 * gap['low']:+.1f}, {100 * gap['high']:+.1f}]"
-            rows.append([name, f"{f1.mean():.3f}", words if recipe else ""])
-            print(" | ".join(rows[-1]), file=sys.stderr)
-    print(f"{machine('onnxruntime', 'pillow', 'scikit-learn')}\n")
-    print(table(["recipe of three views", "weighted F1 on val", "points to none"], rows))
+        workspace = locate(given.photographs, Path(folder) / "views.winnow")
+        for head, recipe in HEADS:
+            work = prepare(workspace, Vectors(recipe), LISTENER, Division(), given.splits)
+            plain = None
+            for name, constants in RECIPES.items():
+                f1 = on_val(head, work, drawn(work, constants) if constants else [])
+                plain = f1 if plain is None else plain
+                gap = paired(f1, plain, len(work.splits[0].train), len(work.splits[0].val))
+                words = f"{100 * gap['difference']:+.1f} [{100 * gap['low']:+.1f}, {100 * gap['high']:+.1f}]"
+                lines[name] += [f"{f1.mean():.3f}", words if constants else ""]
+                print(f"{head.name}: {name}: {f1.mean():.4f} {words}", file=sys.stderr)
+    print(f"{machine('onnxruntime', 'pillow', 'scikit-learn', 'keras', 'tensorflow')}\n")
+    print(f"Weighted F1 on the validation part, mean of {given.splits} splits, and points to no views, paired.\n")
+    print(
+        table(
+            [f"recipe of {TAIL_VIEWS} views", *(word for head, _ in HEADS for word in (head.name, "points"))],
+            lines.values(),
+        )
+    )
 
 
-def drawn(work: Work, recipe: dict) -> list[np.ndarray]:
-    """(N, D) of each drawn view."""
-    for name, value in recipe.items():
+def drawn(work: Work, constants: dict) -> list[np.ndarray]:
+    """(N, D) of the mirror image and of each drawn view."""
+    for name, value in constants.items():
         setattr(views, name, value)
-    backbone = load(Path(work.made["backbone"]))
-    files = files_of(work.workspace)
-    made = embed([(id, files[id]) for id in work.data.ids], backbone.recipe, onnx_session(backbone), views=DRAWN)
-    vectors = np.concatenate([batch.vectors for batch in made]).astype(np.float16).astype(np.float32)
-    return list(vectors.reshape(len(work.data.ids), len(DRAWN), -1).swapaxes(0, 1))
+    backbone, files = load(Path(work.made["backbone"])), vectors.files_of(work.workspace)
+    pictures = [(id, files[id]) for id in work.data.ids]
+    made = embed(pictures, backbone.recipe, onnx_session(backbone), views=range(1, TAIL_VIEWS))
+    rows = np.concatenate([batch.vectors.astype(np.float16) for batch in made])
+    return list(rows.reshape(len(pictures), TAIL_VIEWS - 1, -1).swapaxes(0, 1))
 
 
-def on_val(work: Work, more: list[np.ndarray]) -> np.ndarray:
+def on_val(head: Head, work: Work, more: list[np.ndarray]) -> np.ndarray:
     """Weighted F1 on the validation part of each split."""
-    X, y, count, found = np.concatenate([work.X, *more]), work.data.y, len(work.data.ids), []
-    for seed, split in enumerate(work.splits):
-        split.more = np.concatenate([split.train + count * (1 + k) for k in range(len(more))]) if more else None
-        split.groups = np.tile(split.groups, 1 + len(more))
-        head = fit_estimator(Head("logistic", "logistic"), X, np.tile(y, 1 + len(more)), split, seed)
-        found.append(metrics(y[split.val], head.predict_proba(X[split.val]))["weighted_f1"])
-    return np.array(found)
+    count, blocks = len(work.data.ids), 1 + len(more)
+    splits = [
+        replace(
+            split,
+            groups=np.tile(split.groups, blocks),
+            more=np.concatenate([split.train + count * k for k in range(1, blocks)]) if more else None,
+        )
+        for split in work.splits
+    ]
+    X = np.concatenate([work.rows, *more]).astype(work.rows.dtype)
+    (fits,) = compare([head], X, np.tile(work.data.y, blocks), splits, work.data.classes, jobs=processors())
+    return np.array([fit.metrics["val"]["weighted_f1"] for fit in fits])
 
 
 if __name__ == "__main__":

@@ -119,7 +119,7 @@ class _Python:
         others = {"one": [], "mirror": [pixels.square[:, :, ::-1]], "mean": [other[None] for other in pixels.others]}
         looks = [pixels.square, *others[views]]
         vectors = [self._backbone.run(["embedding"], {"image": np.ascontiguousarray(look)})[0] for look in looks]
-        if views != "mean":
+        if views != "mean" and vectors[0].ndim == 2:
             return self._said(np.mean(vectors, axis=0))
         proba = np.mean([self._said(one)[1] for one in vectors], axis=0)
         return self._classes[proba.argmax(axis=1)], proba

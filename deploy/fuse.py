@@ -11,7 +11,7 @@ from deploy import anysize
 from deploy.anysize import Writer
 from embed.errors import InputError
 from embed.recipe import Recipe
-from heads.export import ML_OPSET, OPSET
+from heads.export import ML_OPSET, OPSET, label_nodes, labels
 
 if TYPE_CHECKING:
     from heads.familiarity import Calibration, Reference
@@ -39,7 +39,8 @@ def fuse(
 
     Parameters: backbone, a ModelProto from `image` to `embedding` and `bottleneck` (`embed.backbone`, also quantised);
     head, one from `embedding`, flattened where it is a map, to `label` and `probabilities` (`heads.export.to_onnx`);
-    views, one of `VIEWS`: "mirror" averages the vectors of a picture and of its mirror image.
+    views, one of `VIEWS`: "mirror" averages the vectors of a picture and of its mirror image, and where they are maps
+    what the head says of each.
     Raises: InputError when views is another, or backbone, head and recipe do not belong together.
     """
     import onnx
@@ -53,10 +54,13 @@ def fuse(
         _add(write, backbone, "backbone/", {"image": image})
     else:
         _add_mirrored(write, backbone, image)
-    flat = recipe.pool == "none"
-    _add(write, head, "head/", {"embedding": write("Flatten", "embedding")} if flat else {})
+    is_map = recipe.pool == "none"
+    if is_map and views == "mirror":
+        _add_head_of_both(write, head)
+    else:
+        _add(write, head, "head/", {"embedding": write("Flatten", "embedding")} if is_map else {})
     pooled = (
-        write("ReduceMean", "embedding", axes=[1, 2], keepdims=0) if flat and reference is not None else "embedding"
+        write("ReduceMean", "embedding", axes=[1, 2], keepdims=0) if is_map and reference is not None else "embedding"
     )
     last = _add_familiarity(write, reference, calibration, pooled)
     ends = _ends(backbone, head, last, any_size)
@@ -94,14 +98,27 @@ def _add(write: Writer, model: Any, prefix: str, names: dict[str, str]) -> None:
 
 def _add_mirrored(write: Writer, backbone: Any, image: str) -> None:
     """The backbone once on pictures and their mirror images together: `embedding` and `bottleneck` are the means."""
-    from onnx.helper import make_node
-
     mirrored = write("Slice", image, [-1], [np.iinfo(np.int64).min], [2], [-1])
     names = {name: f"both/{name}" for name in ("embedding", "bottleneck")}
     _add(write, backbone, "backbone/", names | {"image": write("Concat", image, mirrored, axis=0)})
-    for name, both in names.items():
-        halves = [f"{both}/seen", f"{both}/mirrored"]
-        write.nodes += [make_node("Split", [both], halves, axis=0), make_node("Mean", halves, [name])]
+    for name in names:
+        _average(write, name)
+
+
+def _add_head_of_both(write: Writer, head: Any) -> None:
+    """The head on the maps of pictures and of their mirror images: `probabilities` are the means, `label` is theirs."""
+    names = {"embedding": write("Flatten", "both/embedding"), "label": "both/label"}
+    _add(write, head, "head/", names | {"probabilities": "both/probabilities"})
+    _average(write, "probabilities")
+    write.extend(*label_nodes(labels(head), "both/"))
+
+
+def _average(write: Writer, name: str) -> None:
+    """name: the mean of what `both/name` says of pictures, its first half, and of their mirror images."""
+    from onnx.helper import make_node
+
+    halves = [f"both/{name}/seen", f"both/{name}/mirrored"]
+    write.nodes += [make_node("Split", [f"both/{name}"], halves, axis=0), make_node("Mean", halves, [name])]
 
 
 def _add_familiarity(write: Writer, reference: Any, calibration: Any, pooled: str) -> str | None:

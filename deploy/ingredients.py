@@ -41,7 +41,7 @@ class Variant:
     """Which of the files that a trained head can become.
 
     any_size: it takes one picture of any size and resizes it inside. precision: fp32, fp16 (weights only) or int8.
-    test_views: "one", or "mirror": the mean of the vectors of a picture and its mirror image; "": as in the run.
+    test_views: "one", or "mirror": the mean of a picture and its mirror image, see `fuse`; "": as in the run.
     """
 
     any_size: bool = False

@@ -71,7 +71,7 @@ class TailHead(ClassifierMixin, BaseEstimator):
 
     def __init__(
         self,
-        unfreeze: int = 3,
+        unfreeze: int = 6,
         epochs: int = 16,
         lr: float = 0.01,
         momentum: float = 0.9,

@@ -129,15 +129,17 @@ def test_it_says_what_the_parts_say_in_turn(kind, pool):
 
 
 @pytest.mark.parametrize("pool", ["avg", "none"])
-def test_mirror_views_average_the_vectors(pool, reference):
-    backbone, head = a_backbone(pool), a_head("logistic", 3 if pool == "avg" else 12)
+def test_mirror_views_average_the_vectors_and_of_maps_what_is_said_of_each(pool, reference):
+    backbone, head = a_backbone(pool), a_head("svm-rbf", 3 if pool == "avg" else 12)
     said = run(fuse(backbone, head, RECIPES[pool], reference, None, views="mirror"), pictures(4))
-    seen, mirrored = (run(backbone, view) for view in (pictures(4), np.ascontiguousarray(pictures(4)[:, :, ::-1])))
-    assert np.abs(seen["embedding"] - mirrored["embedding"]).max() > 0.1
-    mean = {name: (seen[name] + mirrored[name]) / 2 for name in seen}
+    both = [run(backbone, view) for view in (pictures(4), np.ascontiguousarray(pictures(4)[:, :, ::-1]))]
+    assert np.abs(both[0]["embedding"] - both[1]["embedding"]).max() > 0.1
+    mean = {name: (both[0][name] + both[1][name]) / 2 for name in both[0]}
     np.testing.assert_array_equal(said["embedding"], mean["embedding"])
-    expected = run(head, mean["embedding"].reshape(4, -1))
-    np.testing.assert_allclose(said["probabilities"], expected["probabilities"], atol=1e-6)
+    judged = [mean["embedding"]] if pool == "avg" else [each["embedding"] for each in both]
+    expected = np.mean([run(head, of.reshape(4, -1))["probabilities"] for of in judged], axis=0)
+    np.testing.assert_allclose(said["probabilities"], expected, atol=1e-6)
+    assert said["label"].tolist() == [CLASSES[best] for best in expected.argmax(axis=1)]
     pooled = mean["embedding"].reshape(4, -1, 3).mean(axis=1)
     strangeness = familiarity.strangeness(reference, pooled, mean["bottleneck"])
     np.testing.assert_allclose(said["strangeness"], strangeness, atol=1e-5)

@@ -59,6 +59,17 @@ def test_rows_are_views_in_order_and_looks_point_at_what_is_judged(views, judged
     assert at.tolist() == looks
 
 
+def test_maps_are_never_averaged_but_what_is_said_of_them():
+    found, at = rows.read(Stored(), "abc", Vectors(Recipe(pool="none"), views=3, test_views="mirror"))
+    assert found[:, 0].tolist() == [0, 1, 2, 10, 11, 12, 20, 21, 22]
+    assert at.tolist() == [[0, 3], [1, 4], [2, 5]]
+
+
+def test_judging_by_more_views_takes_as_many_unless_more_are_asked_for():
+    assert [Vectors(test_views=judged).n_views for judged in ("one", "mirror", "mean")] == [1, 2, 2]
+    assert Vectors(views=5, test_views="mirror").n_views == 5
+
+
 def work(views, judged):
     """Three pictures, the first to learn from, the others to choose and to be judged by."""
     found, looks = rows.read(Stored(), "abc", Vectors(views=views, test_views=judged))
@@ -102,7 +113,7 @@ def test_probabilities_of_several_looks_are_averaged_some_at_a_time(monkeypatch,
 @pytest.mark.parametrize(
     ("how", "message"),
     [
-        ({"test_views": "mirror"}, "--test-views mirror takes --views 2 or more, not 1"),
+        ({"views": 1, "test_views": "mirror"}, "--test-views mirror takes --views 2 or more, not 1"),
         ({"test_views": "all"}, "--test-views is one of one, mirror, mean, not 'all'"),
     ],
 )
@@ -194,12 +205,16 @@ def test_a_tail_is_compared_trained_and_exported_like_any_other_head(hues, monke
     network = {"alpha": 0.35, "weights": "random", "size": 96}
     assert tail["params"] == {"unfreeze": 1, "epochs": 2, "lr": 0.003} | network
     words = ("--head", "tail", "--unfreeze", 1, "--epochs", 2, "--lr", 0.003)
-    said = winnow("train", hues, *SMALL, *words)
+    said = winnow("train", hues, *SMALL, *words, "--test-views", "mirror")
     made = json.loads((Path(said["run"]) / "run.json").read_text())["embedding"]
     assert (made["recipe"]["layer"], made["recipe"]["pool"], made["views"]) == ("block_15_add", "none", 2)
-    exported = winnow("export", said["run"])
-    assert exported["parity"]["labels_differ"] == 0
-    assert exported["parity"]["largest_difference"] <= 1e-4
+    exported = winnow("export", said["run"], "--test-views", "one")
+    for looks in ("one", "mirror"):
+        exported = exported if looks == "one" else winnow("export", said["run"])
+        assert exported["test_views"] == looks
+        assert exported["parity"]["labels_differ"] == 0
+        assert exported["parity"]["largest_difference"] <= 1e-4
+        assert exported["parity"]["largest_from_run"] < 0.01
     (told,) = winnow("predict", exported["model"], hues / "red" / "00.jpg")["predictions"]
     assert told["label"] in ("red", "green", "blue")
 
