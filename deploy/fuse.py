@@ -11,7 +11,7 @@ from deploy import anysize
 from deploy.anysize import Writer
 from embed.errors import InputError
 from embed.recipe import Recipe
-from heads.export import ML_OPSET, OPSET, label_nodes, labels
+from heads.export import ML_OPSET, OPSET
 
 if TYPE_CHECKING:
     from heads.familiarity import Calibration, Reference
@@ -107,10 +107,15 @@ def _add_mirrored(write: Writer, backbone: Any, image: str) -> None:
 
 def _add_head_of_both(write: Writer, head: Any) -> None:
     """The head on the maps of pictures and of their mirror images: `probabilities` are the means, `label` is theirs."""
+    from onnx.helper import make_node
+
     names = {"embedding": write("Flatten", "both/embedding"), "label": "both/label"}
     _add(write, head, "head/", names | {"probabilities": "both/probabilities"})
     _average(write, "probabilities")
-    write.extend(*label_nodes(labels(head), "both/"))
+    write.nodes += [
+        make_node("ArgMax", ["probabilities"], ["both/largest"], axis=1, keepdims=0),
+        make_node("Gather", ["head/labels", "both/largest"], ["label"]),
+    ]
 
 
 def _average(write: Writer, name: str) -> None:

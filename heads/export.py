@@ -206,28 +206,18 @@ def _tail(raw: str, columns: list[int], classes: list[str]) -> tuple[list[Any], 
     import onnx
     from onnx.helper import make_node
 
-    label, constants = label_nodes(classes)
+    text: list[Any] = [label.encode() for label in classes]
+    constants = [onnx.helper.make_tensor("labels", onnx.TensorProto.STRING, [len(classes)], text)]
     if columns == list(range(len(classes))):
         nodes = [make_node("Identity", [raw], ["probabilities"])]
     else:
         nodes = [make_node("MatMul", [raw, "columns"], ["probabilities"])]
         constants.append(onnx.numpy_helper.from_array(np.eye(len(classes), dtype=np.float32)[columns], "columns"))
-    return nodes + label, constants
-
-
-def label_nodes(classes: list[str], prefix: str = "") -> tuple[list[Any], list[Any]]:
-    """`probabilities` (batch, C) -> `label` string (batch,), that of the largest; nodes and constants, names within
-    begun with prefix."""
-    import onnx
-    from onnx.helper import make_node
-
-    text: list[Any] = [label.encode() for label in classes]
-    labels, largest = f"{prefix}labels", f"{prefix}largest"
-    nodes = [
-        make_node("ArgMax", ["probabilities"], [largest], axis=1, keepdims=0),
-        make_node("Gather", [labels, largest], ["label"]),
+    nodes += [
+        make_node("ArgMax", ["probabilities"], ["largest"], axis=1, keepdims=0),
+        make_node("Gather", ["labels", "largest"], ["label"]),
     ]
-    return nodes, [onnx.helper.make_tensor(labels, onnx.TensorProto.STRING, [len(classes)], text)]
+    return nodes, constants
 
 
 def _columns(estimator: Any, classes: list[str]) -> list[int]:
