@@ -16,7 +16,9 @@ from click.testing import CliRunner, Result
 
 import cli
 import options
+from choice import Vectors
 from curate.workspace import locate
+from embed.recipe import Recipe
 
 PROJECT = Path(cli.__file__).parent
 HEAVY = ["numpy", "PIL", "pyarrow", "lance", "sklearn", "scipy", "tensorflow", "keras", "onnx", "onnxruntime"]
@@ -290,6 +292,20 @@ def demo(tmp_path_factory: pytest.TempPathFactory, session_cache: Path) -> tuple
     )
     assert done.returncode == 0, done.stderr
     return place, json.loads(done.stdout) | {"stderr": done.stderr}
+
+
+@pytest.mark.parametrize(
+    ("kinds", "vectors", "can"),
+    [
+        (["lda", "dense"], Vectors(), True),
+        (["lda", "tail"], Vectors(), False),  # it was
+        (["lda"], Vectors(backbone=Path("own.onnx")), False),
+        (["lda"], Vectors(Recipe(weights="random")), False),
+    ],
+)
+def test_run_speaks_of_fine_tuning_where_it_can_be_done(kinds: list[str], vectors: Vectors, can: bool) -> None:
+    heads = [{"kind": kind} for kind in kinds]
+    assert cli._can_be_fine_tuned({"compare": {"heads": heads}}, vectors) is can
 
 
 @pytest.mark.slow
