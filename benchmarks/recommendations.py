@@ -78,8 +78,6 @@ ROWS = (
     Row(f"288, {VIEWS} views, mirror image", "logistic", vectors=Vectors(LARGER, views=VIEWS, test_views="mirror")),
     Row("fine-tuning in a hurry: last block, 4 views, 4 epochs", "tail", HURRIED, Vectors(views=4)),
     Row("fine-tuning, last block", "tail", {"unfreeze": 1}),
-    Row("fine-tuning, last three blocks, pictures of 288", "tail", {"unfreeze": 3}, Vectors(LARGER)),
-    Row("fine-tuning, last six blocks", "tail"),
     Row("fine-tuning, last six blocks, judged with the mirror image", "tail", vectors=Vectors(test_views="mirror")),
 )
 
