@@ -60,12 +60,13 @@ def fit_all(
     return table(grid.heads, ordered, work.splits), _first(grid, ordered)
 
 
-def fit_one(work: Work, head: Head) -> tuple[Any, Fit]:
+def fit_one(work: Work, head: Head, listener: Listener) -> tuple[Any, Fit]:
     """A head fitted on the first split, and how well it does there."""
     from heads.fit import fit_head
 
     rows, splits = divided(work)
-    return fit_head(head, rows.X, rows.y, splits[0], rows.classes, work.seed)
+    with listener.progress("Training") as told:
+        return fit_head(head, rows.X, rows.y, splits[0], rows.classes, work.seed, on_epoch=told)
 
 
 def fit_cleaning(

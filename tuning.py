@@ -58,7 +58,7 @@ def tune(
         )
     head = found.heads[0]
     with timed(work.seconds, "train"):
-        estimator, fit = fit_one(work, head)
+        estimator, fit = fit_one(work, head, listener)
     settings = [heads[grid.heads.index(head)] for head in found.heads]  # without the network of a tail, which was given
     said = search.summary(replace(found, heads=settings), heads, work.splits)
     rows = table([head], [found.tuned], work.splits)

@@ -233,7 +233,7 @@ def train(
     work = prepare(workspace, rows.beside_tails(grid, vectors), listener, division, 1)
     grid, works = rows.for_heads(work, grid, vectors, listener)
     with timed(work.seconds, "train"):
-        estimator, fit = training.fit_one(works[kind], grid.heads[0])
+        estimator, fit = training.fit_one(works[kind], grid.heads[0], listener)
     made = table(grid.heads, [[fit]], work.splits)
     return leave_run(works[kind], f"train-{kind}", made, {kind: fit}, listener, estimator)
 
@@ -263,7 +263,7 @@ def run(
     best = Head(*(compared[0][name] for name in ("name", "kind", "params")))
     work = works[best.name]
     with timed(work.seconds, "train"):
-        estimator, fits[best.name] = training.fit_one(work, best)
+        estimator, fits[best.name] = training.fit_one(work, best, listener)
     document = leave_run(work, "run", compared, fits, listener, estimator)
     with timed(work.seconds, "export"):
         exported = _exported(document, listener)

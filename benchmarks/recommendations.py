@@ -139,7 +139,7 @@ def by_itself(workspace, row: Row) -> float:
     grid = Grid([Head(row.what, row.kind, row.params)])
     work = prepare(workspace, rows.beside_tails(grid, row.vectors), LISTENER, Division(), 1)
     grid, works = rows.for_heads(work, grid, row.vectors, LISTENER)
-    _, fit = training.fit_one(works[row.what], grid.heads[0])
+    _, fit = training.fit_one(works[row.what], grid.heads[0], LISTENER)
     return fit.fit_seconds
 
 

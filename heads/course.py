@@ -71,7 +71,14 @@ class Course:
 
 
 def train(
-    heads: list[Any], X: np.ndarray, codes: np.ndarray, rows: np.ndarray, val_X: np.ndarray, val_codes: np.ndarray
+    heads: list[Any],
+    X: np.ndarray,
+    codes: np.ndarray,
+    rows: np.ndarray,
+    val_X: np.ndarray,
+    val_codes: np.ndarray,
+    *,
+    on_epoch: Callable[[int, int], None] | None = None,
 ) -> None:
     """Train dense heads together: sets their model_, history_, best_epoch_ and class_weight_.
 
@@ -91,7 +98,7 @@ def train(
     rng, running = np.random.default_rng(first.seed), list(range(len(heads)))
     with np.errstate(all="ignore"), threadpool_limits(1, user_api="blas"):  # two threads are slower on these products
         networks = Networks(begun, np.concatenate([X[rows], val_X]), n, heads, first.seed, counted)
-        for _ in range(first.epochs):
+        for epoch in range(first.epochs):
             order = rng.permutation(n)
             rates = np.stack([courses[h].rates(-(-n // first.batch_size)) for h in running], axis=1)
             proba = networks.epoch(order, codes, first.batch_size, rates)
@@ -101,6 +108,8 @@ def train(
                 if courses[running[g]].note(rates[:, g], codes[order], proba[g], val_codes, val_proba[g]):
                     weights[running[g]] = networks.weights(g)
             going = [g for g, h in enumerate(running) if finite[g] and not courses[h].is_over]
+            if on_epoch:
+                on_epoch(epoch + 1 if going else first.epochs, first.epochs)
             if not going:
                 break
             if len(going) < len(running):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from numbers import Integral, Real
 from typing import Any, ClassVar
 
@@ -266,11 +267,12 @@ def fit_together(
     y: np.ndarray,
     groups: np.ndarray | None = None,
     validation_data: tuple[np.ndarray, np.ndarray] | None = None,
+    on_epoch: Callable[[int, int], None] | None = None,
 ) -> None:
     """Fit heads that are alike in hidden, epochs, batch_size and seed, in much less time than one by one.
 
     Each becomes what its own `fit` makes of it; one that ends early goes on no more. X, y, groups, validation_data: as
-    there.
+    there; on_epoch is told (done, total) epochs.
 
     Raises: as `fit`; ValueError for heads that differ in something else.
     """
@@ -278,6 +280,6 @@ def fit_together(
         parts = head._parts(X, y, groups, validation_data)
     if len({head.shape() for head in heads}) != 1:
         raise ValueError("heads that are fitted together need the same hidden, epochs, batch_size and seed")
-    train(sorted(heads, key=moves, reverse=True), *parts)
+    train(sorted(heads, key=moves, reverse=True), *parts, on_epoch=on_epoch)
     for head in heads:
         head._calibrate(*parts[-2:])

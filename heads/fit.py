@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -23,6 +23,7 @@ ONLY_NAMED = (
 )  # heads that are not among those of `run` and `compare` unless they are named
 DEFAULT_HEADS = tuple(kind for kind in HEADS if kind not in ONLY_NAMED)
 MOST_AT_ONCE = 2**25  # numbers of X that something is predicted from: 128 MiB of them
+OnEpoch = Callable[[int, int], None]  # told (done, total)
 SEEDS = 2**31  # so many there are: a larger one begins again at 0
 
 
@@ -131,10 +132,20 @@ def together(head: Head, seed: int) -> tuple[Any, ...] | None:
 
 
 def fit_head(
-    head: Head, X: np.ndarray, y: np.ndarray, split: Split, classes: list[str], seed: int, validation: str = "own"
+    head: Head,
+    X: np.ndarray,
+    y: np.ndarray,
+    split: Split,
+    classes: list[str],
+    seed: int,
+    validation: str = "own",
+    on_epoch: OnEpoch | None = None,
 ) -> tuple[Any, Fit]:
-    """The head fitted on train (see `fit_estimator`), judged on all three parts; a class not in train gets p = 0."""
-    return fit_heads([head], X, y, split, classes, seed, validation)[0]
+    """The head fitted on train (see `fit_estimator`), judged on all three parts; a class not in train gets p = 0.
+
+    Parameters: `on_epoch` is told (done, total) epochs by heads that are trained in them.
+    """
+    return fit_heads([head], X, y, split, classes, seed, validation, on_epoch)[0]
 
 
 def fit_heads(
@@ -145,6 +156,7 @@ def fit_heads(
     classes: list[str],
     seed: int,
     validation: str = "own",
+    on_epoch: OnEpoch | None = None,
 ) -> list[tuple[Any, Fit]]:
     """As `fit_head` for each of heads that are fitted together, see `together`; each has its share of the seconds."""
     if heads[0].kind in ("dense", "tail"):
@@ -154,7 +166,7 @@ def fit_heads(
     for head in heads:
         build(head, seed)  # what it imports, as TensorFlow above, is not part of fitting
     start = time.perf_counter()
-    estimators = _fitted(heads, X, y, split, seed, validation)
+    estimators = _fitted(heads, X, y, split, seed, validation, on_epoch)
     seconds = (time.perf_counter() - start) / len(heads)
     return [
         (estimator, _judged(head, estimator, X, y, split, len(classes), seconds))
@@ -162,7 +174,15 @@ def fit_heads(
     ]
 
 
-def _fitted(heads: list[Head], X: np.ndarray, y: np.ndarray, split: Split, seed: int, validation: str) -> list[Any]:
+def _fitted(
+    heads: list[Head],
+    X: np.ndarray,
+    y: np.ndarray,
+    split: Split,
+    seed: int,
+    validation: str,
+    on_epoch: OnEpoch | None = None,
+) -> list[Any]:
     from sklearn.exceptions import ConvergenceWarning
 
     estimators = [build(head, seed) for head in heads]
@@ -172,7 +192,7 @@ def _fitted(heads: list[Head], X: np.ndarray, y: np.ndarray, split: Split, seed:
         warnings.filterwarnings("ignore", "Only one sample available")  # LDA, on a fold with one of a class
         if heads[0].kind == "tail":
             groups = np.arange(len(rows)) % len(split.train)  # `more` has whole views of train
-            estimators[0].fit(X, y[rows], groups=groups, rows=rows)  # maps are too many to be copied
+            estimators[0].fit(X, y[rows], groups=groups, rows=rows, on_epoch=on_epoch)  # maps are too many to be copied
             return estimators
         train = X[rows].astype(np.float32, copy=False), y[rows]
         if heads[0].kind == "dense":
@@ -184,6 +204,7 @@ def _fitted(heads: list[Head], X: np.ndarray, y: np.ndarray, split: Split, seed:
                 *train,
                 groups=split.groups[rows],
                 validation_data=(X[val], y[val]) if validation == "val" else None,
+                on_epoch=on_epoch,
             )
         else:
             _keep_together(estimators[0], split.groups[rows])

@@ -5,6 +5,7 @@ What lies before them is frozen, so it runs once for each view of a picture, and
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from numbers import Integral, Real
 from typing import Any, ClassVar
 
@@ -94,11 +95,17 @@ class TailHead(ClassifierMixin, BaseEstimator):
         self.seed = seed
 
     def fit(
-        self, X: np.ndarray, y: np.ndarray, groups: np.ndarray | None = None, rows: np.ndarray | None = None
+        self,
+        X: np.ndarray,
+        y: np.ndarray,
+        groups: np.ndarray | None = None,
+        rows: np.ndarray | None = None,
+        on_epoch: Callable[[int, int], None] | None = None,
     ) -> TailHead:
         """Train on maps X, float (N, H W C), and labels y (N,); groups (N,): rows of one picture, None: each its own.
 
-        Parameters: `rows`, int64 (m,): only these rows of X, whose y and groups are (m,); X is not copied for it.
+        Parameters: `rows`, int64 (m,): only these rows of X, whose y and groups are (m,); X is not copied for it;
+        `on_epoch`, told (done, total) epochs.
         Raises: ValueError for bad parameters or data, InputError when TensorFlow or the weights are missing.
         """
         self._validate_params()
@@ -115,7 +122,7 @@ class TailHead(ClassifierMixin, BaseEstimator):
         recipe = Recipe(alpha=self.alpha, weights=self.weights, size=self.size)
         self.model_ = _end(keras, network(keras, recipe, find(recipe)), self.unfreeze, X.shape[1], len(self.classes_))
         self._probe(X, codes)
-        self._train(tf, X, codes, len(X) if groups is None else len(np.unique(groups)))
+        self._train(tf, X, codes, len(X) if groups is None else len(np.unique(groups)), on_epoch)
         return self
 
     def predict_proba(self, X: np.ndarray) -> np.ndarray:
@@ -155,7 +162,14 @@ class TailHead(ClassifierMixin, BaseEstimator):
             coef, bias = np.concatenate([-coef, coef]) / 2, np.concatenate([-bias, bias]) / 2
         self.model_.layers[-1].set_weights([coef.T / length, bias])
 
-    def _train(self, tf: Any, X: np.ndarray, codes: np.ndarray, pictures: int) -> None:
+    def _train(
+        self,
+        tf: Any,
+        X: np.ndarray,
+        codes: np.ndarray,
+        pictures: int,
+        on_epoch: Callable[[int, int], None] | None = None,
+    ) -> None:
         """Sets history_ and best_epoch_."""
         rng, size = np.random.default_rng(self.seed), self.batch_size
         targets = np.eye(len(self.classes_), dtype=np.float32) * (1 - self.label_smoothing)
@@ -177,6 +191,8 @@ class TailHead(ClassifierMixin, BaseEstimator):
             said = float(np.mean(losses)), right / (an_epoch * size), float(rates[k])
             for name, value in zip(self.history_, said, strict=True):
                 self.history_[name].append(value)
+            if on_epoch:
+                on_epoch(epoch + 1, self.epochs)
         self.best_epoch_ = self.epochs - 1
 
 

@@ -66,7 +66,9 @@ def two_kinds():
 
 def test_it_learns_and_says_how(two_kinds):
     X, y, groups = two_kinds
-    made = head(unfreeze=2, epochs=12, batch_size=8).fit(X, y, groups=groups)
+    told: list[tuple[int, int]] = []
+    made = head(unfreeze=2, epochs=12, batch_size=8).fit(X, y, groups=groups, on_epoch=lambda *at: told.append(at))
+    assert told == [(epoch, 12) for epoch in range(1, 13)]
     assert made.classes_.tolist() == ["no", "yes"]
     proba = made.predict_proba(X)
     assert proba.shape == (72, 2)

@@ -101,6 +101,15 @@ class TestTogether:
         assert head.best_epoch_ == 3
         np.testing.assert_allclose(head.predict_proba(X), model.predict(X, verbose=0), atol=1e-5)
 
+    def test_epochs_are_told_and_an_early_end_is_the_end(self):
+        X, y = blobs([20, 20])
+        told: list[tuple[int, int]] = []
+        head = DenseHead(epochs=50, patience=2, lr=1e-9, hidden=())
+        fit_together([head], X, y, on_epoch=lambda *at: told.append(at))
+        ended = len(head.history_["loss"])
+        assert ended < 50
+        assert told == [*((epoch, 50) for epoch in range(1, ended)), (50, 50)]
+
     def test_what_does_not_go_together_is_refused(self):
         X, y = blobs([4, 4])
         with pytest.raises(ValueError, match="need the same hidden, epochs, batch_size and seed"):
