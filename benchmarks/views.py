@@ -40,7 +40,7 @@ NONE = {"CROP": (1.0, 1.0), "TURN": 0.0, "LIGHT": 0.0, "COLOUR": 0.0}
 OWN = {name: getattr(views, name) for name in NONE}
 RECIPES = {
     "no views": None,
-    f"as it is: {views.VIEWS}": OWN,
+    f"as it is: {views.VIEWS.replace('|', ', ')}": OWN,
     "crop and mirror alone": NONE | {"CROP": OWN["CROP"]},
     "without the crop": OWN | {"CROP": (1.0, 1.0)},
     "crops of at least 15%": OWN | {"CROP": (0.15, 1.0)},
