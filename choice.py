@@ -45,7 +45,7 @@ class Vectors:
         return LEAST_VIEWS[self.test_views] if self.views is None else self.views
 
     def document(self) -> dict[str, Any]:
-        """As JSON can hold it; `of` is the way back."""
+        """As JSON can hold it, with as many views as there are; `of` is the way back."""
         backbone = None if self.backbone is None else str(self.backbone.resolve())
         said: dict[str, Any] = {"recipe": asdict(self.recipe), "backbone": backbone, "backend": self.backend}
         said |= {"views": self.n_views, "test_views": self.test_views}

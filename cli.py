@@ -140,8 +140,9 @@ def run(images: Path | None, workspace: Path | None, as_json: bool, **rest: Any)
     result = workflow.run(console.opened(images, workspace), listener=console.listener(), **rest)
     _print_whole(result, as_json)
     if not as_json and _can_be_fine_tuned(result, rest["vectors"]):
-        line = options.as_typed(fitting.train, ["--head", "tail", "--test-views", "mirror"])
-        console.say(f"Often better, minutes a thousand pictures: {line}")
+        words = ["--head", "tail", "--test-views", "mirror"]
+        line = options.as_typed(fitting.train, words, without=("layer", "pool", "views", "test_views"))
+        console.say(f"Fine-tuning is often better, and takes some minutes for a thousand pictures: {line}")
 
 
 @main.command()

@@ -121,7 +121,7 @@ _VECTORS = (
         metavar="K",
         type=click.IntRange(min=1),
         help="Rows of each picture: itself, its mirror image, and K - 2 seeded variations (crop, turn, light, colour), "
-        "which heads learn from.  [default: 1; tail: 8]",
+        "which heads learn from.  [default: 1, or as many as --test-views takes; tail: 8]",
     ),
     option("--yes", is_flag=True, help="Store more than 5 GB of vectors without asking."),
     workers,
@@ -255,10 +255,13 @@ head = _gathered(
 )
 
 
-def as_typed(other: click.Command, words: Sequence[str] = ()) -> str:
-    """The line for another command with what was typed for this one, as far as it takes it, and more words."""
+def as_typed(other: click.Command, words: Sequence[str] = (), without: Sequence[str] = ()) -> str:
+    """The line for another command with what was typed for this one, as far as it takes it, and more words.
+
+    Parameters: `without`, names of parameters that are left out.
+    """
     context = click.get_current_context()
-    taken = {parameter.name for parameter in other.params} - {"as_json"}
+    taken = {parameter.name for parameter in other.params} - {"as_json", *without}
     line = ["winnow", str(other.name)]
     for parameter in context.command.params:
         name = str(parameter.name)

@@ -64,7 +64,7 @@ class Projection:
             raise InputError(
                 f"{folder.name} projects the vectors that it was trained on: leave out what asks for others"
             )
-        how = replace(own, backend=vectors.backend, workers=vectors.workers, batch=vectors.batch)
+        how = replace(own, backend=vectors.backend, workers=vectors.workers, batch=vectors.batch, ask=vectors.ask)
         return cls(run, replace(how, projection=run.folder))
 
     def project(self, workspace: Workspace, base: Store, say: Any) -> dict[str, Any]:

@@ -184,7 +184,7 @@ def compare(
 
     chosen = read_grid(grid) if grid else training.named(heads)
     if cleaning and (vectors.n_views > 1 or any(head.kind == "tail" for head in chosen.heads)):
-        raise InputError("--cleaning compares heads on plain vectors: leave out --views, and tail")
+        raise InputError("--cleaning compares heads on plain vectors: leave out --views, --test-views and tail")
     if cleaning and not holding(Journal(workspace.folder, say=listener.say).lines()):
         raise InputError("nothing is decided yet: `winnow review`, `winnow decide` or `winnow prune` first")
     work = prepare(workspace, rows.beside_tails(chosen, vectors), listener, division, repeats)

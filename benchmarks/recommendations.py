@@ -99,8 +99,7 @@ def main() -> None:
             for row, fits in zip(together, every, strict=True):
                 lines[ROWS.index(row)] = line(row, fits, plain, sizes, seconds)
                 print(" | ".join(lines[ROWS.index(row)]), file=sys.stderr)
-            if together[0] is ROWS[-1]:
-                alone = by_itself(workspace, together[0])
+        alone = by_itself(workspace, ROWS[-1])
         work = prepare(workspace, Vectors(), LISTENER, Division(), given.splits)
         curve = training.fit_curve(work, Head("dense", "dense", {}), "own", processors(), False, LISTENER)
     title = ["recommendation", "head", "weighted F1", "points to the plain head", "on val", "ECE", "log loss"]

@@ -42,7 +42,7 @@ RECIPES = {
     "no views": None,
     f"as it is: {views.VIEWS.replace('|', ', ')}": OWN,
     "crop and mirror alone": NONE | {"CROP": OWN["CROP"]},
-    "without the crop": OWN | {"CROP": (1.0, 1.0)},
+    "all of the area, in other aspects": OWN | {"CROP": (1.0, 1.0)},
     "crops of at least 15%": OWN | {"CROP": (0.15, 1.0)},
     "crops of at least 60%": OWN | {"CROP": (0.6, 1.0)},
     "turn, light and colour stronger": OWN | {"TURN": 20.0, "LIGHT": 0.5, "COLOUR": 0.5},

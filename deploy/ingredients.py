@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -104,9 +105,10 @@ class Source:
                 raise InputError(f"the head of {run.name} learned from int8 vectors: leave --precision out")
             kind = replace(kind, precision="int8")
         if not kind.test_views and choice.test_views not in VIEWS:
+            line = shlex.join(["winnow", "export", str(run), "--test-views", VIEWS[0]])
             raise InputError(
                 f"{run.name} judged pictures by --test-views {choice.test_views}, which cannot be inside one file: "
-                f"`winnow export --test-views {VIEWS[0]}` or {VIEWS[1]} makes one, and measures what that costs"
+                f"`{line}` or {VIEWS[1]} makes one, and measures what that costs"
             )
         kind = replace(kind, test_views=kind.test_views or choice.test_views)
         return cls(read, place, backbone, files, kind, choice, listener)

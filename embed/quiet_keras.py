@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import faulthandler
 import os
+import sys
 import tempfile
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from embed.errors import InputError
 
+_LOADING = threading.Lock()
 # What TensorFlow says of itself while it is loaded, before it heeds TF_CPP_MIN_LOG_LEVEL.
 NOISE = (b"absl::InitializeLog", b"oneDNN custom operations", b"cpu_feature_guard", b"To enable the following instr")
 
@@ -21,28 +24,38 @@ def import_keras(purpose: str, instead: str) -> tuple[Any, Any]:
     Parameters: `purpose`, what needs them, and `instead`, what does without: for the message.
     Raises: InputError with the line that installs them.
     """
+    try:
+        with _LOADING:
+            if not {"keras", "tensorflow"} <= sys.modules.keys():
+                _load()
+        import keras
+        import tensorflow as tf
+    except ImportError:
+        raise InputError(f'{purpose} needs TensorFlow: pip install "winnow-images[train]", or {instead}') from None
+    return keras, tf
+
+
+def _load() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     home = os.environ.get("KERAS_HOME")
     try:
         with tempfile.TemporaryDirectory() as scratch, _without_noise():
             os.environ["KERAS_HOME"] = scratch
-            import keras
-            import tensorflow as tf
-    except ImportError:
-        raise InputError(f'{purpose} needs TensorFlow: pip install "winnow-images[train]", or {instead}') from None
+            import keras  # noqa: F401
+            import tensorflow  # noqa: F401
     finally:
         os.environ.pop("KERAS_HOME", None)
         if home is not None:
             os.environ["KERAS_HOME"] = home
-    return keras, tf
 
 
 @contextmanager
 def _without_noise() -> Iterator[None]:
     """Hold back what is written to stderr, by whatever language, and pass on all lines of it but `NOISE` at the end.
 
-    When the process dies in between, as TensorFlow does on a processor that is too old, Python still says where.
+    When the process dies in between, as TensorFlow does on a processor that is too old, Python still says where, save
+    where its faulthandler was on before, as in the processes of a pool.
     """
     try:
         stderr = os.dup(2)
@@ -61,7 +74,8 @@ def _without_noise() -> Iterator[None]:
                 faulthandler.disable()
             os.dup2(stderr, 2)
             held.seek(0)
-            os.write(stderr, b"".join(line for line in held if not any(noise in line for noise in NOISE)))
+            with suppress(OSError):  # nobody reads it any more
+                os.write(stderr, b"".join(line for line in held if not any(noise in line for noise in NOISE)))
             os.close(stderr)
 
 

@@ -19,6 +19,7 @@ import warnings
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 from tokenize import TokenError
@@ -26,6 +27,7 @@ from typing import Any
 
 import numpy as np
 
+from embed.errors import InputError
 from embed.versions import installed
 from embed.whole import whole_file
 from heads import evaluate
@@ -88,15 +90,17 @@ def compare(
     groups: dict[Any, list[tuple[int, int]]] = {}
     for h, r in todo:
         groups.setdefault((r, together(heads[h], seed + r) or h), []).append((h, r))
-    calls = [
-        (group, ([heads[h] for h, _ in group], X, y, splits[r], classes, seed + r, validation))
-        for (r, _), group in groups.items()
-    ]
-    for group, found in _run(calls, min(jobs, len(calls)), _shared_in(X.nbytes)):
-        for task, fit in zip(group, found, strict=True):
-            if task in files:
-                _save(files[task], fit)
-            arrived(task, fit)
+    jobs = min(jobs, len(groups))
+    with _shared(X, cache_dir) if jobs > 1 else nullcontext(X) as X:
+        calls = [
+            (group, ([heads[h] for h, _ in group], X, y, splits[r], classes, seed + r, validation))
+            for (r, _), group in groups.items()
+        ]
+        for group, found in _run(calls, jobs):
+            for task, fit in zip(group, found, strict=True):
+                if task in files:
+                    _save(files[task], fit)
+                arrived(task, fit)
     return [[fits[h, r] for r in range(len(splits))] for h in range(len(heads))]
 
 
@@ -173,14 +177,25 @@ def _slowness(head: Head) -> int:
     return _SLOWEST_FIRST.index(head.kind) if head.kind in _SLOWEST_FIRST else len(_SLOWEST_FIRST)
 
 
-def _shared_in(size: int) -> str | None:
-    """The folder of the memory map of X that processes share: None, joblib's in memory, where twice as much is free."""
-    if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free < 2 * size:
-        return tempfile.gettempdir()
-    return None
+@contextmanager
+def _shared(X: np.ndarray, folder: Path | None) -> Iterator[np.ndarray]:
+    """X as processes can share it: where memory has no room for joblib's copy, mapped from a file beside folder.
+
+    Raises: InputError when there is no room for that, either.
+    """
+    if not MEMORY.is_dir() or shutil.disk_usage(MEMORY).free > 2 * X.nbytes:
+        yield X
+        return
+    with tempfile.TemporaryDirectory(dir=folder and folder.parent, ignore_cleanup_errors=True) as scratch:
+        file = Path(scratch) / "X.npy"
+        try:
+            np.save(file, X)
+        except OSError as error:
+            raise InputError(f"{file}: {error.strerror}; make room there, or choose --jobs 1") from None
+        yield np.load(file, mmap_mode="r")
 
 
-def _run(calls: list[tuple[Any, tuple[Any, ...]]], jobs: int, folder: str | None) -> Iterator[tuple[Any, list[Fit]]]:
+def _run(calls: list[tuple[Any, tuple[Any, ...]]], jobs: int) -> Iterator[tuple[Any, list[Fit]]]:
     """(tasks, arguments of fit_heads) -> (tasks, their fits) as they are done; processes share a memory map of X."""
     if jobs < 2:
         from threadpoolctl import threadpool_limits
@@ -192,7 +207,7 @@ def _run(calls: list[tuple[Any, tuple[Any, ...]]], jobs: int, folder: str | None
         return
     from joblib import Parallel, delayed, parallel_config
 
-    with parallel_config("loky", temp_folder=folder, inner_max_num_threads=1), warnings.catch_warnings():
+    with parallel_config("loky", inner_max_num_threads=1), warnings.catch_warnings():
         warnings.filterwarnings("ignore", r"\d+ tasks which were still being processed")  # Ctrl-C means just that
         pool = Parallel(n_jobs=jobs, batch_size=1, return_as="generator_unordered")
         yield from pool(delayed(_in_worker)(os.getpid(), tasks, arguments) for tasks, arguments in calls)

@@ -113,7 +113,7 @@ class TailHead(ClassifierMixin, BaseEstimator):
         if rows is not None:
             X = _Rows(X, rows)  # type: ignore[assignment]  # all that is asked of it is its length and some rows
         y = column_or_1d(y)
-        check_consistent_length(X, y)
+        check_consistent_length(X, y, groups)
         check_classification_targets(y)
         self.classes_, codes = np.unique(y, return_inverse=True)
         if len(self.classes_) < 2:

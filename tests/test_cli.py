@@ -11,10 +11,12 @@ import sys
 import time
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner, Result
 
 import cli
+import fitting
 import options
 from choice import Vectors
 from curate.workspace import locate
@@ -306,6 +308,20 @@ def demo(tmp_path_factory: pytest.TempPathFactory, session_cache: Path) -> tuple
 def test_run_speaks_of_fine_tuning_where_it_can_be_done(kinds: list[str], vectors: Vectors, can: bool) -> None:
     heads = [{"kind": kind} for kind in kinds]
     assert cli._can_be_fine_tuned({"compare": {"heads": heads}}, vectors) is can
+
+
+def test_the_line_for_another_command_has_what_was_typed_and_it_takes() -> None:
+    @click.command()
+    @options.images
+    @options.repeats
+    @options.learned_vectors
+    def this(**_: object) -> None:
+        words = ["--head", "tail"]
+        click.echo(options.as_typed(fitting.train, words, without=("layer", "views")))
+
+    words = ["-photos", "--workspace", "a b", "--size", "288", "--views", "4", "--layer", "x", "--repeats", "3"]
+    said = CliRunner().invoke(this, ["--json", *words[1:], "--", words[0]])
+    assert said.output == "winnow train ./-photos --workspace 'a b' --size 288 --head tail\n"
 
 
 @pytest.mark.slow

@@ -1,15 +1,15 @@
 from __future__ import annotations
 
+import errno
 import os
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 import warnings
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -32,6 +32,10 @@ from heads.fit import (
 from heads.grid import heads_from_names
 
 CLASSES = ["daisy", "rose", "été"]
+
+
+def full(*_):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def data(n=90, repeats=2, d=6):
@@ -315,13 +319,24 @@ class TestCompare:
         for a, b in zip(sum(both, []), sum(alone, []), strict=True):
             assert_equal_fits(a, b)
 
+    @pytest.mark.slow
     def test_what_processes_share_is_on_the_disk_where_memory_is_short(self, tmp_path, monkeypatch):
+        X, y, splits = data()
+        heads, seen = [Head("c", "centroid")], []
+        few = compare(heads, X, y, splits, CLASSES, jobs=2)  # joblib's processes are there already, with its own folder
+        run = module._run
+        monkeypatch.setattr(module, "_run", lambda calls, jobs: seen.append(calls[0][1][1]) or run(calls, jobs))
+        monkeypatch.setattr(module.shutil, "disk_usage", lambda folder: SimpleNamespace(free=X.nbytes))
         monkeypatch.setattr(module, "MEMORY", tmp_path)
-        free = shutil.disk_usage(tmp_path).free
-        assert module._shared_in(free // 4) is None
-        assert module._shared_in(free) == tempfile.gettempdir()
-        monkeypatch.setattr(module, "MEMORY", tmp_path / "nowhere")
-        assert module._shared_in(free) is None
+        again = compare(heads, X, y, splits, CLASSES, jobs=2, cache_dir=tmp_path / "fits")
+        assert Path(seen[0].filename).parent.parent == tmp_path
+        np.testing.assert_array_equal(seen[0], X)
+        assert [path.name for path in tmp_path.iterdir()] == ["fits"]  # nothing stays
+        for a, b in zip(few[0], again[0], strict=True):
+            assert_equal_fits(a, b)
+        monkeypatch.setattr(module.np, "save", full)
+        with pytest.raises(InputError, match="X.npy: No space left on device; make room there, or choose --jobs 1"):
+            compare(heads, X, y, splits, CLASSES, jobs=2)
 
     @pytest.mark.slow
     def test_a_mistake_in_a_process_arrives_as_it_is(self):
