@@ -195,7 +195,7 @@ def _room(choice: Vectors, backbone: Backbone, rows: int, say: Say) -> None:
     numbers = int(np.prod(backbone.dimension)) + backbone.bottleneck
     expected = 2 * numbers * rows
     if rows and (choice.n_views > 1 or choice.recipe.pool == "none"):
-        say(f"{rows:,} vectors of {numbers:,} numbers take about {expected / 10**6:,.1f} MB")
+        say(f"{rows:,} vectors of {numbers:,} numbers take about {expected / 10**9:,.2f} GB")
     if expected > LARGE and not choice.ask(f"Store {expected / 10**9:,.1f} GB of vectors?"):
         raise InputError(
             f"{rows:,} vectors of {numbers:,} numbers would take {expected / 10**9:,.1f} GB: --yes stores them; fewer "

@@ -18,7 +18,7 @@ from PIL import Image, ImageEnhance, ImageOps
 
 from curate import duplicates, sample
 from curate.duplicates import connected, near, thumbnail
-from curate.manifest import perceptual_hash
+from curate.phash import perceptual_hash
 from embed import images
 from embed.backends import BACKENDS
 from embed.pipeline import pixels_of

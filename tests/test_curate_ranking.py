@@ -114,7 +114,7 @@ def test_how_vectors_were_chosen_is_kept_for_the_next_time(place: tuple[Workspac
     assert Vectors.of(None) == Vectors()
     ranking.score(*place, made=Vectors(backbone=colours).document())
     ranking.score(*place)
-    assert Vectors.of(ranking.made(workspace)) == Vectors(backbone=colours)
+    assert Vectors.of(ranking.made(workspace)) == Vectors(backbone=colours, views=1)
 
 
 def test_without_vectors_the_message_says_what_to_run(place: tuple[Workspace, Path], tmp_path: Path) -> None:
