@@ -116,10 +116,13 @@ class _Python:
 
     def __call__(self, pixels: Pixels, views: str) -> Said:
         """Label and probabilities (1, C) of a picture that is looked at as one of `choice.TEST_VIEWS` says."""
-        others = {"one": [], "mirror": [pixels.square[:, :, ::-1]], "mean": [other[None] for other in pixels.others]}
-        looks = [pixels.square, *others[views]]
+        looks = [pixels.square]
+        if views == "mirror":
+            looks.append(pixels.square[:, :, ::-1])
+        elif views == "mean":
+            looks += [other[None] for other in pixels.others]
         vectors = [self._backbone.run(["embedding"], {"image": np.ascontiguousarray(look)})[0] for look in looks]
-        if views != "mean" and vectors[0].ndim == 2:
+        if views != "mean" and vectors[0].ndim == 2:  # of maps, too, what is said of each is averaged: `rows.read`
             return self._said(np.mean(vectors, axis=0))
         proba = np.mean([self._said(one)[1] for one in vectors], axis=0)
         return self._classes[proba.argmax(axis=1)], proba
@@ -220,11 +223,7 @@ def _metadata(source: Source) -> dict[str, Any]:
         "params": params,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "metrics": {name: chosen[name] for name in ("weighted_f1", "accuracy", "macro_f1")}
-        | {
-            "splits": run["repeats"],
-            "pictures": len(source.trained.parts["test"]),
-            "test_views": source.judged_by,
-        },
+        | {"splits": run["repeats"], "pictures": len(source.trained.parts["test"]), "test_views": source.judged_by},
         "training": {
             "pictures": len(train),
             "pictures_as_found": found["train"],

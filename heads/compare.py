@@ -35,15 +35,8 @@ from heads.fit import Fit, Head, Split, build, fit_heads, together
 
 FORMAT = "3"  # of a stored fit: raise it when what a head does changes and none of its parameters shows it
 MEMORY = Path("/dev/shm")  # a file system in memory, where there is one
-_SLOWEST_FIRST = (
-    "tail",
-    "dense",
-    "forest",
-    "svm-rbf",
-    "lda",
-    "svm-linear",
-    "mlp",
-)  # so that no core waits for a long last fit
+# So that no core waits for a long last fit.
+_SLOWEST_FIRST = ("tail", "dense", "forest", "svm-rbf", "lda", "svm-linear", "mlp")
 _LIBRARIES = {"dense": ("keras", "tensorflow"), "tail": ("keras", "tensorflow")}
 
 

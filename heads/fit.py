@@ -16,11 +16,7 @@ from heads import evaluate
 from heads.baselines import BASELINES
 
 HEADS = ("dense", *BASELINES, "tail")
-ONLY_NAMED = (
-    "triplet",
-    "supcon",
-    "tail",
-)  # heads that are not among those of `run` and `compare` unless they are named
+ONLY_NAMED = ("triplet", "supcon", "tail")  # not among the heads of `run` and `compare` unless they are named
 DEFAULT_HEADS = tuple(kind for kind in HEADS if kind not in ONLY_NAMED)
 MOST_AT_ONCE = 2**25  # numbers of X that something is predicted from: 128 MiB of them
 OnEpoch = Callable[[int, int], None]  # told (done, total)
