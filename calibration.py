@@ -18,15 +18,15 @@ from typing import Any
 
 import numpy as np
 
-from curate import manifest
-from curate.workspace import Workspace
-from embed import pipeline
-from embed.backbone import Backbone, file_digest, load
-from embed.backends import OUTPUTS, one_thread
-from embed.errors import InputError
-from embed.recipe import digest
-from embed.store import open_table
-from embed.whole import whole_file
+from winnow.curate import manifest
+from winnow.curate.workspace import Workspace
+from winnow.embed import pipeline
+from winnow.embed.backbone import Backbone, file_digest, load
+from winnow.embed.backends import OUTPUTS, one_thread
+from winnow.embed.errors import InputError
+from winnow.embed.recipe import digest
+from winnow.embed.store import open_table
+from winnow.embed.whole import whole_file
 
 CALIBRATED_ON = 100  # pictures; 50 give ranges that are too narrow
 MEASURED_ON = 300
@@ -99,7 +99,7 @@ def has_vnni(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool | None:
 def _make(workspace: Workspace, plain: Backbone, files: dict[str, Path], made: Path, say: Say) -> None:
     import onnx
 
-    from embed.quantize import int8 as quantised
+    from winnow.embed.quantize import int8 as quantised
 
     labels = _labels(workspace)
     chosen = spread(sorted(files), labels, CALIBRATED_ON)
@@ -209,7 +209,7 @@ def weighted_f1(fp32: np.ndarray, int8: np.ndarray, labels: Sequence[str | None]
     """
     from sklearn.model_selection import StratifiedShuffleSplit
 
-    from heads import evaluate
+    from winnow.heads import evaluate
 
     counts = Counter(label for label in labels if label is not None)
     classes = sorted(label for label, count in counts.items() if count >= LEAST)
@@ -228,8 +228,8 @@ def weighted_f1(fp32: np.ndarray, int8: np.ndarray, labels: Sequence[str | None]
 def _scores(X: np.ndarray, y: np.ndarray, folds: list[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
     from threadpoolctl import threadpool_limits
 
-    from heads import evaluate
-    from heads.baselines import logistic
+    from winnow.heads import evaluate
+    from winnow.heads.baselines import logistic
 
     found = []
     with threadpool_limits(1), warnings.catch_warnings():

@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from embed.errors import InputError
-from embed.recipe import Recipe
+from winnow.embed.errors import InputError
+from winnow.embed.recipe import Recipe
 
 LEAST_VIEWS = {"one": 1, "mirror": 2, "mean": 2}  # rows of a picture that judging it by these takes
 TEST_VIEWS = tuple(LEAST_VIEWS)

@@ -10,16 +10,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-import console
-import curating
-import deploying
-import fitting
-import options
-from embed.errors import InputError
+if not __package__:  # run as a file: the checkout it lies in is `winnow`, here and in every process that is started
+    _CHECKOUT = Path(__file__).resolve().parent
+    _PACKAGE = str(_CHECKOUT / "commands" / "from_checkout")
+    sys.path[:] = [_PACKAGE, *(folder for folder in sys.path if folder != str(_CHECKOUT))]
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (_PACKAGE, os.environ.get("PYTHONPATH"))))
+
+from winnow import console, curating, deploying, fitting, options  # noqa: E402
+from winnow.embed.errors import InputError  # noqa: E402
 
 if TYPE_CHECKING:
-    from choice import Vectors
-    from curate.manifest import Scan
+    from winnow.choice import Vectors
+    from winnow.curate.manifest import Scan
 
 ROOMS = {
     "Start here": ("run", "status", "demo"),
@@ -82,7 +84,7 @@ def scan(images: Path | None, workspace: Path | None, as_json: bool, labels: str
 
     Each file is really decoded. A second scan reads only files that are new or changed.
     """
-    from curate import manifest
+    from winnow.curate import manifest
 
     place = console.opened(images, workspace)
     with console.progress("Scanning") as told:
@@ -104,7 +106,7 @@ def embed(images: Path | None, workspace: Path | None, as_json: bool, vectors: V
     The first time MobileNetV2 is exported to ONNX and compared with Keras, which takes TensorFlow; from then on it is
     taken from the cache.
     """
-    import vectors as joined
+    from winnow import vectors as joined
 
     place = console.opened(images, workspace)
     found, _, made = joined.scan_and_embed(place, vectors, console.progress, console.say)
@@ -117,7 +119,7 @@ def embed(images: Path | None, workspace: Path | None, as_json: bool, vectors: V
     click.echo(f"{made['dimension']:,} numbers a picture: {made['recipe']}, by {made['backend']}.")
     click.echo(f"Largest difference of the exported network from Keras: {made['parity']:.1g}.")
     if made["int8"]:
-        from calibration import in_words
+        from winnow.calibration import in_words
 
         click.echo(in_words(made["int8"]))
     for failure in made["failed_files"]:
@@ -135,7 +137,7 @@ def embed(images: Path | None, workspace: Path | None, as_json: bool, vectors: V
 @options.learned_vectors
 def run(images: Path | None, workspace: Path | None, as_json: bool, **rest: Any) -> None:
     """From a folder to a report and one file to deploy: scan, embed, compare heads, train the best, export it."""
-    import workflow
+    from winnow import workflow
 
     result = workflow.run(console.opened(images, workspace), listener=console.listener(), **rest)
     _print_whole(result, as_json)
@@ -149,7 +151,7 @@ def run(images: Path | None, workspace: Path | None, as_json: bool, **rest: Any)
 @options.images
 def status(images: Path | None, workspace: Path | None, as_json: bool) -> None:
     """How far the work is: what is scanned, embedded, scored, decided and trained, and what to do next."""
-    from status import status as found
+    from winnow.status import status as found
 
     place = console.opened(images, workspace)
     said = found(place)
@@ -178,7 +180,7 @@ def demo(folder: Path | None, per_class: int, repeats: int, seed: int, workspace
 
     They go to FOLDER, `winnow-demo` by default, which is kept and used again.
     """
-    import demo
+    from winnow import demo
 
     folder = folder or Path("winnow-demo")
     listener = console.listener()

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from curate.workspace import Workspace
-    from record import Listener
+    from winnow.curate.workspace import Workspace
+    from winnow.record import Listener
 
 LINE_SECONDS = 5.0  # between two lines of progress where there is no terminal to draw a bar on
 
@@ -31,7 +31,7 @@ def asked(question: str) -> bool:
 
 def print_json(value: Any) -> None:
     """The one JSON document of a command, on stdout, in UTF-8. Raises: OSError when not all of it can be written."""
-    from heads.runs import to_json
+    from winnow.heads.runs import to_json
 
     sys.stdout.flush()
     content, done = f"{to_json(value)}\n".encode(), 0
@@ -187,7 +187,7 @@ def files(result: dict[str, Any]) -> None:
 
 def quality(counts: dict[str, int]) -> None:
     """How many pictures break each rule of quality, and what the rule is."""
-    from curate.quality import RULES
+    from winnow.curate.quality import RULES
 
     for rule in RULES:
         if count := counts.get(rule.name):
@@ -196,7 +196,7 @@ def quality(counts: dict[str, int]) -> None:
 
 def cleaning(said: dict[str, Any]) -> None:
     """What the verdicts bought: a table on the same test pictures, and a sentence."""
-    from heads.cleaning import in_words
+    from winnow.heads.cleaning import in_words
 
     rows = []
     for head in said["heads"]:
@@ -212,7 +212,7 @@ def cleaning(said: dict[str, Any]) -> None:
 
 def learning_curve(said: dict[str, Any]) -> None:
     """Weighted F1 over the number of training pictures, and a sentence of what twice as many would bring."""
-    from heads.learning_curve import in_words
+    from winnow.heads.learning_curve import in_words
 
     rows = []
     for size in said["sizes"]:
@@ -243,7 +243,7 @@ def status(said: dict[str, Any]) -> None:
 
 def opened(images: Path | None, workspace: Path | None) -> Workspace:
     """The workspace that a command is about, which is told. Raises: InputError."""
-    from curate.workspace import locate
+    from winnow.curate.workspace import locate
 
     place = locate(images, workspace)
     say(f"Pictures: {shown(str(place.images))}   Workspace: {shown(str(place.folder))}")
@@ -262,6 +262,6 @@ def say_next(command: str, images: Path | None, workspace: Path | None) -> None:
 
 def listener() -> Listener:
     """Who shows progress and messages here, and how this command was typed."""
-    from record import Listener
+    from winnow.record import Listener
 
     return Listener(progress, say, shlex.join(["winnow", *sys.argv[1:]]))

@@ -8,16 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-import console
-import options
-from embed.errors import InputError
-from embed.whole import whole_file
+from winnow import console, options
+from winnow.embed.errors import InputError
+from winnow.embed.whole import whole_file
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from choice import Vectors
-    from curate.workspace import Workspace
+    from winnow.choice import Vectors
+    from winnow.curate.workspace import Workspace
 
 REASONS = ("off_topic", "duplicate", "quality", "unreadable", "other")
 SHOWN = 10  # rows of a list that are printed
@@ -43,7 +42,7 @@ def score(
     Verdicts given so far are learned from: score, look at the first ten, decide, and score again. `review` and `prune`
     go on with the vectors that were last ranked by.
     """
-    import workflow
+    from winnow import workflow
 
     place = console.opened(images, workspace)
     table, said = workflow.score(place, replace(vectors, projection=projection), console.listener(), as_found)
@@ -77,7 +76,7 @@ def review(
 
     It listens on this computer only. Ctrl-C ends it; every click is on the disk by then.
     """
-    import workflow
+    from winnow import workflow
 
     place = console.opened(images, workspace)
     said = workflow.review(
@@ -119,7 +118,7 @@ def decide(
     IMAGES is the first argument only when it is a folder with a workspace. A PATH is that of a file or one as `scan`
     and `score` print it. A verdict is on the content: a renamed picture keeps it.
     """
-    from curate import decisions
+    from winnow.curate import decisions
 
     if drop + keep + (label is not None) != 1:
         raise click.UsageError("say one of --drop, --keep or --relabel NAME")
@@ -150,7 +149,7 @@ def prune(
     images: Path | None, workspace: Path | None, as_json: bool, off_topic_above: float | None, yes: bool, **rules: bool
 ) -> None:
     """Drop pictures by rule: shows which, and records it with --yes. A kept picture stays."""
-    import workflow
+    from winnow import workflow
 
     if off_topic_above is None and not any(rules.values()):
         raise click.UsageError("say which: --duplicates, --off-topic-above X, --unreadable or --quality")
@@ -175,7 +174,7 @@ def prune(
 @click.option("--last", type=click.IntRange(min=1), default=1, show_default=True, help="How many of them.")
 def undo(images: Path | None, workspace: Path | None, as_json: bool, last: int) -> None:
     """Take back the last click or command that recorded verdicts; what held before holds again."""
-    from curate.journal import Journal
+    from winnow.curate.journal import Journal
 
     place = console.opened(images, workspace)
     if not place.is_there():
@@ -203,7 +202,7 @@ def materialize(paths: tuple[Path, ...], link: bool, workspace: Path | None, as_
 
     IMAGES is the first argument only when it is a folder with a workspace.
     """
-    from curate import materialize as made
+    from winnow.curate import materialize as made
 
     images, rest = _split_images(paths, workspace, alone=False)
     if len(rest) != 1:
@@ -228,7 +227,7 @@ def _split_images(
     Parameters: `alone`, whether a folder that stands alone is meant as IMAGES too. Raises: InputError for a folder
     without a workspace.
     """
-    from curate.workspace import locate
+    from winnow.curate.workspace import locate
 
     if not paths or not paths[0].is_dir() or (len(paths) == 1 and not alone):
         return None, paths
@@ -239,7 +238,7 @@ def _split_images(
 
 def _off_topic(place: Workspace) -> dict[str, float | None]:
     """Id -> score, to be written beside a verdict; none where there are none that can be read."""
-    from curate import ranking
+    from winnow.curate import ranking
 
     try:
         scores = ranking.read(place)

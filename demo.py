@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from choice import Vectors
-from curate.workspace import Workspace
-from embed.recipe import Recipe
-from embed.weights import WeightsMissing
-from record import Listener
-from workflow import Division, run
+from winnow.choice import Vectors
+from winnow.curate.workspace import Workspace
+from winnow.embed.recipe import Recipe
+from winnow.embed.weights import WeightsMissing
+from winnow.record import Listener
+from winnow.workflow import Division, run
 
 
 def demo(workspace: Workspace, listener: Listener, *, repeats: int = 10, seed: int = 0) -> dict[str, Any]:
@@ -27,7 +27,7 @@ def demo(workspace: Workspace, listener: Listener, *, repeats: int = 10, seed: i
 
 def draw(folder: Path, per_class: int, seed: int, listener: Listener) -> None:
     """Draw the pictures of the demo, unless they are there already. Raises: InputError when other files are."""
-    from curate import sample
+    from winnow.curate import sample
 
     if folder.is_dir() and sample.truth_path(folder).is_file():
         listener.say(f"{folder} was drawn before and is used again; delete it to draw anew")

@@ -11,15 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-import console
-import options
-from curate.paths import to_text
-from embed.errors import InputError
+from winnow import console, options
+from winnow.curate.paths import to_text
+from winnow.embed.errors import InputError
 
 if TYPE_CHECKING:
-    from curate.sort import Sorter
-    from curate.workspace import Workspace
-    from deploy.sinks import Doubtful
+    from winnow.curate.sort import Sorter
+    from winnow.curate.workspace import Workspace
+    from winnow.deploy.sinks import Doubtful
 
 DOUBTFUL = 0.5  # probability below which a picture is doubtful
 NOT_GATHERED = "Nothing is gathered in {}: doubtful pictures are gathered at the end, all or none"
@@ -70,7 +69,7 @@ def export(
     RUN is a folder that `winnow run` or `winnow train` left, or its name; left out, it is the last one with a trained
     head. The file is compared with Python's own path on the test pictures, and a model card is written beside it.
     """
-    from deploy import exporting, trained
+    from winnow.deploy import exporting, trained
 
     run = trained.find(run, workspace)
     console.say(f"Run: {console.shown(str(run))}")
@@ -128,8 +127,8 @@ def predict(
     MODEL is a FILE.onnx that `winnow export` made. PATH is a file, a folder, a pattern, or - for a list on standard
     input, one path a line or each ended by NUL. What cannot be read is shown with the reason.
     """
-    from deploy import listing, prediction, sinks
-    from deploy.model import load
+    from winnow.deploy import listing, prediction, sinks
+    from winnow.deploy.model import load
 
     form = _form(as_json, jsonl, as_csv)
     _check_usage(copy, below, sort_into is not None, review or into is not None)
@@ -193,8 +192,8 @@ def evaluate(
 
     MODEL is a FILE.onnx that `winnow export` made. FOLDER needs no workspace, and nothing is written in it.
     """
-    from deploy import evaluated, evaluation
-    from deploy.model import load
+    from winnow.deploy import evaluated, evaluation
+    from winnow.deploy.model import load
 
     written = [each for each in (report, table) if each is not None]
     evaluated.check_targets(folder, written)
@@ -232,7 +231,7 @@ def _check_usage(copy: bool, below: float | None, sorted_: bool, doubtful: bool)
 
 
 def _listed() -> list[str]:
-    from deploy.prediction import named
+    from winnow.deploy.prediction import named
 
     return named(sys.stdin.buffer.read())
 
@@ -241,8 +240,8 @@ def _targets(
     sort_into: Path | None, into: Path | None, copy: bool, folders: Sequence[Path]
 ) -> tuple[Sorter | None, Workspace | None]:
     """Where pictures are sorted, and where the doubtful ones are gathered. Raises: InputError when they cannot be."""
-    from curate import doubtful
-    from curate.sort import Sorter
+    from winnow.curate import doubtful
+    from winnow.curate.sort import Sorter
 
     place = None if into is None else doubtful.place(into, folders)
     if sort_into is None:
@@ -258,7 +257,7 @@ def _gathered(
     found: Doubtful, place: Workspace, copy: bool, folders: Sequence[Path], said: dict[str, Any]
 ) -> Workspace | None:
     """Gather what is doubtful, and tell it in the document `said`. Returns: its workspace, None for nothing."""
-    from curate.doubtful import collect
+    from winnow.curate.doubtful import collect
 
     said["doubtful"] = found.document()
     if not found.rows:
@@ -277,7 +276,7 @@ def _gathered(
 
 def _look_at(place: Workspace, copy: bool, review: bool, port: int | None, browser: bool) -> None:
     """Open the App on what was gathered, or say how. What is made of copies is copied too: they may go."""
-    import workflow
+    from winnow import workflow
 
     if not review:
         return console.say_next("review", place.images, place.folder)

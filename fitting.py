@@ -8,8 +8,7 @@ from typing import Any
 
 import click
 
-import console
-import options
+from winnow import console, options
 
 
 @click.command()
@@ -39,7 +38,7 @@ def compare(
     images: Path | None, workspace: Path | None, as_json: bool, heads: str | None, grid: str | None, **rest: Any
 ) -> None:
     """Compare heads by weighted F1 on the same repeated splits, and say which differences mean something."""
-    import workflow
+    from winnow import workflow
 
     if heads and grid:
         raise click.UsageError("--heads and --grid exclude each other")
@@ -59,7 +58,7 @@ def compare(
 @options.learned_vectors
 def train(images: Path | None, workspace: Path | None, as_json: bool, **rest: Any) -> None:
     """Train one head: curves, matrices, a report, and head.onnx."""
-    import workflow
+    from winnow import workflow
 
     result = workflow.train(console.opened(images, workspace), listener=console.listener(), **rest)
     _print_run(result, as_json)
@@ -87,7 +86,7 @@ def tune(images: Path | None, workspace: Path | None, as_json: bool, **rest: Any
     On each split the settings are searched on its training pictures only, and what was found is judged on its test
     pictures, beside the default settings. Those found on the first split are the ones to use: head.onnx has them.
     """
-    import tuning
+    from winnow import tuning
 
     result = tuning.tune(console.opened(images, workspace), listener=console.listener(), **rest)
     if as_json:
@@ -119,7 +118,7 @@ def _print_run(result: dict[str, Any], as_json: bool) -> None:
 
 def _print_tuned(said: dict[str, Any]) -> None:
     """What a search found on each split, a sentence of what it is worth, and where the report is."""
-    from heads.search import in_words
+    from winnow.heads.search import in_words
 
     rows = [
         (" ".join(_settings(of["params"])[1::2]) or "the default", f"{of['weighted_f1']:.3f}", f"{of['default']:.3f}")

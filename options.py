@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from embed.recipe import ALPHAS, POOLS, PRECISIONS, RESIZES, SCALES, SIZES, Recipe
+from winnow.embed.recipe import ALPHAS, POOLS, PRECISIONS, RESIZES, SCALES, SIZES, Recipe
 
 Command = Callable[..., Any]
 DEFAULT_HEADS = ("dense", "dummy", "centroid", "knn", "logistic", "svm-linear", "svm-rbf", "lda", "forest", "mlp")
@@ -82,8 +82,8 @@ _NOT_RECIPE = ("backbone", "backend", "workers", "batch", "views", "test_views")
 
 
 def _vectors(alpha: str, yes: bool, **values: Any) -> Any:
-    from choice import Vectors
-    from console import asked
+    from winnow.choice import Vectors
+    from winnow.console import asked
 
     others = {name: values.pop(name) for name in _NOT_RECIPE if name in values}
     return Vectors(Recipe(alpha=float(alpha), **values), ask=(lambda _: True) if yes else asked, **others)
@@ -148,7 +148,7 @@ as_found = option(
 
 
 def _division(**values: Any) -> Any:
-    from workflow import Division
+    from winnow.workflow import Division
 
     return Division(**values)
 

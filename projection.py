@@ -18,14 +18,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from choice import Vectors
-from curate.workspace import Workspace
-from deploy import trained
-from deploy.trained import Trained
-from embed.errors import InputError
-from embed.recipe import Recipe, digest
-from embed.store import Store, disk_errors, open_table, read_errors, read_ids
-from heads.export import PROJECTION
+from winnow.choice import Vectors
+from winnow.curate.workspace import Workspace
+from winnow.deploy import trained
+from winnow.deploy.trained import Trained
+from winnow.embed.errors import InputError
+from winnow.embed.recipe import Recipe, digest
+from winnow.embed.store import Store, disk_errors, open_table, read_errors, read_ids
+from winnow.heads.export import PROJECTION
 
 if TYPE_CHECKING:
     import lance

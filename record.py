@@ -14,21 +14,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from curate.dataset import Dataset
-from curate.manifest import Scan
-from curate.paths import from_text, to_text
-from curate.splits import PARTS
-from curate.summary import summary
-from curate.workspace import Workspace
-from embed.errors import InputError
-from embed.store import Store
-from embed.versions import PACKAGES, installed
-from heads import report, runs
+from winnow.curate.dataset import Dataset
+from winnow.curate.manifest import Scan
+from winnow.curate.paths import from_text, to_text
+from winnow.curate.splits import PARTS
+from winnow.curate.summary import summary
+from winnow.curate.workspace import Workspace
+from winnow.embed.errors import InputError
+from winnow.embed.store import Store
+from winnow.embed.versions import PACKAGES, installed
+from winnow.heads import report, runs
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from heads.fit import Fit, Split
+    from winnow.heads.fit import Fit, Split
 
 Say = Callable[[str], None]
 
@@ -81,7 +81,7 @@ class Work:
     @property
     def splits(self) -> list[Split]:
         """The divisions as index arrays of pictures."""
-        from heads.fit import Split
+        from winnow.heads.fit import Split
 
         rows = ({name: np.flatnonzero(part == name) for name in PARTS} for part in self.data.parts)
         return [Split(**parts, groups=self.data.groups) for parts in rows]
@@ -176,8 +176,8 @@ def _write_tables(work: Work, folder: Path, document: dict[str, Any], fits: dict
 
 
 def _write_head(work: Work, file: Path, row: dict[str, Any], estimator: Any, listener: Listener) -> str | None:
-    from heads.export import save_head
-    from heads.fit import Head
+    from winnow.heads.export import save_head
+    from winnow.heads.fit import Head
 
     head = Head(row["name"], row["kind"], row["params"])
     extra = {"recipe": work.made["recipe"], "vectors": work.made["key"]}

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-import vectors
-from choice import Vectors
-from embed.errors import InputError
-from embed.recipe import Recipe, digest
-from embed.store import Store
-from embed.views import VIEWS
-from record import Listener, Work
+from winnow import vectors
+from winnow.choice import Vectors
+from winnow.embed.errors import InputError
+from winnow.embed.recipe import Recipe, digest
+from winnow.embed.store import Store
+from winnow.embed.views import VIEWS
+from winnow.record import Listener, Work
 
 if TYPE_CHECKING:
-    from heads.fit import Grid, Head, Split
+    from winnow.heads.fit import Grid, Head, Split
 
 TAIL_VIEWS = 8  # of each picture that a tail learns from, unless --views says how many
 NETWORK = ("alpha", "weights", "size")  # of the recipe, which are parameters of a tail, too
@@ -112,8 +112,8 @@ def for_heads(work: Work, grid: Grid, choice: Vectors, listener: Listener) -> tu
 
 
 def _layer(head: Head) -> str:
-    from embed.backbone import front
-    from heads.tail import TailHead
+    from winnow.embed.backbone import front
+    from winnow.heads.tail import TailHead
 
     return front(head.params.get("unfreeze", TailHead().unfreeze))
 

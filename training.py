@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from curate.dataset import Dataset
-from curate.splits import PARTS
-from embed.ahead import processors
-from embed.recipe import digest
-from record import Listener, Work, timed
-from rows import Rows, divided
+from winnow.curate.dataset import Dataset
+from winnow.curate.splits import PARTS
+from winnow.embed.ahead import processors
+from winnow.embed.recipe import digest
+from winnow.record import Listener, Work, timed
+from winnow.rows import Rows, divided
 
 if TYPE_CHECKING:
-    from heads.fit import Fit, Grid, Head, Split
+    from winnow.heads.fit import Fit, Grid, Head, Split
 
 QUADRATIC = ("knn", "svm-linear", "svm-rbf")  # heads whose time grows with the square of the training pictures
 QUADRATIC_LIMIT = 20_000  # training pictures above which they are left out unless they are named
@@ -23,8 +23,8 @@ QUADRATIC_LIMIT = 20_000  # training pictures above which they are left out unle
 
 def named(heads: str | None) -> Grid:
     """The heads of comma-separated kinds, None: DEFAULT_HEADS. Raises: InputError for an unknown or doubled one."""
-    from heads.fit import DEFAULT_HEADS, Grid
-    from heads.grid import heads_from_names
+    from winnow.heads.fit import DEFAULT_HEADS, Grid
+    from winnow.heads.grid import heads_from_names
 
     names = list(DEFAULT_HEADS) if heads is None else [name.strip() for name in heads.split(",")]
     return Grid(heads_from_names(names))
@@ -46,7 +46,7 @@ def fit_all(
 
     Parameters: `works`, of `rows.for_heads`, head name -> the work whose rows it learns from (None: all from `work`).
     """
-    from heads.compare import table
+    from winnow.heads.compare import table
 
     works = works or {head.name: work for head in grid.heads}
     found: dict[str, list[Fit]] = {}
@@ -62,7 +62,7 @@ def fit_all(
 
 def fit_one(work: Work, head: Head, listener: Listener) -> tuple[Any, Fit]:
     """A head fitted on the first split, and how well it does there."""
-    from heads.fit import fit_head
+    from winnow.heads.fit import fit_head
 
     rows, splits = divided(work)
     with listener.progress("Training") as told:
@@ -77,8 +77,8 @@ def fit_cleaning(
     Both are judged on the same test pictures: those as found, and beside them those as decided.
     Parameters: `found`, the dataset as found, with as many splits as that of `work`; `X_found` (N, D) its vectors.
     """
-    from heads import cleaning
-    from heads.compare import table
+    from winnow.heads import cleaning
+    from winnow.heads.compare import table
 
     rows, of_found = _with_found(work, found, X_found)
     groups = np.zeros(len(rows.X), dtype=np.int64)
@@ -103,9 +103,9 @@ def fit_curve(
     sizes: {pictures, share, weighted_f1 {mean, low, high}} of parts of the train part, as `heads.compare.table` has it.
     Fits on all of it are those of `fit_all`; parts that small classes make no larger than the one before are left out.
     """
-    from heads import learning_curve
-    from heads.compare import table
-    from heads.fit import Grid
+    from winnow.heads import learning_curve
+    from winnow.heads.compare import table
+    from winnow.heads.fit import Grid
 
     parts = [learning_curve.nested(split, work.data.y, work.seed + r) for r, split in enumerate(work.splits)]
     of_size = {
@@ -164,7 +164,7 @@ def _fit(
     listener: Listener,
     what: str = "Fitting",
 ) -> list[list[Fit]]:
-    from heads.compare import compare
+    from winnow.heads.compare import compare
 
     with listener.progress(what) as told:
         return compare(

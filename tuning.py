@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from choice import Vectors
-from curate.workspace import Workspace
-from embed.ahead import processors
-from record import Listener, leave_run, timed
-from rows import beside_tails, divided, for_heads
-from training import fit_one
-from workflow import Division, prepare
+from winnow.choice import Vectors
+from winnow.curate.workspace import Workspace
+from winnow.embed.ahead import processors
+from winnow.record import Listener, leave_run, timed
+from winnow.rows import beside_tails, divided, for_heads
+from winnow.training import fit_one
+from winnow.workflow import Division, prepare
 
 
 def tune(
@@ -32,9 +32,9 @@ def tune(
     Returns: as `workflow.train`, with what `heads.search.summary` says; `weighted_f1` is that of settings searched anew
     on each split, on test pictures that the search did not see. Raises: InputError for a head without settings to tune.
     """
-    from heads import search, spaces
-    from heads.compare import table
-    from heads.fit import Grid
+    from winnow.heads import search, spaces
+    from winnow.heads.compare import table
+    from winnow.heads.fit import Grid
 
     heads = spaces.candidates(kind, candidates, division.seed)  # a kind that will not do is told before the work
     work = prepare(workspace, beside_tails(Grid(heads), vectors), listener, division, repeats)

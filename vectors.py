@@ -11,23 +11,23 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-import calibration
-from choice import Vectors
-from curate import manifest
-from curate.examine import is_picture
-from curate.paths import from_text
-from curate.walk import walk
-from curate.workspace import Workspace
-from embed import images
-from embed.ahead import Once, processors
-from embed.backbone import PARITY_PICTURES, Backbone, load, obtain
-from embed.backends import BACKENDS, BATCHES, PACKAGES, Session
-from embed.errors import InputError
-from embed.images import PictureError
-from embed.pipeline import Batch, Filling, Outputs, fill, pixels_of
-from embed.recipe import Recipe
-from embed.store import Store
-from embed.versions import installed
+from winnow import calibration
+from winnow.choice import Vectors
+from winnow.curate import manifest
+from winnow.curate.examine import is_picture
+from winnow.curate.paths import from_text
+from winnow.curate.walk import walk
+from winnow.curate.workspace import Workspace
+from winnow.embed import images
+from winnow.embed.ahead import Once, processors
+from winnow.embed.backbone import PARITY_PICTURES, Backbone, load, obtain
+from winnow.embed.backends import BACKENDS, BATCHES, PACKAGES, Session
+from winnow.embed.errors import InputError
+from winnow.embed.images import PictureError
+from winnow.embed.pipeline import Batch, Filling, Outputs, fill, pixels_of
+from winnow.embed.recipe import Recipe
+from winnow.embed.store import Store
+from winnow.embed.versions import installed
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -6,18 +6,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import rows
-import training
-from choice import Vectors
-from curate import dataset as datasets
-from curate import manifest, ranking, suspects
-from curate.dataset import Dataset
-from curate.journal import Decision, Journal, holding
-from curate.workspace import Workspace
-from embed.errors import InputError
-from embed.store import Store
-from record import Listener, Work, leave_run, timed
-from vectors import scan_and_embed
+from winnow import rows, training
+from winnow.choice import Vectors
+from winnow.curate import dataset as datasets
+from winnow.curate import manifest, ranking, suspects
+from winnow.curate.dataset import Dataset
+from winnow.curate.journal import Decision, Journal, holding
+from winnow.curate.workspace import Workspace
+from winnow.embed.errors import InputError
+from winnow.embed.store import Store
+from winnow.record import Listener, Work, leave_run, timed
+from winnow.vectors import scan_and_embed
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -99,7 +98,7 @@ def _scored(
 ) -> tuple[pa.Table, Embedded]:
     """The table of scores, by pooled vectors whatever heads learn from, or as a run projects its own, and how these
     were made."""
-    from projection import Projection
+    from winnow.projection import Projection
 
     learned = Projection.read(workspace, vectors) if vectors.projection else None
     wanted = learned.choice if learned else replace(vectors, recipe=replace(vectors.recipe, pool="avg"))
@@ -131,7 +130,7 @@ def review(workspace: Workspace, listener: Listener, projection: Path | None = N
 
     Parameters: `how`, as `curate.review.open_review` takes it, whose result is returned.
     """
-    from curate.review import open_review
+    from winnow.curate.review import open_review
 
     vectors = Vectors(projection=projection) if projection else Vectors.of(ranking.made(workspace))
     _, said = score(workspace, vectors, listener)
@@ -140,7 +139,7 @@ def review(workspace: Workspace, listener: Listener, projection: Path | None = N
 
 def prune(workspace: Workspace, listener: Listener, *, record: bool, **rules: Any) -> list[Decision]:
     """What the rules of `curate.decisions.plan` would drop among the undecided; recorded as one batch on request."""
-    from curate import decisions
+    from winnow.curate import decisions
 
     with listener.progress("Scanning") as told:
         manifest.scan(workspace, on_progress=told, say=listener.say)
@@ -180,7 +179,7 @@ def compare(
     parts of the train part too, and guess what more pictures would bring.
     Returns: the document of the run (`metrics.json`), with `run` and `report`, its folder and its page.
     """
-    from heads.grid import read_grid
+    from winnow.heads.grid import read_grid
 
     chosen = read_grid(grid) if grid else training.named(heads)
     if cleaning and (vectors.n_views > 1 or any(head.kind == "tail" for head in chosen.heads)):
@@ -225,8 +224,8 @@ def train(
 
     Returns: as `compare`, with `weighted_f1`, `accuracy` and `model`, the path of `head.onnx`.
     """
-    from heads.compare import table
-    from heads.fit import Grid, Head, build
+    from winnow.heads.compare import table
+    from winnow.heads.fit import Grid, Head, build
 
     grid = Grid([Head(kind, kind, params)])
     build(grid.heads[0], division.seed)  # a wrong parameter is told before the work, not after it
@@ -252,7 +251,7 @@ def run(
 
     Returns: {scan, embed, score, compare, train, report, export, seconds}, as `run --json` prints it.
     """
-    from heads.fit import Head
+    from winnow.heads.fit import Head
 
     grid = training.named(heads)
     work = prepare(workspace, rows.beside_tails(grid, vectors), listener, division, repeats, scored=True)
@@ -281,7 +280,7 @@ def run(
 
 def _exported(document: dict[str, Any], listener: Listener) -> dict[str, Any] | None:
     """The one file to deploy, beside the report; None, and the reason is told, when it cannot be had."""
-    from deploy.exporting import export
+    from winnow.deploy.exporting import export
 
     if document["model"] is None:
         return None

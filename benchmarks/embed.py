@@ -23,17 +23,17 @@ import numpy as np
 from benchmarks.machine import machine
 from benchmarks.measures import table
 from benchmarks.quiet import listener
-from calibration import effect
-from choice import Vectors
-from curate import manifest
-from curate.workspace import Workspace, locate
-from embed.ahead import processors
-from embed.backbone import load
-from embed.errors import InputError
-from embed.recipe import Recipe
-from heads.evaluate import paired
-from heads.fit import Head, fit_head
-from workflow import Division, prepare
+from winnow.calibration import effect
+from winnow.choice import Vectors
+from winnow.curate import manifest
+from winnow.curate.workspace import Workspace, locate
+from winnow.embed.ahead import processors
+from winnow.embed.backbone import load
+from winnow.embed.errors import InputError
+from winnow.embed.recipe import Recipe
+from winnow.heads.evaluate import paired
+from winnow.heads.fit import Head, fit_head
+from winnow.workflow import Division, prepare
 
 LISTENER = listener("embed")
 PACKAGES = ("onnxruntime", "pillow", "tensorflow", "keras", "fastembed", "openvino")

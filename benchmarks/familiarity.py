@@ -21,14 +21,14 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageEnhance, ImageFilter
 
-import vectors
 from benchmarks import measures
 from benchmarks.unlike import METHODS, Score, Vectors, winnow
-from curate import manifest, splits
-from curate.garden import FLOWERS, SCENES, picture
-from curate.workspace import Workspace
-from embed.images import read, read_bytes
-from heads import baselines, familiarity
+from winnow import vectors
+from winnow.curate import manifest, splits
+from winnow.curate.garden import FLOWERS, SCENES, picture
+from winnow.curate.workspace import Workspace
+from winnow.embed.images import read, read_bytes
+from winnow.heads import baselines, familiarity
 
 SEEDS = range(20, 25)  # of splits; methods and settings were chosen on other splits and other drawn pictures
 DRAWN = 200  # pictures of each kind

@@ -19,15 +19,15 @@ import numpy as np
 
 from benchmarks.machine import machine
 from benchmarks.quiet import listener
-from choice import Vectors
-from curate.workspace import locate
-from embed.errors import InputError
-from embed.quiet_keras import import_keras
-from heads.evaluate import metrics
-from heads.fit import Head, Split, fit_heads
-from heads.grid import read_grid
-from record import Work
-from workflow import Division, prepare
+from winnow.choice import Vectors
+from winnow.curate.workspace import locate
+from winnow.embed.errors import InputError
+from winnow.embed.quiet_keras import import_keras
+from winnow.heads.evaluate import metrics
+from winnow.heads.fit import Head, Split, fit_heads
+from winnow.heads.grid import read_grid
+from winnow.record import Work
+from winnow.workflow import Division, prepare
 
 ROUNDS = 5
 EPOCHS, BATCH, HIDDEN = 100, 32, 128

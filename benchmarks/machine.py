@@ -6,9 +6,9 @@ import platform
 from datetime import date
 from pathlib import Path
 
-from calibration import has_vnni
-from embed.ahead import processors
-from embed.versions import installed
+from winnow.calibration import has_vnni
+from winnow.embed.ahead import processors
+from winnow.embed.versions import installed
 
 
 def machine(*packages: str) -> str:

@@ -14,11 +14,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 
-import workflow
-from curate import duplicates, manifest
-from curate.garden import SCENES, picture
-from curate.workspace import Workspace
-from embed.images import read
+from winnow import workflow
+from winnow.curate import duplicates, manifest
+from winnow.curate.garden import SCENES, picture
+from winnow.curate.workspace import Workspace
+from winnow.embed.images import read
 
 SEEDS = range(10, 15)  # thresholds of `curate` were chosen with seeds below 10
 COPIED = 100  # photographs of a seed that each kind of near-duplicate is made of

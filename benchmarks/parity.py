@@ -14,17 +14,17 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.quiet import listener
-from choice import Vectors
-from curate.workspace import locate
-from deploy.exporting import export
-from deploy.model import load
-from embed.backends import one_thread
-from embed.errors import InputError
-from embed.pipeline import pixels_of
-from heads.compare import table
-from heads.fit import HEADS, Head, fit_head
-from record import Work, leave_run
-from workflow import Division, prepare
+from winnow.choice import Vectors
+from winnow.curate.workspace import locate
+from winnow.deploy.exporting import export
+from winnow.deploy.model import load
+from winnow.embed.backends import one_thread
+from winnow.embed.errors import InputError
+from winnow.embed.pipeline import pixels_of
+from winnow.heads.compare import table
+from winnow.heads.fit import HEADS, Head, fit_head
+from winnow.record import Work, leave_run
+from winnow.workflow import Division, prepare
 
 LISTENER = listener("parity")
 

@@ -20,18 +20,18 @@ import numpy as np
 from PIL import Image
 from sklearn.metrics import f1_score
 
-import workflow
 from benchmarks.measures import table
 from benchmarks.quiet import listener
-from choice import Vectors
-from curate.workspace import locate
-from embed import images
-from embed.ahead import processors
-from embed.backends import OUTPUTS
-from embed.errors import InputError
-from embed.pipeline import run
-from heads.baselines import lda, logistic
-from heads.evaluate import paired
+from winnow import workflow
+from winnow.choice import Vectors
+from winnow.curate.workspace import locate
+from winnow.embed import images
+from winnow.embed.ahead import processors
+from winnow.embed.backends import OUTPUTS
+from winnow.embed.errors import InputError
+from winnow.embed.pipeline import run
+from winnow.heads.baselines import lda, logistic
+from winnow.heads.evaluate import paired
 
 ROUNDS, INFERRED, DECODED = 5, 96, 200
 KERNELS = ("BICUBIC", "LANCZOS", "BILINEAR", "HAMMING", "BOX", "NEAREST")

@@ -13,20 +13,20 @@ import time
 from pathlib import Path
 from statistics import median
 
-import workflow
 from benchmarks.quiet import listener
-from choice import Vectors
-from curate.workspace import locate
-from deploy.exporting import export
-from deploy.model import Model, load
-from deploy.prediction import files_of, predict
-from embed import pipeline
-from embed.backbone import Backbone
-from embed.backends import onnx_session
-from embed.errors import InputError
-from embed.store import Store
-from vectors import backbone_of
-from vectors import files_of as files_by_id
+from winnow import workflow
+from winnow.choice import Vectors
+from winnow.curate.workspace import locate
+from winnow.deploy.exporting import export
+from winnow.deploy.model import Model, load
+from winnow.deploy.prediction import files_of, predict
+from winnow.embed import pipeline
+from winnow.embed.backbone import Backbone
+from winnow.embed.backends import onnx_session
+from winnow.embed.errors import InputError
+from winnow.embed.store import Store
+from winnow.vectors import backbone_of
+from winnow.vectors import files_of as files_by_id
 
 ROUNDS = 7
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 
-from record import Listener
+from winnow.record import Listener
 
 
 @contextmanager

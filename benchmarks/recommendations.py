@@ -16,21 +16,20 @@ from typing import Any
 
 import numpy as np
 
-import rows
-import training
 from benchmarks.machine import machine
 from benchmarks.measures import table
 from benchmarks.quiet import listener
-from choice import Vectors
-from curate.workspace import locate
-from embed.ahead import processors
-from embed.errors import InputError
-from embed.recipe import Recipe
-from heads import learning_curve
-from heads.compare import compare
-from heads.evaluate import corrected_interval, paired
-from heads.fit import Fit, Grid, Head
-from workflow import Division, prepare
+from winnow import rows, training
+from winnow.choice import Vectors
+from winnow.curate.workspace import locate
+from winnow.embed.ahead import processors
+from winnow.embed.errors import InputError
+from winnow.embed.recipe import Recipe
+from winnow.heads import learning_curve
+from winnow.heads.compare import compare
+from winnow.heads.evaluate import corrected_interval, paired
+from winnow.heads.fit import Fit, Grid, Head
+from winnow.workflow import Division, prepare
 
 LISTENER = listener("recommendations")
 VIEWS = 8

@@ -9,7 +9,7 @@ import time
 
 import numpy as np
 
-from curate import duplicates, feedback, scores
+from winnow.curate import duplicates, feedback, scores
 
 CLASSES = 10
 SPREAD = 0.5  # of the vectors around the centre of their class, whose coordinates have a spread of 1

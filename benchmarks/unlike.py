@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from heads import familiarity
+from winnow.heads import familiarity
 
 
 class Vectors(NamedTuple):

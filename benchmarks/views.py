@@ -15,25 +15,25 @@ from pathlib import Path
 
 import numpy as np
 
-import vectors
 from benchmarks.machine import machine
 from benchmarks.measures import table
 from benchmarks.quiet import listener
-from choice import Vectors
-from curate.workspace import locate
-from embed import views
-from embed.ahead import processors
-from embed.backbone import front, load
-from embed.backends import onnx_session
-from embed.errors import InputError
-from embed.pipeline import embed
-from embed.recipe import Recipe
-from heads.compare import compare
-from heads.evaluate import paired
-from heads.fit import Head
-from record import Work
-from rows import TAIL_VIEWS
-from workflow import Division, prepare
+from winnow import vectors
+from winnow.choice import Vectors
+from winnow.curate.workspace import locate
+from winnow.embed import views
+from winnow.embed.ahead import processors
+from winnow.embed.backbone import front, load
+from winnow.embed.backends import onnx_session
+from winnow.embed.errors import InputError
+from winnow.embed.pipeline import embed
+from winnow.embed.recipe import Recipe
+from winnow.heads.compare import compare
+from winnow.heads.evaluate import paired
+from winnow.heads.fit import Head
+from winnow.record import Work
+from winnow.rows import TAIL_VIEWS
+from winnow.workflow import Division, prepare
 
 LISTENER = listener("views")
 NONE = {"CROP": (1.0, 1.0), "TURN": 0.0, "LIGHT": 0.0, "COLOUR": 0.0}

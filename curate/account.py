@@ -9,11 +9,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from curate.paths import to_text
-from embed.versions import installed
+from winnow.curate.paths import to_text
+from winnow.embed.versions import installed
 
 if TYPE_CHECKING:
-    from curate.materialize import Picture
+    from winnow.curate.materialize import Picture
 
 LISTED = 1000  # pictures that a list names
 

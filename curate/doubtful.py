@@ -13,13 +13,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from curate import labels
-from curate.paths import to_text
-from curate.sort import Sorter, checked_target
-from curate.workspace import Workspace
-from embed.errors import InputError
-from embed.images import PictureError
-from embed.store import open_table, read_errors, write_table
+from winnow.curate import labels
+from winnow.curate.paths import to_text
+from winnow.curate.sort import Sorter, checked_target
+from winnow.curate.workspace import Workspace
+from winnow.embed.errors import InputError
+from winnow.embed.images import PictureError
+from winnow.embed.store import open_table, read_errors, write_table
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -60,7 +60,7 @@ def collect(
     Parameters: `copy` and `among`, as `Sorter` takes them; `on_progress`, of the scan. A picture that is gone is told.
     Returns: the workspace, that of a scanned `out`. Raises: InputError; then nothing is left.
     """
-    from curate import manifest
+    from winnow.curate import manifest
 
     if not rows:
         raise InputError("no picture is doubtful: there is nothing to collect")

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from curate import duplicates, quality
-from curate.paths import from_text
-from curate.phash import perceptual_hash
-from curate.walk import Entry
-from embed import images
-from embed.images import PictureError
+from winnow.curate import duplicates, quality
+from winnow.curate.paths import from_text
+from winnow.curate.phash import perceptual_hash
+from winnow.curate.walk import Entry
+from winnow.embed import images
+from winnow.embed.images import PictureError
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from curate.scores import blocks, first_of, unit
+from winnow.curate.scores import blocks, first_of, unit
 
 BATCH = 10
 PROBES = 2  # of a batch: drawn at random, so that something is known of the pictures that rank low

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from curate import duplicates, labels, quality
-from curate.examine import examine
-from curate.walk import Entry, walk
-from curate.workspace import Workspace
-from embed.ahead import ahead, processors
-from embed.errors import InputError
-from embed.store import open_table, read_errors, write_table
+from winnow.curate import duplicates, labels, quality
+from winnow.curate.examine import examine
+from winnow.curate.walk import Entry, walk
+from winnow.curate.workspace import Workspace
+from winnow.embed.ahead import ahead, processors
+from winnow.embed.errors import InputError
+from winnow.embed.store import open_table, read_errors, write_table
 
 if TYPE_CHECKING:
     import pyarrow as pa

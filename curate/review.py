@@ -13,13 +13,13 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from curate.app import database
-from curate.app.samples import close, opening, pull, push
-from curate.app.until_closed import kept
-from curate.app.views import add_umap
-from curate.workspace import Workspace
-from embed.errors import InputError
-from embed.whole import whole_file
+from winnow.curate.app import database
+from winnow.curate.app.samples import close, opening, pull, push
+from winnow.curate.app.until_closed import kept
+from winnow.curate.app.views import add_umap
+from winnow.curate.workspace import Workspace
+from winnow.embed.errors import InputError
+from winnow.embed.whole import whole_file
 
 PORT = 5151  # FiftyOne's own; the next free one when it is taken
 START_SECONDS = 90.0  # for the App's server to answer
@@ -54,7 +54,7 @@ def open_review(
     already, and is left alone). Raises: InputError when FiftyOne or its database is missing, the port is taken, or the
     App or its database ended by itself.
     """
-    from curate import ranking
+    from winnow.curate import ranking
 
     executable, version = database.find_mongod()
     folder = workspace.folder / "fiftyone"

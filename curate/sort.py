@@ -11,11 +11,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from curate.paths import from_text, to_text
-from curate.walk import IGNORED_FOLDERS
-from embed import images
-from embed.errors import InputError
-from embed.images import PictureError
+from winnow.curate.paths import from_text, to_text
+from winnow.curate.walk import IGNORED_FOLDERS
+from winnow.embed import images
+from winnow.embed.errors import InputError
+from winnow.embed.images import PictureError
 
 UNFAMILIAR = "_unfamiliar"  # folder of pictures without a label
 LONGEST = 255  # bytes of a name on disk

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from curate import dataset, manifest
-from curate.journal import Journal, Line, holding
-from curate.workspace import Workspace
+from winnow.curate import dataset, manifest
+from winnow.curate.journal import Journal, Line, holding
+from winnow.curate.workspace import Workspace
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from curate import feedback
+from winnow.curate import feedback
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from embed.images import CENTRE
+from winnow.embed.images import CENTRE
 
 SUPPORT = 2.0  # pixels that the bicubic filter reaches to either side, where nothing is made smaller
 STEPS = 2.0**22  # Pillow's precision of a weight

@@ -11,16 +11,16 @@ import click
 import numpy as np
 from rich.cells import cell_len, set_cell_size
 
-import console
-from curate.paths import from_text
-from curate.sort import check_apart
-from deploy.listing import csv_row
-from embed.errors import InputError
-from embed.whole import whole_file
-from heads import plots, report
+from winnow import console
+from winnow.curate.paths import from_text
+from winnow.curate.sort import check_apart
+from winnow.deploy.listing import csv_row
+from winnow.embed.errors import InputError
+from winnow.embed.whole import whole_file
+from winnow.heads import plots, report
 
 if TYPE_CHECKING:
-    from heads.report import Thumbnails
+    from winnow.heads.report import Thumbnails
 
 MATRIX = 12  # classes up to which the terminal shows the confusion matrix
 SHOWN = 10  # rows of a list in the terminal

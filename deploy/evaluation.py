@@ -11,23 +11,23 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from curate import labels
-from curate.paths import to_text
-from deploy import prediction
-from deploy.listing import number
-from deploy.model import ID_DIGITS
-from embed import images
-from embed.ahead import ahead, processors
-from embed.errors import InputError
-from embed.images import PictureError
-from embed.versions import installed
-from heads import runs
-from heads.evaluate import bootstrap_f1, bootstrap_interval, classification_report, confusion, metrics
+from winnow.curate import labels
+from winnow.curate.paths import to_text
+from winnow.deploy import prediction
+from winnow.deploy.listing import number
+from winnow.deploy.model import ID_DIGITS
+from winnow.embed import images
+from winnow.embed.ahead import ahead, processors
+from winnow.embed.errors import InputError
+from winnow.embed.images import PictureError
+from winnow.embed.versions import installed
+from winnow.heads import runs
+from winnow.heads.evaluate import bootstrap_f1, bootstrap_interval, classification_report, confusion, metrics
 
 if TYPE_CHECKING:
-    from deploy.model import Model
-    from deploy.prediction import File, Prediction
-    from record import Listener
+    from winnow.deploy.model import Model
+    from winnow.deploy.prediction import File, Prediction
+    from winnow.record import Listener
 
 Pair = tuple["Prediction", str]  # what is said of a picture that could be read, and its label
 
@@ -134,7 +134,7 @@ def _labels(rows: list[tuple[str, str | None]]) -> dict[str, str | None]:
     """Id -> label of most of its copies, in the order of (id, label) rows."""
     import pyarrow as pa
 
-    from curate.dataset import labels_of
+    from winnow.curate.dataset import labels_of
 
     ids, named = ([row[column] for row in rows] for column in (0, 1))
     columns = {"id": ids, "label": named, "problem": [None] * len(rows)}

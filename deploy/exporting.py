@@ -14,22 +14,22 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from curate.paths import to_text
-from curate.workspace import Workspace
-from deploy import parity
-from deploy.ingredients import Pixels, Source, Variant
-from deploy.model import FORMAT, ID_DIGITS
-from deploy.parity import Said, Seen, at_most
-from embed.ahead import ahead, processors
-from embed.backbone import file_digest
-from embed.backends import one_thread
-from embed.errors import InputError
-from embed.versions import installed
-from embed.whole import whole_file
-from record import Listener
+from winnow.curate.paths import to_text
+from winnow.curate.workspace import Workspace
+from winnow.deploy import parity
+from winnow.deploy.ingredients import Pixels, Source, Variant
+from winnow.deploy.model import FORMAT, ID_DIGITS
+from winnow.deploy.parity import Said, Seen, at_most
+from winnow.embed.ahead import ahead, processors
+from winnow.embed.backbone import file_digest
+from winnow.embed.backends import one_thread
+from winnow.embed.errors import InputError
+from winnow.embed.versions import installed
+from winnow.embed.whole import whole_file
+from winnow.record import Listener
 
 if TYPE_CHECKING:
-    from heads.familiarity import Calibration
+    from winnow.heads.familiarity import Calibration
 
 FEW = 40  # val pictures below which familiarity is a rough guess
 MOST_UNFAMILIAR = 0.5  # share of known pictures that may be turned away
@@ -134,7 +134,7 @@ class _Python:
 
 def _calibration(source: Source) -> tuple[Calibration, int]:
     """From what the file itself says of the val pictures; and how many there were."""
-    from heads.familiarity import calibrate
+    from winnow.heads.familiarity import calibrate
 
     session = one_thread(source.fused(None).SerializeToString())
     strange = _each(source, "val", lambda seen: session.run(["strangeness"], {"image": seen.given})[0], "Calibrating")
@@ -276,7 +276,7 @@ def _write(out: Path, model: Any, said: dict[str, Any], listener: Listener) -> P
 
     Returns: where the card is.
     """
-    from deploy.card import card, is_untouched
+    from winnow.deploy.card import card, is_untouched
 
     beside = out.with_suffix(".md")
     with _written(out):

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from deploy import anysize
-from deploy.anysize import Writer
-from embed.errors import InputError
-from embed.recipe import Recipe
-from heads.export import ML_OPSET, OPSET
+from winnow.deploy import anysize
+from winnow.deploy.anysize import Writer
+from winnow.embed.errors import InputError
+from winnow.embed.recipe import Recipe
+from winnow.heads.export import ML_OPSET, OPSET
 
 if TYPE_CHECKING:
-    from heads.familiarity import Calibration, Reference
+    from winnow.heads.familiarity import Calibration, Reference
 
 VIEWS = ("one", "mirror")
 IR_VERSION = 8
@@ -132,7 +132,7 @@ def _add_familiarity(write: Writer, reference: Any, calibration: Any, pooled: st
 
     if reference is None:
         return None
-    from heads import familiarity
+    from winnow.heads import familiarity
 
     nodes, constants, strangeness = familiarity.nodes(reference, pooled, "bottleneck", "familiarity/")
     write.extend(nodes, constants)

@@ -12,24 +12,24 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-import vectors
-from choice import Vectors
-from curate import workspace as workspaces
-from curate.workspace import Workspace
-from deploy import trained
-from deploy.fuse import VIEWS, fuse
-from deploy.trained import Trained
-from embed import images
-from embed.ahead import ahead, processors
-from embed.backbone import Backbone
-from embed.errors import InputError
-from embed.images import PictureError
-from embed.pipeline import looks_of
-from embed.store import read_vectors
-from record import Listener
+from winnow import vectors
+from winnow.choice import Vectors
+from winnow.curate import workspace as workspaces
+from winnow.curate.workspace import Workspace
+from winnow.deploy import trained
+from winnow.deploy.fuse import VIEWS, fuse
+from winnow.deploy.trained import Trained
+from winnow.embed import images
+from winnow.embed.ahead import ahead, processors
+from winnow.embed.backbone import Backbone
+from winnow.embed.errors import InputError
+from winnow.embed.images import PictureError
+from winnow.embed.pipeline import looks_of
+from winnow.embed.store import read_vectors
+from winnow.record import Listener
 
 if TYPE_CHECKING:
-    from heads.familiarity import Calibration, Reference
+    from winnow.heads.familiarity import Calibration, Reference
 
 MOST = 2_000  # val and test pictures that are looked at
 MOST_TRAIN = 20_000  # training vectors that familiarity learns from
@@ -130,7 +130,7 @@ class Source:
     @cached_property
     def reference(self) -> Reference:
         """What familiarity knows of the training pictures."""
-        from heads.familiarity import fit
+        from winnow.heads.familiarity import fit
 
         table = self.workspace.embeddings / f"{self.backbone.key}.lance"
         is_map = len(self.backbone.dimension) > 1
@@ -144,7 +144,7 @@ class Source:
         """The onnx.ModelProto of the backbone in the precision of the file."""
         import onnx
 
-        from embed import quantize
+        from winnow.embed import quantize
 
         proto = onnx.load(self.backbone.file)
         if self.backbone.recipe.precision == "int8":

@@ -12,9 +12,9 @@ from typing import Any
 import click
 from rich.cells import cell_len, set_cell_size
 
-import console
-from deploy.model import Model
-from deploy.prediction import Prediction, best
+from winnow import console
+from winnow.deploy.model import Model
+from winnow.deploy.prediction import Prediction, best
 
 WIDEST = 32  # columns of a terminal that a label may take
 FIELDS = ("path", "label", "probability", "familiarity", "unfamiliar")
@@ -87,7 +87,12 @@ def lines(model: Model, top: int, rows: list[dict[str, Any]]) -> Print:
             labels = "".join(cell(label, f"{p:.3f}") for label, p in best(model, found, top))
             line(labels, f"{found.familiarity:.3f}", "unfamiliar" if found.unfamiliar else "", path)
         else:
-            line(cell("-", "") * top, "", "", f"{path}  {found.problem}: {console.shown(found.problem_message or '')}")
+            line(
+                cell("-", "") * top,
+                "",
+                "",
+                f"{path}  {found.problem}: {console.shown(found.problem_message or '')}",
+            )
 
     line(cell("label", "probability") * top, "familiarity", "", "path")
     return show

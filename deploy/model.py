@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from embed.backends import one_thread
-from embed.errors import InputError
-from embed.recipe import Recipe
+from winnow.embed.backends import one_thread
+from winnow.embed.errors import InputError
+from winnow.embed.recipe import Recipe
 
 FORMAT = 1  # the newest that is read; raise it when an old reader would misunderstand the file
 ID_DIGITS = 12  # of the sha256 of a picture, by which a model names those that it was trained or chosen on

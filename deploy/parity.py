@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from embed.errors import InputError
-from heads import evaluate
-from heads.export import TOLERANCE
+from winnow.embed.errors import InputError
+from winnow.heads import evaluate
+from winnow.heads.export import TOLERANCE
 
 STORED = 0.1  # two classes further apart than this do not change places because vectors were stored as float16
 Said = tuple[np.ndarray, np.ndarray]  # labels, object (n,), and their probabilities, float32 (n, C)

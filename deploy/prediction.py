@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from curate.decisions import listed
-from curate.examine import is_picture
-from curate.paths import from_text, to_text
-from curate.walk import walk
-from embed import images, pipeline
-from embed.ahead import Budget
-from embed.errors import InputError
-from embed.images import PictureError
+from winnow.curate.decisions import listed
+from winnow.curate.examine import is_picture
+from winnow.curate.paths import from_text, to_text
+from winnow.curate.walk import walk
+from winnow.embed import images, pipeline
+from winnow.embed.ahead import Budget
+from winnow.embed.errors import InputError
+from winnow.embed.images import PictureError
 
 if TYPE_CHECKING:
-    from deploy.model import Model
+    from winnow.deploy.model import Model
 
 # Pixels that a graph which resizes is given, in one picture and in all at a time: it needs about 50 bytes for each.
 MOST_WHOLE = 50_000_000

@@ -13,10 +13,10 @@ from typing import Any
 
 import click
 
-import console
-from curate.sort import Sorter
-from deploy.prediction import Prediction
-from embed.images import PictureError
+from winnow import console
+from winnow.curate.sort import Sorter
+from winnow.deploy.prediction import Prediction
+from winnow.embed.images import PictureError
 
 Sink = Callable[[Prediction], object]
 TELL_SECONDS = 0.5

@@ -11,7 +11,7 @@ os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")  # Arrow's own keep
 
 def __getattr__(name: str) -> Any:
     if name == "Embedder":  # it is a scikit-learn class, and `winnow --help` must not wait for scikit-learn
-        from embed.embedder import Embedder
+        from winnow.embed.embedder import Embedder
 
         return Embedder
     raise AttributeError(f"module 'embed' has no attribute {name!r}")

@@ -18,11 +18,11 @@ from typing import Any
 
 import numpy as np
 
-from embed.errors import InputError
-from embed.quiet_keras import import_keras, to_onnx
-from embed.recipe import Recipe, digest
-from embed.weights import Weights, find, imagenet_file
-from embed.whole import whole_file
+from winnow.embed.errors import InputError
+from winnow.embed.quiet_keras import import_keras, to_onnx
+from winnow.embed.recipe import Recipe, digest
+from winnow.embed.weights import Weights, find, imagenet_file
+from winnow.embed.whole import whole_file
 
 BOTTLENECK = "block_16_project_BN"
 RESIDUAL = (2, 4, 5, 7, 8, 9, 11, 12, 14, 15)  # blocks that add their input to what they make of it

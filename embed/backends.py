@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from embed.backbone import Backbone, keras_function
-from embed.errors import InputError
-from embed.weights import find
+from winnow.embed.backbone import Backbone, keras_function
+from winnow.embed.errors import InputError
+from winnow.embed.weights import find
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession

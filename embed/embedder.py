@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 
-from embed import images
-from embed.backbone import PARITY_PICTURES, load, obtain
-from embed.backends import BACKENDS, BATCHES, Session
-from embed.errors import InputError
-from embed.images import PictureError
-from embed.pipeline import pixels_of, run
-from embed.recipe import Recipe
+from winnow.embed import images
+from winnow.embed.backbone import PARITY_PICTURES, load, obtain
+from winnow.embed.backends import BACKENDS, BATCHES, Session
+from winnow.embed.errors import InputError
+from winnow.embed.images import PictureError
+from winnow.embed.pipeline import pixels_of, run
+from winnow.embed.recipe import Recipe
 
 
 class Embedder(TransformerMixin, BaseEstimator):

@@ -12,13 +12,13 @@ from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
 
-from embed import images
-from embed.ahead import ahead, processors
-from embed.backends import Session
-from embed.images import PictureError
-from embed.recipe import Recipe
-from embed.store import Store
-from embed.views import look
+from winnow.embed import images
+from winnow.embed.ahead import ahead, processors
+from winnow.embed.backends import Session
+from winnow.embed.images import PictureError
+from winnow.embed.recipe import Recipe
+from winnow.embed.store import Store
+from winnow.embed.views import look
 
 COMMIT_SECONDS = 2.0  # a run that is killed loses at most this much work
 COMMIT_BYTES = 128 * 2**20

@@ -7,7 +7,7 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from embed.errors import InputError
+from winnow.embed.errors import InputError
 
 ALPHAS = (0.35, 0.5, 0.75, 1.0, 1.3, 1.4)  # the widths that Keras has weights for
 SCALES = {"symmetric": "[-1, 1], as the network was trained", "none": "0-255 as they are, only to reproduce a mistake"}

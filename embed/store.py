@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from embed.errors import InputError
-from embed.views import VIEWS
+from winnow.embed.errors import InputError
+from winnow.embed.views import VIEWS
 
 if TYPE_CHECKING:
     import lance
     import pyarrow as pa
 
-    from embed.backbone import Backbone
+    from winnow.embed.backbone import Backbone
 
 # What must agree for vectors to share a table; the rest of the metadata is only recorded.
 IDENTITY = ("weights", "alpha", "layer", "pool", "size", "scale", "resize", "precision")
@@ -166,7 +166,7 @@ def metadata(backbone: Backbone) -> dict[str, Any]:
     """What a table says of how its vectors were made."""
     from dataclasses import asdict
 
-    from embed.backbone import file_digest
+    from winnow.embed.backbone import file_digest
 
     return asdict(backbone.recipe) | {
         "weights": backbone.weights.digest,

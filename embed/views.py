@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from embed.images import RESIZE
+from winnow.embed.images import RESIZE
 
 if TYPE_CHECKING:
     from PIL.Image import Image

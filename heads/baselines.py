@@ -22,7 +22,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from embed.errors import InputError
+from winnow.embed.errors import InputError
 
 _STRATEGIES = ("prior", "most_frequent", "uniform")
 _WEIGHTED = "dense, logistic, svm-linear, svm-rbf, lda, forest"  # heads that take class_weight
@@ -43,14 +43,14 @@ def dummy(random_state: int = 0, calibration: str = "none", **params: Any) -> An
 
 def centroid(random_state: int = 0, calibration: str = "none", **params: Any) -> Any:
     """NearestMean: 0.801. Its temperature moves only the log loss: 0.70 at 0.02, 0.60 at 0.05, 0.81 at 0.1."""
-    from heads.estimators import NearestMean
+    from winnow.heads.estimators import NearestMean
 
     return _calibrated(_set(NearestMean(), params), calibration)
 
 
 def knn(random_state: int = 0, calibration: str = "none", **params: Any) -> Any:
     """CosineNeighbours: 0.879 for 10, 0.881 for 20 and 30; KNeighborsClassifier has 0.861 at most."""
-    from heads.estimators import CosineNeighbours
+    from winnow.heads.estimators import CosineNeighbours
 
     return _calibrated(_set(CosineNeighbours(), params), calibration)
 
@@ -155,7 +155,7 @@ def _set(estimator: Any, params: dict[str, Any]) -> Any:
 
 
 def _metric(loss: str, random_state: int, params: dict[str, Any]) -> Any:
-    from heads.metric import MetricHead
+    from winnow.heads.metric import MetricHead
 
     if "loss" in params:
         raise InputError("the loss is the head's own: triplet or supcon")
@@ -191,7 +191,7 @@ def _by_class(method: str, estimator: Any, class_weight: Any) -> Any:
     """Of each class against the rest: Platt's sigmoid, or a monotone function (Zadrozny & Elkan, 2002)."""
     from sklearn.calibration import CalibratedClassifierCV
 
-    from heads.estimators import SpreadFolds, WeightedCalibration
+    from winnow.heads.estimators import SpreadFolds, WeightedCalibration
 
     if class_weight is None:
         return CalibratedClassifierCV(estimator, method=method, ensemble=False, cv=SpreadFolds())
@@ -199,8 +199,8 @@ def _by_class(method: str, estimator: Any, class_weight: Any) -> Any:
 
 
 def _scaled(estimator: Any, class_weight: Any) -> Any:
-    from heads.estimators import SpreadFolds
-    from heads.temperature import TemperatureScaled
+    from winnow.heads.estimators import SpreadFolds
+    from winnow.heads.temperature import TemperatureScaled
 
     return TemperatureScaled(estimator, cv=SpreadFolds(), class_weight=class_weight)
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from heads import evaluate
-from heads.fit import Fit, Head, Split
+from winnow.heads import evaluate
+from winnow.heads.fit import Fit, Head, Split
 
 
 def summary(

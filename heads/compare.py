@@ -27,11 +27,11 @@ from typing import Any
 
 import numpy as np
 
-from embed.errors import InputError
-from embed.versions import installed
-from embed.whole import whole_file
-from heads import evaluate
-from heads.fit import Fit, Head, Split, build, fit_heads, together
+from winnow.embed.errors import InputError
+from winnow.embed.versions import installed
+from winnow.embed.whole import whole_file
+from winnow.heads import evaluate
+from winnow.heads.fit import Fit, Head, Split, build, fit_heads, together
 
 FORMAT = "3"  # of a stored fit: raise it when what a head does changes and none of its parameters shows it
 MEMORY = Path("/dev/shm")  # a file system in memory, where there is one

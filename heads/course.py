@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from sklearn.utils.class_weight import compute_class_weight
 
-from embed.quiet_keras import import_keras
-from heads import schedules
-from heads.evaluate import log_loss, metrics
-from heads.together import Networks
+from winnow.embed.quiet_keras import import_keras
+from winnow.heads import schedules
+from winnow.heads.evaluate import log_loss, metrics
+from winnow.heads.together import Networks
 
 MONITORED = {"loss": 1, "accuracy": -1, "weighted_f1": -1}  # times -1, lower is better
 RATES = ("lr", "momentum")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from heads.plots import _LIGHT, _say
+from winnow.heads.plots import _LIGHT, _say
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

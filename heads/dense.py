@@ -12,11 +12,11 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from heads.course import MONITORED, train
-from heads.estimators import held_out
-from heads.schedules import SCHEDULES
-from heads.temperature import temperature
-from heads.together import moves
+from winnow.heads.course import MONITORED, train
+from winnow.heads.estimators import held_out
+from winnow.heads.schedules import SCHEDULES
+from winnow.heads.temperature import temperature
+from winnow.heads.together import moves
 
 
 class DenseHead(ClassifierMixin, BaseEstimator):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from heads.plots import PALETTE
+from winnow.heads.plots import PALETTE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

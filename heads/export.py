@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from embed import quiet_keras
-from embed.errors import InputError
-from embed.versions import installed
-from embed.whole import whole_file
-from heads import export_calibration, export_nodes
-from heads.fit import Head
+from winnow.embed import quiet_keras
+from winnow.embed.errors import InputError
+from winnow.embed.versions import installed
+from winnow.embed.whole import whole_file
+from winnow.heads import export_calibration, export_nodes
+from winnow.heads.fit import Head
 
 OPSET = 17  # the same as the backbone's, so that the two can be joined
 ML_OPSET = 3

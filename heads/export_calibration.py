@@ -15,7 +15,7 @@ def uncalibrated(estimator: Any) -> tuple[Any, Any]:
     from sklearn.calibration import CalibratedClassifierCV
     from sklearn.pipeline import Pipeline
 
-    from heads.temperature import TemperatureScaled
+    from winnow.heads.temperature import TemperatureScaled
 
     *before, (name, last) = getattr(estimator, "steps", [("", estimator)])
     if isinstance(last, CalibratedClassifierCV):
@@ -59,7 +59,7 @@ def append(graph: Any, scores: str, calibrated: Any) -> tuple[Any, str]:
 def _scaled(calibrated: Any) -> tuple[list[Any], dict[str, np.ndarray]]:
     from onnx.helper import make_node
 
-    from heads.temperature import LEAST
+    from winnow.heads.temperature import LEAST
 
     factor = 1 / calibrated.temperature_
     nodes = []

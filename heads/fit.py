@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from embed.errors import InputError
-from heads import evaluate
-from heads.baselines import BASELINES
+from winnow.embed.errors import InputError
+from winnow.heads import evaluate
+from winnow.heads.baselines import BASELINES
 
 HEADS = ("dense", *BASELINES, "tail")
 ONLY_NAMED = ("triplet", "supcon", "tail")  # not among the heads of `run` and `compare` unless they are named
@@ -156,7 +156,7 @@ def fit_heads(
 ) -> list[tuple[Any, Fit]]:
     """As `fit_head` for each of heads that are fitted together, see `together`; each has its share of the seconds."""
     if heads[0].kind in ("dense", "tail"):
-        from embed.quiet_keras import import_keras
+        from winnow.embed.quiet_keras import import_keras
 
         import_keras(f"the {heads[0].kind} head", "choose other heads")
     for head in heads:
@@ -192,7 +192,7 @@ def _fitted(
             return estimators
         train = X[rows].astype(np.float32, copy=False), y[rows]
         if heads[0].kind == "dense":
-            from heads.dense import fit_together
+            from winnow.heads.dense import fit_together
 
             val = split.looks("val").ravel()
             fit_together(
@@ -210,7 +210,7 @@ def _fitted(
 
 def _keep_together(estimator: Any, groups: np.ndarray) -> None:
     """Let the folds that calibrate it, or a step of it, hold rows of one group, int (n,), on one side."""
-    from heads.estimators import SpreadFolds
+    from winnow.heads.estimators import SpreadFolds
 
     for part in (estimator, *estimator.get_params().values()):
         if isinstance(getattr(part, "cv", None), SpreadFolds):
@@ -255,9 +255,9 @@ def _said_of(head: Head) -> Iterator[None]:
 
 def _network(kind: str, params: dict[str, Any]) -> Any:
     if kind == "dense":
-        from heads.dense import DenseHead as Network
+        from winnow.heads.dense import DenseHead as Network
     else:
-        from heads.tail import TailHead as Network  # type: ignore[assignment]
+        from winnow.heads.tail import TailHead as Network  # type: ignore[assignment]
 
     known = Network().get_params()
     unknown = sorted(set(params) - set(known))

@@ -6,8 +6,8 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from embed.errors import InputError
-from heads.fit import HEADS, Grid, Head, build
+from winnow.embed.errors import InputError
+from winnow.heads.fit import HEADS, Grid, Head, build
 
 GRIDS = Path(__file__).parent / "grids"
 

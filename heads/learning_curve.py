@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from heads.fit import SEEDS, Split
+from winnow.heads.fit import SEEDS, Split
 
 SHARES = (0.1, 0.2, 0.35, 0.5, 0.7, 1.0)  # of the train part
 LEAST = 2  # pictures of a class, and groups, in the smallest part; as many as there are where there are fewer

@@ -9,8 +9,8 @@ import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, TransformerMixin
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from heads.estimators import CosineNeighbours, _check_fit, _check_predict, _unit
-from heads.losses import batch, semi_hard_triplets, supervised_contrastive
+from winnow.heads.estimators import CosineNeighbours, _check_fit, _check_predict, _unit
+from winnow.heads.losses import batch, semi_hard_triplets, supervised_contrastive
 
 PER_CLASS = 4  # pictures of a class in a batch, at least, where it has so many
 Layers = list[tuple[np.ndarray, np.ndarray]]  # W (n_in, n_out) and b (n_out,) of each

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from heads import svg
+from winnow.heads import svg
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

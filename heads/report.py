@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from embed import images
-from embed.images import PictureError
-from embed.whole import whole_file
-from heads import cleaning, curves, diagrams, learning_curve, plots, search, svg
+from winnow.embed import images
+from winnow.embed.images import PictureError
+from winnow.embed.whole import whole_file
+from winnow.heads import cleaning, curves, diagrams, learning_curve, plots, search, svg
 
 if TYPE_CHECKING:
     from jinja2 import Template

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from embed.errors import InputError
-from embed.recipe import digest
-from embed.store import disk_errors
-from embed.whole import whole_file
+from winnow.embed.errors import InputError
+from winnow.embed.recipe import digest
+from winnow.embed.store import disk_errors
+from winnow.embed.whole import whole_file
 
 if TYPE_CHECKING:
-    from heads.fit import Fit
+    from winnow.heads.fit import Fit
 
 
 def new_folder(runs: Path, name: str, now: datetime) -> Path:
@@ -146,7 +146,7 @@ def most_wrong(
 
 def shown(fit: Fit, classes: Sequence[str]) -> dict[str, Any]:
     """What the report draws of one fit: matrices on train and test, the report by class, the curves."""
-    from heads.evaluate import classification_report
+    from winnow.heads.evaluate import classification_report
 
     return {
         "repeat": 0,

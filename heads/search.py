@@ -19,12 +19,12 @@ from typing import Any
 
 import numpy as np
 
-from embed.errors import InputError
-from heads import learning_curve
-from heads.cleaning import in_points
-from heads.compare import compare, table, versus
-from heads.fit import SEEDS, Fit, Head, Split
-from heads.spaces import SLOW, WHOLE
+from winnow.embed.errors import InputError
+from winnow.heads import learning_curve
+from winnow.heads.cleaning import in_points
+from winnow.heads.compare import compare, table, versus
+from winnow.heads.fit import SEEDS, Fit, Head, Split
+from winnow.heads.spaces import SLOW, WHOLE
 
 FOLDS = 5  # of the train part, by which settings are judged
 FEW_FOLDS = 3  # those of heads that are slow to fit

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from embed.errors import InputError
-from heads.fit import SEEDS, Head, build
+from winnow.embed.errors import InputError
+from winnow.heads.fit import SEEDS, Head, build
 
 Draw = Callable[[np.random.Generator], Any]
 

@@ -15,10 +15,10 @@ from sklearn.utils._param_validation import Interval
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, column_or_1d, validate_data
 
-from embed.backbone import network
-from embed.quiet_keras import import_keras
-from embed.recipe import Recipe
-from embed.weights import find
+from winnow.embed.backbone import network
+from winnow.embed.quiet_keras import import_keras
+from winnow.embed.recipe import Recipe
+from winnow.embed.weights import find
 
 WARM_UP = 0.05  # share of the steps in which the learning rate rises
 CLIP = 1.0  # the longest gradient, of all weights together

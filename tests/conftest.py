@@ -123,7 +123,7 @@ def write_colours(file: Path) -> Path:
     import onnx
     from onnx import TensorProto, helper
 
-    from embed.recipe import Recipe
+    from winnow.embed.recipe import Recipe
 
     nodes = [
         helper.make_node("Cast", ["image"], ["pixels"], to=TensorProto.FLOAT),
@@ -156,8 +156,8 @@ def exported(session_cache: Path) -> Callable[..., Any]:
 
     What asks for it is slow: TensorFlow is imported.
     """
-    from embed.backbone import obtain
-    from embed.images import fit
+    from winnow.embed.backbone import obtain
+    from winnow.embed.images import fit
 
     def export(recipe: Any, keras_home: Path | None = None) -> Any:
         with pytest.MonkeyPatch.context() as patch:
@@ -183,10 +183,10 @@ class Photographs(NamedTuple):
 @pytest.fixture(scope="session")
 def photographs(flowers: Path, keras_home: Path, session_cache: Path, tmp_path_factory: Any) -> Photographs:
     """Scanned and embedded once a session, with ImageNet weights."""
-    from choice import Vectors
-    from curate import manifest
-    from curate.workspace import locate
-    from vectors import embed
+    from winnow.choice import Vectors
+    from winnow.curate import manifest
+    from winnow.curate.workspace import locate
+    from winnow.vectors import embed
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("WINNOW_CACHE", str(session_cache))

@@ -12,8 +12,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from embed.recipe import Recipe
 from tests.conftest import HUES
+from winnow.embed.recipe import Recipe
 
 SIZE = 96
 SHARPNESS = 8.0  # of the softmax of squared distances

@@ -11,16 +11,15 @@ import onnx
 import pytest
 from click.testing import CliRunner
 
-import calibration
-import cli
-from choice import Vectors
-from curate import manifest
-from curate.workspace import Workspace, locate
-from embed.backbone import file_digest, load
-from embed.errors import InputError
-from embed.recipe import Recipe
 from tests.test_embed_quantize import a_network
-from vectors import embed, files_of
+from winnow import calibration, cli
+from winnow.choice import Vectors
+from winnow.curate import manifest
+from winnow.curate.workspace import Workspace, locate
+from winnow.embed.backbone import file_digest, load
+from winnow.embed.errors import InputError
+from winnow.embed.recipe import Recipe
+from winnow.vectors import embed, files_of
 
 
 @pytest.fixture

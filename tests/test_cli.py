@@ -15,14 +15,13 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
-import cli
-import fitting
-import options
-from choice import Vectors
-from curate.workspace import locate
-from embed.recipe import Recipe
+from winnow import cli, fitting, options
+from winnow.choice import Vectors
+from winnow.curate.workspace import locate
+from winnow.embed.recipe import Recipe
 
 PROJECT = Path(cli.__file__).parent
+PACKAGE = str(PROJECT / "commands" / "from_checkout")
 HEAVY = ["numpy", "PIL", "pyarrow", "lance", "sklearn", "scipy", "tensorflow", "keras", "onnx", "onnxruntime"]
 HEAVY += ["matplotlib", "rich", "jinja2", "joblib"]
 
@@ -33,9 +32,11 @@ def winnow(*words: str | Path) -> Result:
 
 def process(*words: str | Path, **settings) -> subprocess.Popen:
     # Ctrl-C is heeded also where the tests run in the background, which lets new processes ignore it.
-    code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); import cli; cli.main()"
+    code = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\nfrom winnow.cli import main; main()"
+    )
     command = [sys.executable, "-c", code, *words]
-    settings["env"] = os.environ | {"PYTHONPATH": str(PROJECT)}
+    settings["env"] = os.environ | {"PYTHONPATH": PACKAGE}
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **settings)
 
 
@@ -58,7 +59,7 @@ class TestHelp:
     def test_loads_no_heavy_library(self, words: list[str]) -> None:
         code = (
             "import sys, cli\n"
-            f"try: cli.main({words})\n"
+            f"try: winnow.cli.main({words})\n"
             "except SystemExit: pass\n"
             f"print('LOADED', [name for name in {HEAVY} if name in sys.modules])"
         )
@@ -66,12 +67,12 @@ class TestHelp:
         assert done.stdout.splitlines()[-1] == "LOADED []"
 
     def test_choices_are_those_of_the_code(self) -> None:
-        from embed.backends import BACKENDS
-        from embed.images import RESIZE
-        from embed.recipe import RESIZES
-        from heads.baselines import CALIBRATIONS
-        from heads.fit import DEFAULT_HEADS, HEADS
-        from heads.schedules import SCHEDULES
+        from winnow.embed.backends import BACKENDS
+        from winnow.embed.images import RESIZE
+        from winnow.embed.recipe import RESIZES
+        from winnow.heads.baselines import CALIBRATIONS
+        from winnow.heads.fit import DEFAULT_HEADS, HEADS
+        from winnow.heads.schedules import SCHEDULES
 
         assert tuple(CALIBRATIONS) == options.CALIBRATIONS
         assert tuple(SCHEDULES) == options.SCHEDULES
@@ -204,7 +205,7 @@ class TestErrors:
 
     @pytest.mark.slow
     def test_an_interrupted_command_says_so_and_goes_on_the_next_time(self, tmp_path: Path) -> None:
-        from curate.sample import draw
+        from winnow.curate.sample import draw
 
         draw(tmp_path / "photos", per_class=100, size=(900, 900))
         running = process("scan", "photos", cwd=tmp_path)
@@ -245,9 +246,13 @@ class TestEmbed:
         file = json.loads(winnow(*words).stdout)["backbone"]
         code = (
             "import sys; sys.modules['tensorflow'] = sys.modules['keras'] = None\n"
-            f"import cli; cli.main(['embed', {str(folder)!r}, '--workspace', 'w', '--backbone', {file!r}, '--json'])"
+            "from winnow import cli\n"
+            f"cli.main(['embed', {str(folder)!r}, '--workspace', 'w', '--backbone', {file!r}, '--json'])"
         )
-        environment = os.environ | {"PYTHONPATH": str(PROJECT), "WINNOW_CACHE": str(folder.parent / "none")}
+        environment = os.environ | {
+            "PYTHONPATH": PACKAGE,
+            "WINNOW_CACHE": str(folder.parent / "none"),
+        }
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
         assert done.returncode == 0, done.stderr
         assert json.loads(done.stdout)["embedded"] == 12
@@ -255,7 +260,7 @@ class TestEmbed:
     def test_without_weights_says_which_file_to_put_where(
         self, folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:
-        monkeypatch.setattr("embed.weights.URL", "http://127.0.0.1:9/")
+        monkeypatch.setattr("winnow.embed.weights.URL", "http://127.0.0.1:9/")
         monkeypatch.setenv("WINNOW_CACHE", str(tmp_path / "cache"))
         done = winnow("embed", folder)
         assert done.exit_code == 1
@@ -282,9 +287,9 @@ def demo(tmp_path_factory: pytest.TempPathFactory, session_cache: Path) -> tuple
     cache.mkdir()
     for made in session_cache.glob("mobilenet_v2-random-*.onnx"):
         shutil.copy(made, cache)
-    code = "import embed.weights; embed.weights.URL = 'http://127.0.0.1:9/'; import cli; cli.main()"
+    code = "from winnow.embed import weights; weights.URL = 'http://127.0.0.1:9/'\nfrom winnow.cli import main; main()"
     environment = os.environ | {
-        "PYTHONPATH": str(PROJECT),
+        "PYTHONPATH": PACKAGE,
         "WINNOW_CACHE": str(cache),
         "KERAS_HOME": str(place / "none"),
     }
@@ -348,8 +353,8 @@ class TestDemo:
         import numpy as np
         import onnxruntime
 
-        from embed.backbone import load
-        from embed.store import Store
+        from winnow.embed.backbone import load
+        from winnow.embed.store import Store
 
         place, said = demo
         run = Path(said["train"]["run"])

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-import console
+from winnow import console
 
 HEAD = {
     "weighted_f1": {"mean": 0.912, "low": 0.9, "high": 0.924},

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from curate.app.tags import Picture, meaning, read
-from curate.journal import Decision, Line
+from winnow.curate.app.tags import Picture, meaning, read
+from winnow.curate.journal import Decision, Line
 
 LABELS = {"roses", "other", "Keep"}
 

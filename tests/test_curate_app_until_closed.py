@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from curate.app.until_closed import kept
+from winnow.curate.app.until_closed import kept
 
 
 def test_ends_with_the_exit_code_of_its_command(tmp_path: Path) -> None:

@@ -10,16 +10,16 @@ from typing import Any
 
 import pytest
 
-from choice import Vectors
-from curate import doubtful, manifest, ranking
-from curate.decisions import decide
-from curate.doubtful import collect
-from curate.journal import Journal, holding
-from curate.materialize import materialize
-from curate.workspace import Workspace, locate
-from embed.errors import InputError
 from tests.test_curate_review import EVIL, App, chromium, opened, place, samples, short, until  # noqa: F401
-from vectors import embed
+from winnow.choice import Vectors
+from winnow.curate import doubtful, manifest, ranking
+from winnow.curate.decisions import decide
+from winnow.curate.doubtful import collect
+from winnow.curate.journal import Journal, holding
+from winnow.curate.materialize import materialize
+from winnow.curate.workspace import Workspace, locate
+from winnow.embed.errors import InputError
+from winnow.vectors import embed
 
 Row = doubtful.Row
 

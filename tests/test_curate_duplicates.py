@@ -16,13 +16,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageEnhance, ImageOps
 
-from curate import duplicates, sample
-from curate.duplicates import connected, near, thumbnail
-from curate.phash import perceptual_hash
-from embed import images
-from embed.backends import BACKENDS
-from embed.pipeline import pixels_of
-from embed.recipe import Recipe
+from winnow.curate import duplicates, sample
+from winnow.curate.duplicates import connected, near, thumbnail
+from winnow.curate.phash import perceptual_hash
+from winnow.embed import images
+from winnow.embed.backends import BACKENDS
+from winnow.embed.pipeline import pixels_of
+from winnow.embed.recipe import Recipe
 
 
 def test_without_shared_keys_each_is_alone():
@@ -248,7 +248,7 @@ def test_drawn_flowers_of_one_class_are_different_pictures(exported, keras_home,
 SCALE = """
 import json, resource, sys, time
 import numpy as np
-from curate.duplicates import near
+from winnow.curate.duplicates import near
 count, rng = int(sys.argv[1]), np.random.default_rng(0)
 centres = rng.normal(size=(10, 320)).astype(np.float32)
 vectors = centres[rng.integers(0, 10, count)] + 0.5 * rng.normal(size=(count, 320)).astype(np.float32)

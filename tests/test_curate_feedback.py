@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from curate.feedback import BATCH, PROBES, _learned, next_batch, outlook, rerank
-from curate.scores import off_topic
 from tests.conftest import Photographs
+from winnow.curate.feedback import BATCH, PROBES, _learned, next_batch, outlook, rerank
+from winnow.curate.scores import off_topic
 
 
 def named(count: int) -> list[str]:

@@ -20,9 +20,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from curate.journal import UNDO, Decision, Journal, Line, holding
-from embed.errors import InputError
-from embed.versions import installed
+from winnow.curate.journal import UNDO, Decision, Journal, Line, holding
+from winnow.embed.errors import InputError
+from winnow.embed.versions import installed
 
 PROJECT = Path(__file__).resolve().parents[1]
 
@@ -415,8 +415,8 @@ def test_a_lock_that_cannot_be_had_is_one_line(journal):
 FILLING_A_DISK = """
 import resource, sys
 from pathlib import Path
-from curate.journal import Decision, Journal
-from embed.errors import InputError
+from winnow.curate.journal import Decision, Journal
+from winnow.embed.errors import InputError
 journal = Journal(Path(sys.argv[1]))
 journal.record([Decision("first", "first", "drop", "off_topic")])
 before = journal.file.read_bytes()
@@ -498,7 +498,7 @@ def test_a_long_wait_for_another_writer_is_told(journal, said):
 
 def test_the_lock_of_the_workspace_does_not_keep_verdicts_waiting(journal):
     """A long `embed` holds it."""
-    from curate.workspace import Workspace
+    from winnow.curate.workspace import Workspace
 
     journal.record(drop("a"))
     with Workspace(journal.file.parent, Path("images")).lock():
@@ -509,7 +509,7 @@ def test_the_lock_of_the_workspace_does_not_keep_verdicts_waiting(journal):
 RECORDING = """
 import sys, time
 from pathlib import Path
-from curate.journal import Decision, Journal
+from winnow.curate.journal import Decision, Journal
 journal = Journal(Path(sys.argv[1]))
 for number in range(10**6):
     id = f"{sys.argv[2]}-{number}"

@@ -18,12 +18,12 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
-from curate import duplicates, manifest, quality
-from curate.manifest import read, scan
-from curate.phash import perceptual_hash
-from curate.workspace import Workspace, locate
-from embed import store
-from embed.errors import InputError
+from winnow.curate import duplicates, manifest, quality
+from winnow.curate.manifest import read, scan
+from winnow.curate.phash import perceptual_hash
+from winnow.curate.workspace import Workspace, locate
+from winnow.embed import store
+from winnow.embed.errors import InputError
 
 PROJECT = Path(manifest.__file__).resolve().parents[1]
 OPENED: list[str] | None = None  # files opened by name while it is a list
@@ -194,7 +194,7 @@ def test_a_file_named_wrongly_has_the_format_of_its_content(place):
 
 
 def test_odd_names_come_back_as_paths_that_open(place):
-    from curate.paths import from_text
+    from winnow.curate.paths import from_text
 
     names = ["a b.png", "two\nlines.png", "🌷.png", "-rf.png", "100%.png", "%41.png", "[x]*?.png", 'it\'s "q".png']
     names += [os.fsdecode(b"caf\xe9/\xff.png")]
@@ -472,8 +472,8 @@ def test_an_edited_picture_is_there_once_also_after_a_killed_scan(place, monkeyp
 AS_NOBODY = """
 import os, sys
 from pathlib import Path
-from curate.manifest import scan
-from curate.workspace import Workspace
+from winnow.curate.manifest import scan
+from winnow.curate.workspace import Workspace
 base = Path(sys.argv[1])
 scan(Workspace(base / "warm-up", base / "photos"))  # what is imported late is imported now
 if os.getuid() == 0:  # for whom nothing is unreadable

@@ -10,15 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from curate import dataset
-from curate.decisions import decide
-from curate.journal import Journal, holding
-from curate.manifest import read, scan
-from curate.materialize import materialize
-from curate.workspace import Workspace, locate
-from embed.errors import InputError
+from winnow.curate import dataset
+from winnow.curate.decisions import decide
+from winnow.curate.journal import Journal, holding
+from winnow.curate.manifest import read, scan
+from winnow.curate.materialize import materialize
+from winnow.curate.workspace import Workspace, locate
+from winnow.embed.errors import InputError
 
 PROJECT = Path(__file__).resolve().parents[1]
+PACKAGE = str(PROJECT / "commands" / "from_checkout")
 
 
 @pytest.fixture
@@ -355,8 +356,8 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(place, tmp_path):
 HALF = """
 import sys, time
 from pathlib import Path
-from curate.materialize import materialize
-from curate.workspace import locate
+from winnow.curate.materialize import materialize
+from winnow.curate.workspace import locate
 def told(done, total):
     if done == 6:
         print("half", flush=True)
@@ -366,7 +367,7 @@ materialize(locate(Path(sys.argv[1])), Path("out"), copy=True, on_progress=told)
 
 
 def half(place: Workspace, tmp_path: Path) -> subprocess.Popen[str]:
-    environment = os.environ | {"PYTHONPATH": str(PROJECT)}
+    environment = os.environ | {"PYTHONPATH": PACKAGE}
     command = [sys.executable, "-c", HALF, place.images]
     process = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
@@ -432,7 +433,7 @@ def test_names_cannot_write_markdown_or_html(folder, tmp_path):
 
 
 def test_a_long_list_is_cut_and_says_so(place, tmp_path, monkeypatch):
-    monkeypatch.setattr("curate.account.LISTED", 3)
+    monkeypatch.setattr("winnow.curate.account.LISTED", 3)
     decide(place, ALL[:8], "drop")
     materialize(place, tmp_path / "out")
     text = (tmp_path / "out/README.md").read_text()

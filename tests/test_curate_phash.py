@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
 
-from curate.phash import perceptual_hash
-from embed import images
 from tests.conftest import picture
+from winnow.curate.phash import perceptual_hash
+from winnow.embed import images
 
 STEPS = np.broadcast_to(np.arange(256, dtype=np.uint8)[:, None], (256, 256))
 PLAIN = {

@@ -7,9 +7,9 @@ import pyarrow as pa
 import pytest
 from PIL import Image, ImageEnhance, ImageFilter
 
-from curate import quality
-from curate.quality import NUMBERS, RULES, measure, problems
-from embed import images
+from winnow.curate import quality
+from winnow.curate.quality import NUMBERS, RULES, measure, problems
+from winnow.embed import images
 
 
 def photo(size: tuple[int, int] = (320, 240)) -> Image.Image:

@@ -8,13 +8,13 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from choice import Vectors
-from curate import manifest, ranking, suspects
-from curate.journal import Decision, Journal
-from curate.workspace import Workspace, locate
-from embed.errors import InputError
 from tests.conftest import paint
-from vectors import embed
+from winnow.choice import Vectors
+from winnow.curate import manifest, ranking, suspects
+from winnow.curate.journal import Decision, Journal
+from winnow.curate.workspace import Workspace, locate
+from winnow.embed.errors import InputError
+from winnow.vectors import embed
 
 
 def rows_of(table: pa.Table) -> dict[str, dict[str, Any]]:

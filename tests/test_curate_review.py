@@ -21,14 +21,14 @@ from typing import Any
 
 import pytest
 
-from choice import Vectors
-from curate import manifest, ranking, review, suspects
-from curate.app import database
-from curate.journal import Journal, Line, holding
-from curate.workspace import Workspace, locate
-from embed.errors import InputError
 from tests.conftest import absent, paint
-from vectors import embed
+from winnow.choice import Vectors
+from winnow.curate import manifest, ranking, review, suspects
+from winnow.curate.app import database
+from winnow.curate.journal import Journal, Line, holding
+from winnow.curate.workspace import Workspace, locate
+from winnow.embed.errors import InputError
+from winnow.vectors import embed
 
 ROOT = Path(__file__).resolve().parents[1]
 CHROMIUM = "/usr/bin/chromium"
@@ -38,8 +38,8 @@ SCRIPT = """
 import json, signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)  # Ctrl-C is heeded also where the tests run in the background
 from pathlib import Path
-from curate.review import open_review
-from curate.workspace import locate
+from winnow.curate.review import open_review
+from winnow.curate.workspace import locate
 place, store, accept = locate(Path(sys.argv[1])), Path(sys.argv[2]), sys.argv[3] == "accept"
 said = open_review(place, store, browser=False, accept=accept, say=lambda text: print(text, flush=True))
 print(json.dumps(said))

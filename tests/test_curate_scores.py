@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from curate.scores import SCORES, label_suspect, off_topic
 from tests.conftest import Photographs
+from winnow.curate.scores import SCORES, label_suspect, off_topic
 
 
 def alone(count: int) -> np.ndarray:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from curate.sort import UNFAMILIAR, Sorter
-from embed.errors import InputError
-from embed.images import PictureError
+from winnow.curate.sort import UNFAMILIAR, Sorter
+from winnow.embed.errors import InputError
+from winnow.embed.images import PictureError
 
 
 @pytest.fixture

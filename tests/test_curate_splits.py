@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from curate.splits import PARTS, assign, divide, honour, too_small
+from winnow.curate.splits import PARTS, assign, divide, honour, too_small
 
 
 def named(*counts: int) -> tuple[list[str], list[str]]:

@@ -7,10 +7,10 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from curate import manifest, ranking
-from curate.journal import Decision, Journal
-from curate.summary import summary
-from curate.workspace import Workspace, locate
+from winnow.curate import manifest, ranking
+from winnow.curate.journal import Decision, Journal
+from winnow.curate.summary import summary
+from winnow.curate.workspace import Workspace, locate
 
 
 @pytest.fixture

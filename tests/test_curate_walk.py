@@ -7,7 +7,7 @@ import socket
 
 import pytest
 
-from curate.walk import walk
+from winnow.curate.walk import walk
 
 
 def refuse(path, error):

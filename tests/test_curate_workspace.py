@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from curate.workspace import Workspace, locate
-from embed.errors import InputError
+from winnow.curate.workspace import Workspace, locate
+from winnow.embed.errors import InputError
 
 
 @pytest.fixture

@@ -11,10 +11,9 @@ import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
-import cli
-import curating
-from curate import journal
 from tests.conftest import HUES, paint
+from winnow import cli, curating
+from winnow.curate import journal
 
 STRANGE = ("red/95.jpg", "red/96.jpg", "blue/97.jpg")  # of a hue that no class has
 SWAPPED = ("green/98.jpg", "blue/99.jpg")  # red ones

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
-from deploy import anysize
-from embed import images
-from embed.recipe import RESIZES
+from winnow.deploy import anysize
+from winnow.embed import images
+from winnow.embed.recipe import RESIZES
 
 SHAPES = [
     (1, 1),

@@ -8,12 +8,12 @@ import pytest
 from markdown_it import MarkdownIt
 from PIL import Image
 
-from deploy.card import card, plain
-from deploy.model import load
-from deploy.prediction import predict
-from embed.recipe import Recipe
 from tests.conftest import absent, picture
 from tests.models import fused, metadata
+from winnow.deploy.card import card, plain
+from winnow.deploy.model import load
+from winnow.deploy.prediction import predict
+from winnow.embed.recipe import Recipe
 
 HOSTILE = [
     "<script>alert(1)</script>",

@@ -11,14 +11,14 @@ from PIL import Image
 from rich.cells import cell_len
 from sklearn.metrics import confusion_matrix, f1_score
 
-from deploy.evaluated import LONGEST, _short, remarks, show, write_csv, write_page
-from deploy.evaluation import evaluate
-from deploy.model import load
-from embed.errors import InputError
-from record import Listener
 from tests.conftest import HUES, paint
 from tests.models import fused
 from tests.test_heads_report import EVIL, Reader
+from winnow.deploy.evaluated import LONGEST, _short, remarks, show, write_csv, write_page
+from winnow.deploy.evaluation import evaluate
+from winnow.deploy.model import load
+from winnow.embed.errors import InputError
+from winnow.record import Listener
 
 
 def listener():
@@ -296,7 +296,7 @@ def test_the_table_of_every_picture_reads_back(mixed, model, tmp_path):
 
 
 def test_the_command_prints_one_document_and_writes_both_files(mixed, model, tmp_path):
-    from deploying import evaluate as command
+    from winnow.deploying import evaluate as command
 
     fused(model)
     words = [str(model), str(mixed), "--json", "--report", "out/page.html", "--csv", "out/all.csv"]

@@ -15,10 +15,10 @@ import onnxruntime
 import pytest
 from click.testing import CliRunner, Result
 
-import cli
-from deploy.model import load
-from embed.images import fit
 from tests.conftest import HUES, paint, paint_hues, write_colours
+from winnow import cli
+from winnow.deploy.model import load
+from winnow.embed.images import fit
 
 
 def winnow(*words: object) -> Any:
@@ -182,7 +182,7 @@ def test_run_and_output_may_be_left_out(run: Path) -> None:
 @pytest.mark.slow
 class TestNotWritten:
     def test_when_the_file_differs_from_python(self, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        from deploy import ingredients
+        from winnow.deploy import ingredients
 
         fused = ingredients.fuse
 

@@ -8,14 +8,14 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from deploy.fuse import VIEWS, fuse
-from embed import images
-from embed.errors import InputError
-from embed.quantize import half
-from embed.recipe import RESIZES, Recipe
-from heads import familiarity
-from heads.export import to_onnx
-from heads.fit import Head, Split, fit_estimator
+from winnow.deploy.fuse import VIEWS, fuse
+from winnow.embed import images
+from winnow.embed.errors import InputError
+from winnow.embed.quantize import half
+from winnow.embed.recipe import RESIZES, Recipe
+from winnow.heads import familiarity
+from winnow.heads.export import to_onnx
+from winnow.heads.fit import Head, Split, fit_estimator
 
 CLASSES = ["<b>", "a/b", "花"]
 RECIPES = {pool: Recipe(size=96, pool=pool) for pool in ("avg", "none")}

@@ -13,11 +13,11 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from deploy.model import load
-from embed.errors import InputError
-from embed.recipe import Recipe
 from tests.conftest import HUES
 from tests.models import SIZE, fused, proto
+from winnow.deploy.model import load
+from winnow.embed.errors import InputError
+from winnow.embed.recipe import Recipe
 
 PROJECT = Path(__file__).resolve().parents[1]
 STRANGE = ["a/b", "..", "花", "=1+1", "<b>bold</b>", "two\nlines", ""]
@@ -94,7 +94,7 @@ class TestAModel:
 
     def test_needs_no_network_library(self, file: Path) -> None:
         code = (
-            "import sys\nfrom pathlib import Path\nfrom deploy.model import load\n"
+            "import sys\nfrom pathlib import Path\nfrom winnow.deploy.model import load\n"
             f"load(Path({str(fused(file))!r})).session()\n"
             "print([name for name in ('tensorflow', 'keras', 'sklearn', 'matplotlib', 'scipy') if name in sys.modules])"
         )
@@ -159,9 +159,9 @@ class TestForeignBytes:
         assert refusal(colours) == "is only a backbone, without a head: `winnow export RUN` makes a model of both"
 
     def test_of_a_head(self, file: Path) -> None:
-        from heads.baselines import BASELINES
-        from heads.export import save_head
-        from heads.fit import Head
+        from winnow.heads.baselines import BASELINES
+        from winnow.heads.export import save_head
+        from winnow.heads.fit import Head
 
         X = np.eye(4, dtype=np.float32)
         save_head(file, BASELINES["logistic"](0).fit(X, [0, 1, 0, 1]), Head("a", "logistic", {}), ["a", "b"], X)

@@ -13,16 +13,17 @@ import onnx
 import pytest
 from PIL import Image
 
-from deploy import prediction
-from deploy.model import Model, load
-from deploy.prediction import best, files_of, folders_of, named, predict
-from embed.errors import InputError
 from tests.conftest import HUES
 from tests.models import fused
+from winnow.deploy import prediction
+from winnow.deploy.model import Model, load
+from winnow.deploy.prediction import best, files_of, folders_of, named, predict
+from winnow.embed.errors import InputError
 
 YELLOW = (250, 250, 20)
 SQUARES = [sum((a - b) ** 2 for a, b in zip(YELLOW, hue, strict=True)) / 255**2 for hue in HUES.values()]
 PROJECT = Path(prediction.__file__).parents[1]
+PACKAGE = str(PROJECT / "commands" / "from_checkout")
 
 
 @pytest.fixture
@@ -258,11 +259,11 @@ class TestPredict:
         fused(tmp_path / "model.onnx")
         code = (
             "import sys, cli\n"
-            "try: cli.main(['predict', 'model.onnx', 'hues', '--sort-into', 'sorted', '--json'])\n"
+            "try: winnow.cli.main(['predict', 'model.onnx', 'hues', '--sort-into', 'sorted', '--json'])\n"
             "except SystemExit: pass\n"
             "heavy = ('tensorflow', 'keras', 'sklearn', 'matplotlib', 'fiftyone', 'scipy', 'lance')\n"
             "print('LOADED', [name for name in heavy if name in sys.modules])"
         )
-        settings = {"cwd": tmp_path, "env": os.environ | {"PYTHONPATH": str(PROJECT)}}
+        settings = {"cwd": tmp_path, "env": os.environ | {"PYTHONPATH": PACKAGE}}
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, **settings)
         assert done.stdout.splitlines()[-1] == "LOADED []"

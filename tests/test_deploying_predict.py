@@ -18,16 +18,17 @@ import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
-import cli
-from curate import doubtful, manifest
-from curate.workspace import locate
-from deploy import prediction
-from deploy.listing import number
-from embed.errors import InputError
 from tests.conftest import HUES, paint
 from tests.models import fused
+from winnow import cli
+from winnow.curate import doubtful, manifest
+from winnow.curate.workspace import locate
+from winnow.deploy import prediction
+from winnow.deploy.listing import number
+from winnow.embed.errors import InputError
 
 PROJECT = Path(cli.__file__).parent
+PACKAGE = str(PROJECT / "commands" / "from_checkout")
 YELLOW = (250, 250, 20)
 BETWEEN = (135, 64, 130)  # a hair redder than blue
 
@@ -44,8 +45,10 @@ def said(*words: object) -> Any:
 
 def process(*words: str | Path, **settings: Any) -> subprocess.Popen[str]:
     # Ctrl-C is heeded also where the tests run in the background, which lets new processes ignore it.
-    code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); import cli; cli.main()"
-    settings["env"] = os.environ | {"PYTHONPATH": str(PROJECT)}
+    code = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\nfrom winnow.cli import main; main()"
+    )
+    settings["env"] = os.environ | {"PYTHONPATH": PACKAGE}
     piped = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     return subprocess.Popen([sys.executable, "-c", code, *words], **piped | settings)
 
@@ -168,11 +171,11 @@ class TestData:
     @pytest.mark.parametrize("unbuffered", ["", "1"])
     def test_that_finds_no_room_is_an_error(self, model: Path, mixed: Path, unbuffered: str) -> None:
         limited = (
-            "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (512, 512)); import cli; "
+            "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (512, 512)); from winnow import cli; "
             "cli.main(['predict', 'model.onnx', 'mixed', '--json'])"
         )
         with Path("out.json").open("wb") as out:
-            settings = {"env": os.environ | {"PYTHONPATH": str(PROJECT), "PYTHONUNBUFFERED": unbuffered}}
+            settings = {"env": os.environ | {"PYTHONPATH": PACKAGE, "PYTHONUNBUFFERED": unbuffered}}
             done = subprocess.run([sys.executable, "-c", limited], stdout=out, stderr=subprocess.PIPE, **settings)
         assert done.returncode != 0
         assert b"File too large; mend that and run the same command again" in done.stderr
@@ -309,7 +312,7 @@ class TestDoubtful:
 
     def test_are_opened_in_the_app(self, model: Path, mixed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """The App itself is opened on such a folder in the tests of `curate.doubtful`."""
-        import workflow
+        from winnow import workflow
 
         opened = {}
 

@@ -14,15 +14,15 @@ import onnx
 import onnxruntime
 import pytest
 
-from embed import backbone as backbones
-from embed import images
-from embed.backbone import FORMAT, TOLERANCE, load, obtain
-from embed.backends import BACKENDS
-from embed.errors import InputError
-from embed.pipeline import pixels_of
-from embed.quiet_keras import import_keras
-from embed.recipe import Recipe
-from embed.weights import Weights, WeightsMissing
+from winnow.embed import backbone as backbones
+from winnow.embed import images
+from winnow.embed.backbone import FORMAT, TOLERANCE, load, obtain
+from winnow.embed.backends import BACKENDS
+from winnow.embed.errors import InputError
+from winnow.embed.pipeline import pixels_of
+from winnow.embed.quiet_keras import import_keras
+from winnow.embed.recipe import Recipe
+from winnow.embed.weights import Weights, WeightsMissing
 
 PROJECT = Path(backbones.__file__).resolve().parents[1]
 TINY = Recipe(weights="random", alpha=0.35, size=96)  # the quickest to export
@@ -173,8 +173,8 @@ def test_a_map_of_a_larger_picture(exported):
 @pytest.mark.slow
 def test_it_is_exported_once_and_then_found_without_tensorflow(tiny, session_cache):
     script = (
-        "import sys\nfrom embed.backbone import obtain\nfrom embed.backends import BACKENDS\n"
-        "from embed.recipe import Recipe\nimport numpy as np\n"
+        "import sys\nfrom winnow.embed.backbone import obtain\nfrom winnow.embed.backends import BACKENDS\n"
+        "from winnow.embed.recipe import Recipe\nimport numpy as np\n"
         "made = obtain(Recipe(weights='random', alpha=0.35, size=96), lambda: 1 / 0, print)\n"
         "print(BACKENDS['onnx'](made)(np.zeros((2, 96, 96, 3), np.uint8))[0].shape, made.file.name)\n"
         "print(sorted({'tensorflow', 'keras', 'tf2onnx'} & sys.modules.keys()))\n"
@@ -313,7 +313,7 @@ def test_exported_imagenet_weights_serve_when_the_weights_have_gone(exported, ke
     again = obtain(Recipe(), never)
     assert again.file == made.file
     assert again.key == made.key
-    monkeypatch.setattr("embed.weights.URL", "http://127.0.0.1:9/")
+    monkeypatch.setattr("winnow.embed.weights.URL", "http://127.0.0.1:9/")
     with pytest.raises(WeightsMissing):
         obtain(Recipe(size=128), never)
 
@@ -321,8 +321,10 @@ def test_exported_imagenet_weights_serve_when_the_weights_have_gone(exported, ke
 def test_without_tensorflow_one_line_says_what_to_install(tmp_path):
     (tmp_path / "keras.py").write_text("raise ImportError('no module')")
     script = (
-        f"import sys; sys.path[:0] = [{str(tmp_path)!r}, {str(PROJECT)!r}]\n"
-        "from embed.backbone import obtain\nfrom embed.errors import InputError\nfrom embed.recipe import Recipe\n"
+        f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n"
+        "from winnow.embed.backbone import obtain\n"
+        "from winnow.embed.errors import InputError\n"
+        "from winnow.embed.recipe import Recipe\n"
         "try: obtain(Recipe(weights='random', size=100), lambda: None)\n"
         "except InputError as error: print(error)\n"
     )

@@ -12,13 +12,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from embed import backends
-from embed.backbone import TOLERANCE, load
-from embed.backends import BACKENDS, PACKAGES
-from embed.errors import InputError
-from embed.pipeline import batched, pixels_of
-from embed.recipe import Recipe
-from embed.weights import Weights
+from winnow.embed import backends
+from winnow.embed.backbone import TOLERANCE, load
+from winnow.embed.backends import BACKENDS, PACKAGES
+from winnow.embed.errors import InputError
+from winnow.embed.pipeline import batched, pixels_of
+from winnow.embed.recipe import Recipe
+from winnow.embed.weights import Weights
 
 TINY = Recipe(weights="random", alpha=0.35, size=96)
 
@@ -88,8 +88,9 @@ def test_onnxruntime_calls_nobody_and_leaves_nothing_in_the_home_folder(colours:
     for name in ("home", "tmp"):
         (tmp_path / name).mkdir()
     code = (
-        "import sys; from pathlib import Path; from embed.backbone import load; from embed.backends import BACKENDS\n"
-        "from embed.recipe import Recipe; BACKENDS['onnx'](load(Path(sys.argv[1]), Recipe(size=96)))"
+        "import sys; from pathlib import Path; from winnow.embed.backbone import load\n"
+        "from winnow.embed.backends import BACKENDS\n"
+        "from winnow.embed.recipe import Recipe; BACKENDS['onnx'](load(Path(sys.argv[1]), Recipe(size=96)))"
     )
     project = Path(backends.__file__).parents[1]
     env = {k: v for k, v in os.environ.items() if not k.startswith("ORT_")}

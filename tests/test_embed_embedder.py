@@ -13,11 +13,11 @@ from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
-from embed import Embedder
-from embed import embedder as embedders
-from embed.errors import InputError
-from embed.pipeline import pixels_of
-from embed.recipe import Recipe
+from winnow.embed import Embedder
+from winnow.embed import embedder as embedders
+from winnow.embed.errors import InputError
+from winnow.embed.pipeline import pixels_of
+from winnow.embed.recipe import Recipe
 
 PROJECT = Path(embedders.__file__).resolve().parents[1]
 RED, BLUE = (255, 0, 0), (0, 0, 255)
@@ -168,7 +168,8 @@ def test_fit_checks_the_options(options, said):
 
 @pytest.mark.slow
 def test_importing_the_room_does_not_import_scikit_learn():
-    script = "import sys, embed, embed.images, embed.recipe; print('sklearn' in sys.modules); embed.Embedder"
+    script = "import sys, winnow.embed.images, winnow.embed.recipe; from winnow import embed\n"
+    script += "print('sklearn' in sys.modules); embed.Embedder"
     run = subprocess.run([sys.executable, "-c", script], cwd=PROJECT, capture_output=True, text=True, check=True)
     assert run.stdout == "False\n"
     with pytest.raises(AttributeError, match="module 'embed' has no attribute 'Embedding'"):
@@ -188,7 +189,7 @@ def test_it_exports_what_it_needs_and_both_backends_agree(exported):
 
 @pytest.mark.slow
 def test_photographs_become_the_vectors_of_their_files(exported, keras_home, flowers):
-    from embed.backends import BACKENDS
+    from winnow.embed.backends import BACKENDS
 
     backbone = exported(Recipe(), keras_home)
     paths = sorted(flowers.rglob("*.jpg"))[:3]

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from embed import images
-from embed.images import PictureError
+from winnow.embed import images
+from winnow.embed.images import PictureError
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 

@@ -15,14 +15,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from embed import pipeline
-from embed.ahead import ahead, processors
-from embed.backbone import load
-from embed.backends import BACKENDS
-from embed.images import PictureError
-from embed.pipeline import batched, embed, fill, pixels_of
-from embed.recipe import Recipe
-from embed.store import Store
+from winnow.embed import pipeline
+from winnow.embed.ahead import ahead, processors
+from winnow.embed.backbone import load
+from winnow.embed.backends import BACKENDS
+from winnow.embed.images import PictureError
+from winnow.embed.pipeline import batched, embed, fill, pixels_of
+from winnow.embed.recipe import Recipe
+from winnow.embed.store import Store
 
 PROJECT = Path(pipeline.__file__).resolve().parents[1]
 RECIPE = Recipe(size=96)
@@ -231,10 +231,10 @@ def test_commits_come_every_few_seconds_and_are_joined_at_the_end(files, store, 
 SLOWLY = """
 import sys, time
 from pathlib import Path
-from embed import pipeline
-from embed.backbone import load
-from embed.backends import BACKENDS
-from embed.store import Store
+from winnow.embed import pipeline
+from winnow.embed.backbone import load
+from winnow.embed.backends import BACKENDS
+from winnow.embed.store import Store
 import hashlib
 photos, folder, file = map(Path, sys.argv[1:])
 pipeline.COMMIT_SECONDS = 0.2

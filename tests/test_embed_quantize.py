@@ -12,10 +12,10 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from embed.errors import InputError
-from embed.pipeline import pixels_of
-from embed.quantize import CORRECTED_ON, FIRST, _means, half, int8
-from embed.recipe import Recipe
+from winnow.embed.errors import InputError
+from winnow.embed.pipeline import pixels_of
+from winnow.embed.quantize import CORRECTED_ON, FIRST, _means, half, int8
+from winnow.embed.recipe import Recipe
 
 CONVOLUTIONS = 9
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from embed import quiet_keras
-from embed.errors import InputError
-from embed.quiet_keras import _without_noise, import_keras
+from winnow.embed import quiet_keras
+from winnow.embed.errors import InputError
+from winnow.embed.quiet_keras import _without_noise, import_keras
 
 PROJECT = Path(quiet_keras.__file__).resolve().parents[1]
 
@@ -52,13 +52,14 @@ def test_what_was_said_before_an_exception_is_passed_on(capfd):
 
 
 def test_a_crash_is_told():
-    code = "import os\nfrom embed.quiet_keras import _without_noise\nwith _without_noise():\n    os.abort()"
+    code = "import os\nfrom winnow.embed.quiet_keras import _without_noise\nwith _without_noise():\n    os.abort()"
     done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=False)
     assert "Fatal Python error: Aborted" in done.stderr
 
 
 @pytest.mark.slow
 def test_tensorflow_is_loaded_without_a_word():
-    code = "from embed.quiet_keras import import_keras\nprint(import_keras('this test', 'skip it')[1].ones(2).shape)"
+    code = "from winnow.embed.quiet_keras import import_keras\n"
+    code += "print(import_keras('this test', 'skip it')[1].ones(2).shape)"
     done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=False)
     assert (done.stdout, done.stderr) == ("(2,)\n", "")

@@ -6,8 +6,8 @@ from dataclasses import asdict
 
 import pytest
 
-from embed.errors import InputError
-from embed.recipe import ALPHAS, Recipe, digest
+from winnow.embed.errors import InputError
+from winnow.embed.recipe import ALPHAS, Recipe, digest
 
 OTHERS = {"alpha": 0.5, "pool": "none", "size": 320, "scale": "none", "resize": "squash", "precision": "int8"}
 

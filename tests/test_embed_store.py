@@ -15,10 +15,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from embed import store as stores
-from embed.backbone import load
-from embed.errors import InputError
-from embed.store import Store, open_table, read_errors, read_vectors
+from winnow.embed import store as stores
+from winnow.embed.backbone import load
+from winnow.embed.errors import InputError
+from winnow.embed.store import Store, open_table, read_errors, read_vectors
 
 PROJECT = Path(stores.__file__).resolve().parents[1]
 
@@ -229,9 +229,9 @@ FILLING_A_DISK = """
 import resource, sys
 from pathlib import Path
 import numpy as np
-from embed.backbone import load
-from embed.errors import InputError
-from embed.store import Store
+from winnow.embed.backbone import load
+from winnow.embed.errors import InputError
+from winnow.embed.store import Store
 store = Store(Path(sys.argv[1]), load(Path(sys.argv[2])))
 store.append(["a"], np.ones((1, 3)), np.ones((1, 2)))
 if sys.argv[3] == "limit":

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from embed import store as stores
-from embed import views
-from embed.backbone import load
-from embed.backends import BACKENDS
-from embed.pipeline import fill, looks_of, pixels_of
-from embed.recipe import Recipe
-from embed.store import Store
-from embed.views import VIEWS, look
+from winnow.embed import store as stores
+from winnow.embed import views
+from winnow.embed.backbone import load
+from winnow.embed.backends import BACKENDS
+from winnow.embed.pipeline import fill, looks_of, pixels_of
+from winnow.embed.recipe import Recipe
+from winnow.embed.store import Store
+from winnow.embed.views import VIEWS, look
 
 RECIPE = Recipe(size=96)
 ID = "ab" * 32
@@ -75,7 +75,7 @@ def files(tmp_path):
 
 
 def test_a_file_is_decoded_once_for_all_its_views(files, monkeypatch):
-    from embed import images
+    from winnow.embed import images
 
     opened, real = [], images.decoded
     monkeypatch.setattr(images, "decoded", lambda *given, **named: opened.append(1) or real(*given, **named))

@@ -10,10 +10,10 @@ import time
 
 import pytest
 
-from embed import weights
-from embed.errors import InputError
-from embed.recipe import Recipe
-from embed.weights import WeightsMissing, find
+from winnow.embed import weights
+from winnow.embed.errors import InputError
+from winnow.embed.recipe import Recipe
+from winnow.embed.weights import WeightsMissing, find
 
 NAME = "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5"
 HDF5 = b"\x89HDF\r\n\x1a\n" + bytes(range(256)) * 400

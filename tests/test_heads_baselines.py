@@ -7,8 +7,8 @@ import warnings
 import numpy as np
 import pytest
 
-from embed.errors import InputError
-from heads.baselines import BASELINES, CALIBRATIONS
+from winnow.embed.errors import InputError
+from winnow.heads.baselines import BASELINES, CALIBRATIONS
 
 KINDS = list(BASELINES)
 
@@ -207,7 +207,7 @@ def test_the_calibration_of_balanced_classes_is_weighted_too(kind):
 def test_every_calibration_of_balanced_classes_keeps_them_balanced(kind, method):
     """One class of twelve beside one of 240: of its unseen pictures more are found, and of as many of each class the
     probabilities are better."""
-    from heads.evaluate import log_loss
+    from winnow.heads.evaluate import log_loss
 
     X, y = unequal([240, 12], seed=0)
     unseen, truth = unequal([300, 300], seed=1)
@@ -275,14 +275,14 @@ def test_of_equal_neighbours_the_first_vote():
 
 @pytest.mark.parametrize("k", [1, 5, 40])
 def test_the_largest_are_those_of_a_stable_sort(k):
-    from heads.estimators import _largest
+    from winnow.heads.estimators import _largest
 
     values = np.random.default_rng(0).integers(6, size=(50, 40)).astype(float)
     np.testing.assert_array_equal(_largest(values, k), np.argsort(-values, axis=1, kind="stable")[:, :k])
 
 
 def test_neighbours_of_many_are_found_in_blocks(monkeypatch):
-    from heads import estimators
+    from winnow.heads import estimators
 
     X, y = blobs([20, 20])
     head = BASELINES["knn"](n_neighbors=3).fit(X, y)
@@ -306,14 +306,15 @@ def test_a_vector_of_zeros_is_no_reason_to_fail():
 
 def test_the_names_of_the_heads_load_no_scikit_learn():
     code = (
-        "import sys, heads.baselines, heads.compare; assert not {'sklearn', 'scipy', 'tensorflow'} & set(sys.modules)"
+        "import sys, winnow.heads.baselines, winnow.heads.compare\n"
+        "assert not {'sklearn', 'scipy', 'tensorflow'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
 @pytest.mark.parametrize("counts", [[2, 2], [2, 2, 2], [2, 3, 30], [1, 9], [1, 1, 2, 7]])
 def test_folds_leave_something_of_every_class(counts):
-    from heads.estimators import SpreadFolds
+    from winnow.heads.estimators import SpreadFolds
 
     y = np.repeat(np.arange(len(counts)), counts)
     folds = list(SpreadFolds().split(y, y))
@@ -325,7 +326,7 @@ def test_folds_leave_something_of_every_class(counts):
 
 
 def folds_of(y, groups):
-    from heads.estimators import SpreadFolds
+    from winnow.heads.estimators import SpreadFolds
 
     return list(SpreadFolds(groups=groups).split(y, y))
 
@@ -363,7 +364,7 @@ def test_a_class_that_is_one_group_is_in_the_training_part_of_every_fold():
 def test_they_are_scikit_learn_estimators(name):
     from sklearn.utils.estimator_checks import check_estimator
 
-    from heads import estimators
+    from winnow.heads import estimators
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the checks warn of what they skip

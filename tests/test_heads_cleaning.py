@@ -3,9 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from heads.cleaning import in_words, summary
-from heads.compare import compare
-from heads.fit import Head, Split
+from winnow.heads.cleaning import in_words, summary
+from winnow.heads.compare import compare
+from winnow.heads.fit import Head, Split
 
 
 def arms(repeats=3, flipped=0.4):

@@ -14,22 +14,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from embed.errors import InputError
-from heads import compare as module
-from heads.baselines import BASELINES
-from heads.compare import compare, table
-from heads.evaluate import confusion, ece, metrics, reliability
-from heads.fit import (
-    DEFAULT_HEADS,
-    HEADS,
-    Fit,
-    Head,
-    Split,
-    build,
-    fit_estimator,
-    fit_head,
-)
-from heads.grid import heads_from_names
+from winnow.embed.errors import InputError
+from winnow.heads import compare as module
+from winnow.heads.baselines import BASELINES
+from winnow.heads.compare import compare, table
+from winnow.heads.evaluate import confusion, ece, metrics, reliability
+from winnow.heads.fit import DEFAULT_HEADS, HEADS, Fit, Head, Split, build, fit_estimator, fit_head
+from winnow.heads.grid import heads_from_names
 
 CLASSES = ["daisy", "rose", "été"]
 
@@ -171,7 +162,7 @@ class TestFitHead:
 
     @pytest.mark.parametrize("params", [{}, {"calibration": "temperature"}])
     def test_calibration_keeps_groups_on_one_side(self, monkeypatch, params):
-        from heads.estimators import SpreadFolds
+        from winnow.heads.estimators import SpreadFolds
 
         X, y, (split, _) = data()
         seen, whole = [], SpreadFolds.split
@@ -380,9 +371,9 @@ def python(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
 TINY = """
 import sys
 import numpy as np
-from heads.compare import compare
-from heads.fit import Head, Split
-from heads.grid import heads_from_names
+from winnow.heads.compare import compare
+from winnow.heads.fit import Head, Split
+from winnow.heads.grid import heads_from_names
 y = np.arange(24) % 2
 X = np.eye(4)[y] + np.random.default_rng(0).normal(scale=0.1, size=(24, 4))
 splits = [Split(np.arange(16), np.arange(16, 20), np.arange(20, 24), np.arange(24))]
@@ -392,7 +383,9 @@ splits = [Split(np.arange(16), np.arange(16, 20), np.arange(20, 24), np.arange(2
 @pytest.mark.slow
 def test_scikit_learn_heads_never_load_tensorflow():
     done = python(
-        "import sys\nsys.modules['tensorflow'] = sys.modules['keras'] = None\n" + TINY + "from heads.fit import HEADS\n"
+        "import sys\nsys.modules['tensorflow'] = sys.modules['keras'] = None\n"
+        + TINY
+        + "from winnow.heads.fit import HEADS\n"
         "compare(heads_from_names([name for name in HEADS if name not in ('dense', 'tail')]), X, y, splits, ['a', 'b'])"
     )
     assert (done.returncode, done.stderr) == (0, "")
@@ -401,7 +394,7 @@ def test_scikit_learn_heads_never_load_tensorflow():
 @pytest.mark.slow
 def test_the_dense_head_says_when_tensorflow_is_missing():
     done = python(
-        "import sys\nsys.modules['tensorflow'] = None\n" + TINY + "from embed.errors import InputError\n"
+        "import sys\nsys.modules['tensorflow'] = None\n" + TINY + "from winnow.embed.errors import InputError\n"
         "try:\n    compare(heads_from_names(['dense']), X, y, splits, ['a', 'b'])\n"
         "except InputError as error:\n    print(error)"
     )
@@ -526,7 +519,7 @@ class TestTable:
         assert middle["versus_chosen"]["p"] == 0
 
     def test_intervals_are_corrected_for_overlapping_splits(self):
-        from heads.evaluate import corrected_interval
+        from winnow.heads.evaluate import corrected_interval
 
         fits = [[made_fit(0.5, [1, 1, 1, 1]), made_fit(0.5, [1, 0, 1, 0])]]
         (row,) = table([Head("one", "knn")], fits, [SPLIT, SPLIT])

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from heads import curves, plots
+from winnow.heads import curves, plots
 
 
 def words(ax):

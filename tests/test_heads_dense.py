@@ -10,9 +10,9 @@ from sklearn.base import clone
 from sklearn.exceptions import SkipTestWarning
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from heads.dense import DenseHead
-from heads.estimators import held_out
-from heads.temperature import temperature
+from winnow.heads.dense import DenseHead
+from winnow.heads.estimators import held_out
+from winnow.heads.temperature import temperature
 
 
 def blobs(counts, d=8, seed=0, scale=0.2):
@@ -68,8 +68,8 @@ def test_validation_labels_must_be_known():
 
 @pytest.mark.slow
 def test_a_temperature_makes_a_head_surer_or_less_sure_and_changes_no_label():
-    from heads.dense import fit_together
-    from heads.evaluate import log_loss
+    from winnow.heads.dense import fit_together
+    from winnow.heads.evaluate import log_loss
 
     X, y = blobs([60, 60, 60], scale=0.6)
     val_X, val_y = blobs([40, 40, 40], scale=0.6, seed=1)
@@ -137,8 +137,8 @@ def test_tensorflow_missing_is_said_with_the_line_that_installs_it():
 import sys
 sys.modules["tensorflow"] = None
 import numpy as np
-from embed.errors import InputError
-from heads.dense import DenseHead
+from winnow.embed.errors import InputError
+from winnow.heads.dense import DenseHead
 try:
     DenseHead().fit(np.eye(4), [0, 0, 1, 1])
 except InputError as error:
@@ -165,7 +165,7 @@ class TestTraining:
     @pytest.mark.parametrize(("momentum", "nesterov"), [(0, False), (0.9, False), (0.9, True), (1, False)])
     def test_one_epoch_is_what_keras_does(self, momentum, nesterov):
         """The weights after one epoch in one batch an update, against `fit` of Keras with the same initial weights."""
-        from embed.quiet_keras import import_keras
+        from winnow.embed.quiet_keras import import_keras
 
         keras, _ = import_keras("this test", "skip it")
         X, y = blobs([6, 6])
@@ -189,7 +189,7 @@ class TestTraining:
 
     @pytest.mark.parametrize("monitor", ["loss", "accuracy", "weighted_f1"])
     def test_the_best_epoch_is_kept(self, monitor):
-        from heads.evaluate import metrics
+        from winnow.heads.evaluate import metrics
 
         X, y = blobs([30, 30, 30], scale=0.6)
         val_X, val_y = blobs([20, 20, 20], scale=0.6, seed=1)
@@ -252,7 +252,7 @@ class TestTraining:
 
     def test_a_schedule_is_what_keras_does_with_it(self):
         """Weights and learning rate through a warm-up and a cosine."""
-        from embed.quiet_keras import import_keras
+        from winnow.embed.quiet_keras import import_keras
 
         keras, _ = import_keras("this test", "skip it")
         X, y = blobs([6, 6])
@@ -294,7 +294,7 @@ class TestTraining:
         assert head.history_["lr"][best + 5] == 0.5
 
     def test_balanced_weights_are_those_of_keras(self):
-        from embed.quiet_keras import import_keras
+        from winnow.embed.quiet_keras import import_keras
 
         keras, _ = import_keras("this test", "skip it")
         X, y = blobs([9, 3])

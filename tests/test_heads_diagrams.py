@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from heads import diagrams, plots
+from winnow.heads import diagrams, plots
 
 
 def words(ax):

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from heads import evaluate
+from winnow.heads import evaluate
 
 # Three classes, six pictures: 0 0 0 1 1 2, said to be 0 0 1 1 1 0.
 Y = np.array([0, 0, 0, 1, 1, 2])

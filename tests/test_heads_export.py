@@ -7,10 +7,10 @@ import onnx
 import onnxruntime
 import pytest
 
-from embed.errors import InputError
-from heads.baselines import BASELINES
-from heads.export import check_parity, labels, save_head, to_onnx
-from heads.fit import HEADS, Head, Split, fit_estimator
+from winnow.embed.errors import InputError
+from winnow.heads.baselines import BASELINES
+from winnow.heads.export import check_parity, labels, save_head, to_onnx
+from winnow.heads.fit import HEADS, Head, Split, fit_estimator
 
 CLASSES = ["daisy", "été", "花"]
 MANY = [f"classe n° {c}" for c in range(12)]

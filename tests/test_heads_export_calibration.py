@@ -4,8 +4,8 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from heads.export import check_parity, to_onnx
-from heads.fit import Head, Split, fit_estimator
+from winnow.heads.export import check_parity, to_onnx
+from winnow.heads.fit import Head, Split, fit_estimator
 
 KINDS = ["dummy", "centroid", "knn", "logistic", "svm-linear", "svm-rbf", "lda", "forest", "mlp", "supcon"]
 METHODS = ["none", "sigmoid", "isotonic", "temperature"]

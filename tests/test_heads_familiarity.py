@@ -6,9 +6,9 @@ import onnxruntime
 import pytest
 from onnx import helper
 
-from embed.errors import InputError
-from heads import familiarity as familiar
-from heads.familiarity import Calibration, calibrate, calibration_nodes, familiarity, fit, nodes, strangeness
+from winnow.embed.errors import InputError
+from winnow.heads import familiarity as familiar
+from winnow.heads.familiarity import Calibration, calibrate, calibration_nodes, familiarity, fit, nodes, strangeness
 
 
 def blobs(n, classes=3, d=20, b=8, seed=0):
@@ -232,11 +232,11 @@ def test_on_photographs_a_class_left_out_is_told_and_a_twentieth_of_the_known_on
 def test_drawn_rooms_streets_signs_and_charts_are_told_from_photographs(photographs, imagenet, tmp_path):
     from sklearn.metrics import roc_auc_score
 
-    from choice import Vectors
-    from curate import manifest
-    from curate.garden import SCENES, picture
-    from curate.workspace import locate
-    from vectors import embed
+    from winnow.choice import Vectors
+    from winnow.curate import manifest
+    from winnow.curate.garden import SCENES, picture
+    from winnow.curate.workspace import locate
+    from winnow.vectors import embed
 
     rng = np.random.default_rng(0)
     (tmp_path / "drawn" / "scenes").mkdir(parents=True)

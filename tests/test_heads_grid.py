@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from embed.errors import InputError
-from heads.fit import Head
-from heads.grid import heads_from_names, read_grid
+from winnow.embed.errors import InputError
+from winnow.heads.fit import Head
+from winnow.heads.grid import heads_from_names, read_grid
 
 
 class TestNames:

@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from heads.fit import Split
-from heads.learning_curve import SHARES, Law, fitted, in_words, nested, summary
+from winnow.heads.fit import Split
+from winnow.heads.learning_curve import SHARES, Law, fitted, in_words, nested, summary
 
 SIZES = np.array([70.0, 140, 245, 350, 490, 700])
 
@@ -105,8 +105,8 @@ class TestSummary:
         assert wider == pytest.approx(np.sqrt(1 + 10 * 210 / 700))
 
     def test_where_the_guess_is_the_mean_itself_its_interval_is_that_of_the_mean(self, monkeypatch):
-        from heads import learning_curve
-        from heads.evaluate import corrected_interval
+        from winnow.heads import learning_curve
+        from winnow.heads.evaluate import corrected_interval
 
         monkeypatch.setattr(
             learning_curve, "fitted", lambda sizes, means, *_: Law(1 - means[-1] - 0.07, 0.07 * 700, 1.0)

@@ -5,7 +5,7 @@ from math import exp, log
 import numpy as np
 import pytest
 
-from heads.losses import batch, semi_hard_triplets, supervised_contrastive
+from winnow.heads.losses import batch, semi_hard_triplets, supervised_contrastive
 
 EAST, NORTH, WEST = [1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]
 

@@ -5,9 +5,9 @@ import warnings
 import numpy as np
 import pytest
 
-from embed.errors import InputError
-from heads.fit import Head, Split, build, fit_head
-from heads.metric import MetricHead, backward, forward
+from winnow.embed.errors import InputError
+from winnow.heads.fit import Head, Split, build, fit_head
+from winnow.heads.metric import MetricHead, backward, forward
 
 
 def blobs(counts, d=12, seed=0, noise=0.3):

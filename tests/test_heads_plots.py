@@ -5,7 +5,7 @@ import xml.etree.ElementTree as ElementTree
 import numpy as np
 import pytest
 
-from heads import plots, svg
+from winnow.heads import plots, svg
 
 
 def words(ax):

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from heads import report
 from tests.test_heads_report import EVIL, Reader, document, head, jpeg
+from winnow.heads import report
 
 
 def curated(name: str = "roses", path: str = "roses/1.jpg") -> dict[str, Any]:

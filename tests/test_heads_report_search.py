@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from heads import report
 from tests.test_heads_report import EVIL, Reader, document, head, jpeg
+from winnow.heads import report
 
 
 def searched(**extra: Any) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from heads.runs import write_history
+from winnow.heads.runs import write_history
 
 
 def test_a_head_that_ended_early_has_fewer_rows(tmp_path):

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from heads.schedules import SCHEDULES, learning_rate, momentum, reductions
+from winnow.heads.schedules import SCHEDULES, learning_rate, momentum, reductions
 
 
 def settings(**given):
@@ -102,7 +102,7 @@ class TestAsKeras:
 
     @pytest.fixture
     def keras(self):
-        from embed.quiet_keras import import_keras
+        from winnow.embed.quiet_keras import import_keras
 
         return import_keras("this test", "skip it")[0]
 

@@ -5,11 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from embed.errors import InputError
-from heads import search
-from heads.fit import HEADS, Head, Split, build
-from heads.search import folds, in_words, inner_splits, nested, summary
-from heads.spaces import SPACES, candidates
+from winnow.embed.errors import InputError
+from winnow.heads import search
+from winnow.heads.fit import HEADS, Head, Split, build
+from winnow.heads.search import folds, in_words, inner_splits, nested, summary
+from winnow.heads.spaces import SPACES, candidates
 
 
 def blobs(counts=(40, 40, 40), d=20, seed=0, scale=0.35):
@@ -204,7 +204,7 @@ class TestNested:
         assert again.tuned[0].metrics[part] != found.tuned[0].metrics[part]
 
     def test_what_was_found_is_fitted_on_the_whole_train_part_and_judged_as_compare_does(self):
-        from heads.compare import compare
+        from winnow.heads.compare import compare
 
         X, y = blobs(scale=0.6)
         splits = divided(y)
@@ -229,13 +229,13 @@ class TestNested:
     def test_the_fits_of_the_default_are_those_that_compare_finds_again_and_those_of_a_search_are_not_kept(
         self, tmp_path, monkeypatch
     ):
-        from heads.compare import compare
+        from winnow.heads.compare import compare
 
         X, y = blobs()
         settings = {"cache_dir": tmp_path, "data_key": "X"}
         found = nested(logistic(1e-4, 1e-3), X, y, divided(y), ["a", "b", "c"], **settings)
         assert len(list(tmp_path.iterdir())) == 2
-        monkeypatch.setattr("heads.compare.fit_heads", None)
+        monkeypatch.setattr("winnow.heads.compare.fit_heads", None)
         (again,) = compare(logistic(), X, y, divided(y), ["a", "b", "c"], **settings)
         assert [fit.metrics for fit in again] == [fit.metrics for fit in found.default]
 

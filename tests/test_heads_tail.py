@@ -5,18 +5,18 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from embed.backbone import front
-from heads.tail import WARM_UP, TailHead, _rates
+from winnow.embed.backbone import front
+from winnow.heads.tail import WARM_UP, TailHead, _rates
 
 pytestmark = pytest.mark.slow  # TensorFlow is imported
 
 
 def maps(unfreeze, size=96, alpha=0.35, n=6):
     """Maps of an untrained network for seeded pictures, flattened, and what the whole network makes of the pictures."""
-    from embed.backbone import network
-    from embed.quiet_keras import import_keras
-    from embed.recipe import Recipe
-    from embed.weights import find
+    from winnow.embed.backbone import network
+    from winnow.embed.quiet_keras import import_keras
+    from winnow.embed.recipe import Recipe
+    from winnow.embed.weights import find
 
     keras, _ = import_keras("this test", "skip it")
     recipe = Recipe(weights="random", alpha=alpha, size=size)
@@ -35,10 +35,10 @@ def head(**params):
 def test_before_training_it_is_the_end_of_the_network(unfreeze):
     import keras
 
-    from embed.backbone import network
-    from embed.recipe import Recipe
-    from embed.weights import find
-    from heads.tail import _end
+    from winnow.embed.backbone import network
+    from winnow.embed.recipe import Recipe
+    from winnow.embed.weights import find
+    from winnow.heads.tail import _end
 
     X, whole = maps(unfreeze)
     recipe = Recipe(weights="random", alpha=0.35, size=96)
@@ -108,7 +108,7 @@ def test_maps_that_are_no_numbers_are_refused(two_kinds):
 
 
 def test_an_epoch_takes_as_many_rows_as_there_are_pictures(two_kinds, monkeypatch):
-    from heads import tail
+    from winnow.heads import tail
 
     X, y, groups = two_kinds
     seen, real = [], tail._step
@@ -144,7 +144,7 @@ def test_maps_of_another_layer_are_refused(two_kinds):
 
 
 def test_its_file_says_what_it_says(two_kinds, tmp_path):
-    from heads.export import check_parity, to_onnx
+    from winnow.heads.export import check_parity, to_onnx
 
     X, y, groups = two_kinds
     made = head(unfreeze=1, epochs=1, batch_size=8).fit(X, y, groups=groups)
@@ -152,7 +152,7 @@ def test_its_file_says_what_it_says(two_kinds, tmp_path):
 
 
 def test_an_epoch_is_as_long_as_there_are_pictures_whatever_stays_together(monkeypatch):
-    from heads.fit import Head, Split, fit_estimator
+    from winnow.heads.fit import Head, Split, fit_estimator
 
     seen = {}
     monkeypatch.setattr(TailHead, "fit", lambda self, X, y, **how: seen.update(X=X, y=y, **how))

@@ -5,8 +5,8 @@ import warnings
 import numpy as np
 import pytest
 
-from heads.estimators import SpreadFolds
-from heads.temperature import TemperatureScaled, temperature
+from winnow.heads.estimators import SpreadFolds
+from winnow.heads.temperature import TemperatureScaled, temperature
 
 
 def drawn(n, n_classes=4, sureness=1.0, seed=0):
@@ -64,7 +64,7 @@ def test_of_many_pictures_it_is_scikit_learns(n_classes):
 def test_a_forest_that_is_not_sure_enough_becomes_so_and_keeps_its_labels():
     from sklearn.ensemble import RandomForestClassifier
 
-    from heads.evaluate import log_loss
+    from winnow.heads.evaluate import log_loss
 
     X, y = blobs(400, 3)
     unseen, truth = blobs(400, 3, seed=1)

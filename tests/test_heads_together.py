@@ -3,10 +3,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from heads.compare import compare
-from heads.dense import DenseHead, fit_together
-from heads.fit import Head, Split
-from heads.together import SGD, DualRows, Networks, Rows
+from winnow.heads.compare import compare
+from winnow.heads.dense import DenseHead, fit_together
+from winnow.heads.fit import Head, Split
+from winnow.heads.together import SGD, DualRows, Networks, Rows
 
 
 def blobs(counts, d=8, seed=0, scale=0.4):
@@ -87,7 +87,7 @@ class TestTogether:
     @pytest.mark.parametrize("params", [{"momentum": 0.9, "nesterov": True, "l2": 0.01}, {"l2": 0.05}])
     @pytest.mark.parametrize("n", [6, 30])
     def test_it_is_what_keras_does_with_l2_and_nesterov(self, params, n):
-        from embed.quiet_keras import import_keras
+        from winnow.embed.quiet_keras import import_keras
 
         keras, _ = import_keras("this test", "skip it")
         X, y = blobs([n, n])

@@ -13,11 +13,11 @@ import onnxruntime
 import pytest
 from click.testing import CliRunner, Result
 
-import cli
-from curate import ranking
-from curate.workspace import locate
-from embed.store import read_ids, read_vectors
 from tests.conftest import HUES, paint, paint_hues, write_colours
+from winnow import cli
+from winnow.curate import ranking
+from winnow.curate.workspace import locate
+from winnow.embed.store import read_ids, read_vectors
 
 pytestmark = pytest.mark.slow
 
@@ -119,7 +119,7 @@ def scores(images: Path) -> list[float]:
 def test_review_shows_it(runs: tuple[Path, Path], hues: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run, _ = runs
     shown: list[Path] = []
-    monkeypatch.setattr("curate.review.open_review", lambda workspace, store, **how: shown.append(store) or {})
+    monkeypatch.setattr("winnow.curate.review.open_review", lambda workspace, store, **how: shown.append(store) or {})
     for words in (["--projection", run], []):
         said("review", hues, "--no-browser", *words)
     assert shown[0] == shown[1]

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-import cli
 from tests.conftest import Photographs, absent
+from winnow import cli
 
 PROJECT = Path(cli.__file__).parent
 README = (PROJECT / "README.md").read_text(encoding="utf-8")

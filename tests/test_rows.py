@@ -14,15 +14,13 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-import cli
-import rows
-import vectors
-from choice import Vectors
-from embed.errors import InputError
-from embed.recipe import Recipe
-from embed.store import read_vectors
-from heads.fit import Grid, Head, Split, _proba
-from record import Work
+from winnow import cli, rows, vectors
+from winnow.choice import Vectors
+from winnow.embed.errors import InputError
+from winnow.embed.recipe import Recipe
+from winnow.embed.store import read_vectors
+from winnow.heads.fit import Grid, Head, Split, _proba
+from winnow.record import Work
 
 
 def winnow(*words: object) -> Any:
@@ -103,7 +101,7 @@ def test_probabilities_of_several_looks_are_averaged_some_at_a_time(monkeypatch,
             self.seen.append(len(X))
             return np.column_stack([X[:, 0], 1 - X[:, 0]])
 
-    monkeypatch.setattr("heads.fit.MOST_AT_ONCE", at_once)
+    monkeypatch.setattr("winnow.heads.fit.MOST_AT_ONCE", at_once)
     X, says = np.array([[0.0], [0.2], [1.0], [0.6]]), Says()
     said = _proba(says, X, np.array([[0, 2], [1, 3]]), 3)
     np.testing.assert_allclose(said, [[0.5, 0.5, 0], [0.4, 0.6, 0]], atol=1e-6)

@@ -12,9 +12,9 @@ import pytest
 PROJECT = Path(__file__).resolve().parents[1]
 EMBED = """
 import json, sys
-import cli
+from winnow import cli
 try:
-    cli.main()
+    winnow.cli.main()
 finally:
     json.dump(sorted(sys.modules), open(sys.argv[-1] + ".loaded.json", "w"))
 """

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-import cli
 from tests.conftest import HUES, paint
+from winnow import cli
 
 
 def winnow(*words: object) -> Any:

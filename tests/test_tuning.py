@@ -12,13 +12,10 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-import cli
-import record
-import rows
-import tuning
-from choice import Vectors
-from heads import search, tail
-from record import Listener, Work
+from winnow import cli, record, rows, tuning
+from winnow.choice import Vectors
+from winnow.heads import search, tail
+from winnow.record import Listener, Work
 
 
 def winnow(*words: object) -> Result:

@@ -17,18 +17,19 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import vectors
-from choice import Vectors
-from curate import manifest
-from curate.workspace import locate
-from embed import images
-from embed.errors import InputError
-from embed.recipe import Recipe
-from embed.store import read_ids
 from tests.conftest import paint
-from vectors import embed, scan_and_embed
+from winnow import vectors
+from winnow.choice import Vectors
+from winnow.curate import manifest
+from winnow.curate.workspace import locate
+from winnow.embed import images
+from winnow.embed.errors import InputError
+from winnow.embed.recipe import Recipe
+from winnow.embed.store import read_ids
+from winnow.vectors import embed, scan_and_embed
 
 PROJECT = Path(vectors.__file__).resolve().parent
+PACKAGE = str(PROJECT / "commands" / "from_checkout")
 
 
 @contextmanager
@@ -147,10 +148,10 @@ def test_killed_in_the_middle_it_goes_on(hues, colours):
     script = """
 import sys, time
 from pathlib import Path
-import vectors
+from winnow import vectors
 from contextlib import contextmanager
-from curate.workspace import locate
-from embed import pipeline
+from winnow.curate.workspace import locate
+from winnow.embed import pipeline
 pipeline.COMMIT_SECONDS = 0.1
 plain = vectors.WhileScanning.see
 vectors.WhileScanning.see = lambda *given: (time.sleep(0.05), plain(*given))[1]
@@ -161,7 +162,7 @@ vectors.scan_and_embed(locate(Path(sys.argv[1])), vectors.Vectors(backbone=Path(
 """
     workspace = locate(hues)
     command = [sys.executable, "-c", script, str(hues), str(colours)]
-    process = subprocess.Popen(command, env=os.environ | {"PYTHONPATH": str(PROJECT)})
+    process = subprocess.Popen(command, env=os.environ | {"PYTHONPATH": PACKAGE})
     deadline = time.monotonic() + 60
     there = set()
     while not there and time.monotonic() < deadline:
@@ -204,7 +205,7 @@ def test_five_gigabytes_of_maps_are_asked_for_once_and_fewer_are_not(answer):
 def test_a_disk_that_is_full_costs_no_view_that_was_stored(hues, colours, monkeypatch):
     workspace = locate(hues, None)
     manifest.scan(workspace)
-    monkeypatch.setattr("embed.pipeline.COMMIT_BYTES", 0)
+    monkeypatch.setattr("winnow.embed.pipeline.COMMIT_BYTES", 0)
     real, written = lance.write_dataset, []
 
     def write(*what, **how):

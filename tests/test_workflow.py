@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-import cli
 from tests.conftest import HUES, paint
+from winnow import cli
 
 
 def winnow(*words: object) -> Any:
@@ -154,9 +154,9 @@ def test_a_trained_head_is_an_onnx_file_that_says_the_same(hues: Path, colours: 
 
 
 def winnow_vectors(images: Path, backbone: Path, ids: list[str]) -> np.ndarray:
-    from curate.workspace import locate
-    from embed.backbone import load
-    from embed.store import Store
+    from winnow.curate.workspace import locate
+    from winnow.embed.backbone import load
+    from winnow.embed.store import Store
 
     return Store(locate(images).embeddings, load(backbone)).read(ids)
 
@@ -230,7 +230,7 @@ def test_a_run_that_fails_leaves_no_folder(hues: Path, colours: Path, monkeypatc
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("heads.report._write", full)
+    monkeypatch.setattr("winnow.heads.report._write", full)
     done = CliRunner().invoke(cli.main, ["compare", str(hues), "--backbone", str(colours), "--heads", "dummy"])
     assert done.exit_code == 1
     assert "No space left on device" in done.stderr
@@ -241,7 +241,7 @@ def test_a_run_that_fails_leaves_no_folder(hues: Path, colours: Path, monkeypatc
 def test_a_head_whose_file_is_not_like_it_is_told_and_the_run_kept(
     hues: Path, colours: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("heads.export.TOLERANCE", -1.0)
+    monkeypatch.setattr("winnow.heads.export.TOLERANCE", -1.0)
     words = ["train", str(hues), "--backbone", str(colours), "--head", "centroid", "--json"]
     done = CliRunner().invoke(cli.main, words)
     assert "note: head.onnx was not written: the exported head differs" in done.stderr
@@ -255,8 +255,8 @@ def test_a_head_whose_file_is_not_like_it_is_told_and_the_run_kept(
 def test_heads_whose_time_is_quadratic_are_left_out_of_large_folders_unless_named(
     hues: Path, colours: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("training.QUADRATIC_LIMIT", 10)
-    monkeypatch.setattr("heads.fit.DEFAULT_HEADS", ("centroid", "knn", "svm-rbf"))
+    monkeypatch.setattr("winnow.training.QUADRATIC_LIMIT", 10)
+    monkeypatch.setattr("winnow.heads.fit.DEFAULT_HEADS", ("centroid", "knn", "svm-rbf"))
     words = ["compare", str(hues), "--backbone", str(colours), "--repeats", "1", "--json"]
     done = CliRunner().invoke(cli.main, words)
     assert [head["name"] for head in json.loads(done.stdout)["heads"]] == ["centroid"]
@@ -307,7 +307,9 @@ def test_heads_may_learn_from_maps_and_pictures_are_scored_by_pooled_vectors_all
 def test_classes_of_five_pictures_are_compared_with_all_heads(
     tmp_path: Path, colours: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("curate.ranking.near_groups", lambda *_: {})  # none is; to make sure takes ten seconds here
+    monkeypatch.setattr(
+        "winnow.curate.ranking.near_groups", lambda *_: {}
+    )  # none is; to make sure takes ten seconds here
     hues = {"amber": (230, 180, 40), "teal": (30, 160, 160), **{name: HUES[name] for name in ("red", "blue")}}
     for index, (label, count) in enumerate(zip(hues, (5, 5, 40, 200), strict=True)):
         for number in range(count):

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from curate.journal import REASONS, Decision, Line
+from winnow.curate.journal import REASONS, Decision, Line
 
 LABEL = "label:"  # what a tag begins with when the rest is a label, known or new
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from embed.recipe import digest
-from embed.store import read_ids, read_vectors
+from winnow.embed.recipe import digest
+from winnow.embed.store import read_ids, read_vectors
 
 COMPONENTS = 128  # of the vectors, that the similarity index keeps
 COLOURS = {"drop": "#d73a49", "keep": "#28a745", "relabel": "#0366d6"}

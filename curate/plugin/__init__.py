@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -12,14 +11,10 @@ from fiftyone import ViewField as F
 from fiftyone.operators import types
 from fiftyone.server.view import get_view
 
-ROOT = str(Path(__file__).resolve().parents[2])
-if ROOT not in sys.path:
-    sys.path.append(ROOT)
-
-from curate.app.samples import verdict_fields  # noqa: E402
-from curate.decisions import checked_label  # noqa: E402
-from curate.journal import REASONS, UNDO, Decision, Journal, Line, holding  # noqa: E402
-from embed.errors import InputError  # noqa: E402
+from winnow.curate.app.samples import verdict_fields
+from winnow.curate.decisions import checked_label
+from winnow.curate.journal import REASONS, UNDO, Decision, Journal, Line, holding
+from winnow.embed.errors import InputError
 
 REASON_IN = {"duplicate_group": "duplicate", "quality": "quality"}  # field that the view asks for -> reason of a drop
 FEW = 20_000  # pictures whose labels are judged anew at each Re-rank: more would be waited for
@@ -155,8 +150,8 @@ class Learn(Button):
         """Nowhere: Re-rank calls it."""
 
     def _act(self, ctx: Any) -> tuple[str, str]:
-        from curate import ranking, suspects
-        from curate.workspace import locate
+        from winnow.curate import ranking, suspects
+        from winnow.curate.workspace import locate
 
         place, few = _place(ctx), ctx.dataset.count() <= FEW
         table = ranking.score(locate(None, place["workspace"]), place["store"], fresh_labels=few)
