@@ -18,15 +18,15 @@ from typing import Any
 
 import numpy as np
 
+from winnow.common.atomic_write import whole_file
+from winnow.common.digests import digest, file_digest
+from winnow.common.errors import InputError
+from winnow.common.tables import open_table
 from winnow.curate import manifest
 from winnow.curate.workspace import Workspace
 from winnow.embed import pipeline
-from winnow.embed.backbone import Backbone, file_digest, load
+from winnow.embed.backbone import Backbone, load
 from winnow.embed.backends import OUTPUTS, one_thread
-from winnow.embed.errors import InputError
-from winnow.embed.recipe import digest
-from winnow.embed.store import open_table
-from winnow.embed.whole import whole_file
 
 CALIBRATED_ON = 100  # pictures; 50 give ranges that are too narrow
 MEASURED_ON = 300

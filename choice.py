@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from winnow.embed.errors import InputError
+from winnow.common.errors import InputError
 from winnow.embed.recipe import Recipe
 
 LEAST_VIEWS = {"one": 1, "mirror": 2, "mean": 2}  # rows of a picture that judging it by these takes

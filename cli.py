@@ -17,7 +17,7 @@ if not __package__:  # run as a file: the checkout it lies in is `winnow`, here 
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (_PACKAGE, os.environ.get("PYTHONPATH"))))
 
 from winnow import console, curating, deploying, fitting, options  # noqa: E402
-from winnow.embed.errors import InputError  # noqa: E402
+from winnow.common.errors import InputError  # noqa: E402
 
 if TYPE_CHECKING:
     from winnow.choice import Vectors
@@ -139,7 +139,7 @@ def run(images: Path | None, workspace: Path | None, as_json: bool, **rest: Any)
     """From a folder to a report and one file to deploy: scan, embed, compare heads, train the best, export it."""
     from winnow import workflow
 
-    result = workflow.run(console.opened(images, workspace), listener=console.listener(), **rest)
+    result = workflow.run(console.opened(images, workspace), reporter=console.reporter(), **rest)
     _print_whole(result, as_json)
     if not as_json and _can_be_fine_tuned(result, rest["vectors"]):
         words = ["--head", "tail", "--test-views", "mirror"]
@@ -183,9 +183,9 @@ def demo(folder: Path | None, per_class: int, repeats: int, seed: int, workspace
     from winnow import demo
 
     folder = folder or Path("winnow-demo")
-    listener = console.listener()
-    demo.draw(folder, per_class, seed, listener)
-    result = demo.demo(console.opened(folder, workspace), listener, repeats=repeats, seed=seed)
+    reporter = console.reporter()
+    demo.draw(folder, per_class, seed, reporter)
+    result = demo.demo(console.opened(folder, workspace), reporter, repeats=repeats, seed=seed)
     _print_whole(result, as_json)
 
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
+    from winnow.common.progress import Reporter
     from winnow.curate.workspace import Workspace
-    from winnow.record import Listener
 
 LINE_SECONDS = 5.0  # between two lines of progress where there is no terminal to draw a bar on
 
@@ -31,7 +31,7 @@ def asked(question: str) -> bool:
 
 def print_json(value: Any) -> None:
     """The one JSON document of a command, on stdout, in UTF-8. Raises: OSError when not all of it can be written."""
-    from winnow.heads.runs import to_json
+    from winnow.common.json_files import to_json
 
     sys.stdout.flush()
     content, done = f"{to_json(value)}\n".encode(), 0
@@ -260,8 +260,8 @@ def say_next(command: str, images: Path | None, workspace: Path | None) -> None:
     say(f"Next: {shlex.join(words)}")
 
 
-def listener() -> Listener:
+def reporter() -> Reporter:
     """Who shows progress and messages here, and how this command was typed."""
-    from winnow.record import Listener
+    from winnow.common.progress import Reporter
 
-    return Listener(progress, say, shlex.join(["winnow", *sys.argv[1:]]))
+    return Reporter(progress, say, shlex.join(["winnow", *sys.argv[1:]]))

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from winnow import console, options
-from winnow.embed.errors import InputError
-from winnow.embed.whole import whole_file
+from winnow.common.atomic_write import whole_file
+from winnow.common.errors import InputError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -45,7 +45,7 @@ def score(
     from winnow import workflow
 
     place = console.opened(images, workspace)
-    table, said = workflow.score(place, replace(vectors, projection=projection), console.listener(), as_found)
+    table, said = workflow.score(place, replace(vectors, projection=projection), console.reporter(), as_found)
     if file is not None:
         _write_csv(file, table)
     if as_json:
@@ -81,7 +81,7 @@ def review(
     place = console.opened(images, workspace)
     said = workflow.review(
         place,
-        console.listener(),
+        console.reporter(),
         projection=projection,
         port=port,
         browser=browser,
@@ -154,7 +154,7 @@ def prune(
     if off_topic_above is None and not any(rules.values()):
         raise click.UsageError("say which: --duplicates, --off-topic-above X, --unreadable or --quality")
     place = console.opened(images, workspace)
-    plan = workflow.prune(place, console.listener(), record=yes, off_topic_above=off_topic_above, **rules)
+    plan = workflow.prune(place, console.reporter(), record=yes, off_topic_above=off_topic_above, **rules)
     said = {"dropped" if yes else "would_drop": len(plan)}
     if as_json:
         rows = [{"path": decision.path, "reason": decision.reason} for decision in plan]

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from winnow import console, options
-from winnow.curate.paths import to_text
-from winnow.embed.errors import InputError
+from winnow.common.errors import InputError
+from winnow.common.paths import to_text
 
 if TYPE_CHECKING:
     from winnow.curate.sort import Sorter
@@ -74,7 +74,7 @@ def export(
     run = trained.find(run, workspace)
     console.say(f"Run: {console.shown(str(run))}")
     how = {"any_size": shape == "any", "precision": precision, "test_views": test_views or ""}
-    said = exporting.export(run, out, console.listener(), unfamiliar=unfamiliar, workspace=workspace, **how)
+    said = exporting.export(run, out, console.reporter(), unfamiliar=unfamiliar, workspace=workspace, **how)
     if as_json:
         return console.print_json(said)
     click.echo(f"Model: {console.shown(said['model'])}, {said['bytes'] / 1e6:,.1f} MB")
@@ -198,7 +198,7 @@ def evaluate(
     written = [each for each in (report, table) if each is not None]
     evaluated.check_targets(folder, written)
     rule = labels if labels in ("folder", "parent") else str(Path(labels).expanduser().resolve())
-    result = evaluation.evaluate(load(file), folder, rule, console.listener(), workers)
+    result = evaluation.evaluate(load(file), folder, rule, console.reporter(), workers)
     if as_json:
         console.print_json(result)
     else:
@@ -281,6 +281,6 @@ def _look_at(place: Workspace, copy: bool, review: bool, port: int | None, brows
     if not review:
         return console.say_next("review", place.images, place.folder)
     how: dict[str, Any] = {"port": port, "browser": browser, "accept": False}
-    workflow.review(place, console.listener(), **how, ask=lambda text: click.confirm(text, err=True))
+    workflow.review(place, console.reporter(), **how, ask=lambda text: click.confirm(text, err=True))
     words = ["winnow", "materialize", str(place.images), "labelled", "--workspace", str(place.folder)]
     return console.say(f"Next: {shlex.join(words + ['--copy'] * copy)}")

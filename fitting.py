@@ -45,7 +45,7 @@ def compare(
     if rest["cleaning"] and rest["division"].as_found:
         raise click.UsageError("--cleaning compares the folder as found and as decided: leave out --as-found")
     result = workflow.compare(
-        console.opened(images, workspace), listener=console.listener(), heads=heads, grid=grid, **rest
+        console.opened(images, workspace), reporter=console.reporter(), heads=heads, grid=grid, **rest
     )
     _print_run(result, as_json)
 
@@ -60,7 +60,7 @@ def train(images: Path | None, workspace: Path | None, as_json: bool, **rest: An
     """Train one head: curves, matrices, a report, and head.onnx."""
     from winnow import workflow
 
-    result = workflow.train(console.opened(images, workspace), listener=console.listener(), **rest)
+    result = workflow.train(console.opened(images, workspace), reporter=console.reporter(), **rest)
     _print_run(result, as_json)
     if not as_json:
         _say_next(result, rest["vectors"])
@@ -88,7 +88,7 @@ def tune(images: Path | None, workspace: Path | None, as_json: bool, **rest: Any
     """
     from winnow import tuning
 
-    result = tuning.tune(console.opened(images, workspace), listener=console.listener(), **rest)
+    result = tuning.tune(console.opened(images, workspace), reporter=console.reporter(), **rest)
     if as_json:
         return console.print_json(result)
     _print_tuned(result)

@@ -19,12 +19,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from winnow.choice import Vectors
+from winnow.common.digests import digest
+from winnow.common.errors import InputError
+from winnow.common.tables import disk_errors, open_table, read_errors
 from winnow.curate.workspace import Workspace
 from winnow.deploy import trained
 from winnow.deploy.trained import Trained
-from winnow.embed.errors import InputError
-from winnow.embed.recipe import Recipe, digest
-from winnow.embed.store import Store, disk_errors, open_table, read_errors, read_ids
+from winnow.embed.recipe import Recipe
+from winnow.embed.store import Store, read_ids
 from winnow.heads.export import PROJECTION
 
 if TYPE_CHECKING:

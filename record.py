@@ -14,15 +14,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from winnow.common.errors import InputError
+from winnow.common.json_files import write_json
+from winnow.common.paths import from_text, to_text
+from winnow.common.progress import Reporter
+from winnow.common.versions import PACKAGES, installed
 from winnow.curate.dataset import Dataset
 from winnow.curate.manifest import Scan
-from winnow.curate.paths import from_text, to_text
 from winnow.curate.splits import PARTS
 from winnow.curate.summary import summary
 from winnow.curate.workspace import Workspace
-from winnow.embed.errors import InputError
 from winnow.embed.store import Store
-from winnow.embed.versions import PACKAGES, installed
 from winnow.heads import report, runs
 
 if TYPE_CHECKING:
@@ -31,20 +33,6 @@ if TYPE_CHECKING:
     from winnow.heads.fit import Fit, Split
 
 Say = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class Listener:
-    """Who is told what goes on.
-
-    progress: gives, for the name of a piece of work, a context manager that gives a `Progress` function.
-    say: takes a message for the person.
-    command: the command as it was typed, for the report.
-    """
-
-    progress: Callable[[str], Any]
-    say: Say
-    command: str
 
 
 @dataclass(frozen=True)
@@ -100,7 +88,7 @@ def leave_run(
     name: str,
     rows: list[dict[str, Any]],
     fits: dict[str, Fit],
-    listener: Listener,
+    reporter: Reporter,
     estimator: Any = None,
 ) -> dict[str, Any]:
     """Write a run folder, whole or not at all.
@@ -113,15 +101,15 @@ def leave_run(
     now = datetime.now(UTC)
     folder = runs.new_folder(work.workspace.runs, name, now)
     try:
-        document = _document(work, name.split("-")[0], rows, fits, listener.command, now)
+        document = _document(work, name.split("-")[0], rows, fits, reporter.command, now)
         _write_tables(work, folder, document, fits)
         start = time.monotonic()
         page = report.write(document, folder, lambda path: report.thumbnail(work.workspace.images / from_text(path)))
         work.seconds["report"] = round(time.monotonic() - start, 2)
-        runs.write_json(folder / "metrics.json", document)
+        write_json(folder / "metrics.json", document)
         model = None
         if estimator is not None:
-            model = _write_head(work, folder / "head.onnx", rows[0], estimator, listener)
+            model = _write_head(work, folder / "head.onnx", rows[0], estimator, reporter)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
@@ -172,10 +160,10 @@ def _write_tables(work: Work, folder: Path, document: dict[str, Any], fits: dict
     said |= {"vectors": work.made["key"], "embedding": work.embedding}
     said |= {"heads": [{n: head[n] for n in ("name", "kind", "params")} for head in heads]}
     used = {"python": sys.version.split()[0]} | {name: installed(name) for name in PACKAGES}
-    runs.write_json(folder / "run.json", said | {"versions": used})
+    write_json(folder / "run.json", said | {"versions": used})
 
 
-def _write_head(work: Work, file: Path, row: dict[str, Any], estimator: Any, listener: Listener) -> str | None:
+def _write_head(work: Work, file: Path, row: dict[str, Any], estimator: Any, reporter: Reporter) -> str | None:
     from winnow.heads.export import save_head
     from winnow.heads.fit import Head
 
@@ -184,7 +172,7 @@ def _write_head(work: Work, file: Path, row: dict[str, Any], estimator: Any, lis
     try:
         save_head(file, estimator, head, work.data.classes, work.X[work.splits[0].test], extra)
     except InputError as error:
-        listener.say(f"note: {file.name} was not written: {error}")
+        reporter.say(f"note: {file.name} was not written: {error}")
         return None
     return str(file)
 

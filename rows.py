@@ -10,11 +10,13 @@ import numpy as np
 
 from winnow import vectors
 from winnow.choice import Vectors
-from winnow.embed.errors import InputError
-from winnow.embed.recipe import Recipe, digest
+from winnow.common.digests import digest
+from winnow.common.errors import InputError
+from winnow.common.progress import Reporter
+from winnow.embed.recipe import Recipe
 from winnow.embed.store import Store
 from winnow.embed.views import VIEWS
-from winnow.record import Listener, Work
+from winnow.record import Work
 
 if TYPE_CHECKING:
     from winnow.heads.fit import Grid, Head, Split
@@ -92,7 +94,7 @@ def beside_tails(grid: Grid, choice: Vectors) -> Vectors:
     return replace(choice, views=1, test_views="one")
 
 
-def for_heads(work: Work, grid: Grid, choice: Vectors, listener: Listener) -> tuple[Grid, dict[str, Work]]:
+def for_heads(work: Work, grid: Grid, choice: Vectors, reporter: Reporter) -> tuple[Grid, dict[str, Work]]:
     """Head name -> the work whose rows it learns from. Tails learn from maps, which are embedded where they lack.
 
     Returns the grid, too, with the network whose end is trained among the parameters of its tails.
@@ -105,7 +107,7 @@ def for_heads(work: Work, grid: Grid, choice: Vectors, listener: Listener) -> tu
         if head.kind == "tail":
             layer = _layer(head)
             if layer not in of_layer:
-                of_layer[layer] = _of_maps(work, layer, choice, listener)
+                of_layer[layer] = _of_maps(work, layer, choice, reporter)
             works[head.name], head = of_layer[layer], replace(head, params=head.params | network)
         heads.append(head)
     return replace(grid, heads=heads), works
@@ -118,12 +120,12 @@ def _layer(head: Head) -> str:
     return front(head.params.get("unfreeze", TailHead().unfreeze))
 
 
-def _of_maps(work: Work, layer: str, choice: Vectors, listener: Listener) -> Work:
+def _of_maps(work: Work, layer: str, choice: Vectors, reporter: Reporter) -> Work:
     """The same pictures with the maps of a layer."""
     recipe = replace(choice.recipe, layer=layer, pool="none")
     choice = replace(choice, recipe=recipe, views=TAIL_VIEWS if choice.views is None else choice.views)
-    with listener.progress("Embedding maps") as told:
-        store, made = vectors.embed(work.workspace, choice, told, listener.say)
+    with reporter.progress("Embedding maps") as told:
+        store, made = vectors.embed(work.workspace, choice, told, reporter.say)
     work.seconds["embed"] = round(work.seconds["embed"] + made["total_seconds"], 2)
     found, looks = read(store, work.data.ids, choice)
     made = {"scan_seconds": work.made["scan_seconds"]} | made

@@ -7,11 +7,12 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from winnow.common.tables import open_table, read_errors
 from winnow.curate import dataset, manifest, ranking
 from winnow.curate.journal import Journal, Line, holding
 from winnow.curate.walk import walk
 from winnow.curate.workspace import Workspace
-from winnow.embed.store import open_table, read_errors, read_ids
+from winnow.embed.store import read_ids
 
 if TYPE_CHECKING:
     import pyarrow as pa

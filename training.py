@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from winnow.common.digests import digest
+from winnow.common.progress import Reporter
+from winnow.common.threads import processors
 from winnow.curate.dataset import Dataset
 from winnow.curate.splits import PARTS
-from winnow.embed.ahead import processors
-from winnow.embed.recipe import digest
-from winnow.record import Listener, Work, timed
+from winnow.record import Work, timed
 from winnow.rows import Rows, divided
 
 if TYPE_CHECKING:
@@ -30,17 +31,17 @@ def named(heads: str | None) -> Grid:
     return Grid(heads_from_names(names))
 
 
-def affordable(grid: Grid, work: Work, listener: Listener) -> Grid:
+def affordable(grid: Grid, work: Work, reporter: Reporter) -> Grid:
     """The heads without those whose time grows with the square of a large training part; they can still be named."""
     pictures = len(work.splits[0].train)
     if pictures <= QUADRATIC_LIMIT:
         return grid
-    listener.say(f"note: {', '.join(QUADRATIC)} are left out, slow on {pictures:,} pictures; name them with --heads")
+    reporter.say(f"note: {', '.join(QUADRATIC)} are left out, slow on {pictures:,} pictures; name them with --heads")
     return replace(grid, heads=[head for head in grid.heads if head.kind not in QUADRATIC])
 
 
 def fit_all(
-    work: Work, grid: Grid, jobs: int | None, fresh: bool, listener: Listener, works: dict[str, Work] | None = None
+    work: Work, grid: Grid, jobs: int | None, fresh: bool, reporter: Reporter, works: dict[str, Work] | None = None
 ) -> tuple[list[dict[str, Any]], dict[str, Fit]]:
     """The rows of the comparison, and of every head the fit on the first split.
 
@@ -54,23 +55,23 @@ def fit_all(
         for own in {id(own): own for own in works.values()}.values():
             heads = [head for head in grid.heads if works[head.name] is own]
             rows, splits = divided(own)
-            fits = _fit(rows, splits, own, replace(grid, heads=heads), jobs, fresh, listener)
+            fits = _fit(rows, splits, own, replace(grid, heads=heads), jobs, fresh, reporter)
             found |= {head.name: of for head, of in zip(heads, fits, strict=True)}
     ordered = [found[head.name] for head in grid.heads]
     return table(grid.heads, ordered, work.splits), _first(grid, ordered)
 
 
-def fit_one(work: Work, head: Head, listener: Listener) -> tuple[Any, Fit]:
+def fit_one(work: Work, head: Head, reporter: Reporter) -> tuple[Any, Fit]:
     """A head fitted on the first split, and how well it does there."""
     from winnow.heads.fit import fit_head
 
     rows, splits = divided(work)
-    with listener.progress("Training") as told:
+    with reporter.progress("Training") as told:
         return fit_head(head, rows.X, rows.y, splits[0], rows.classes, work.seed, on_epoch=told)
 
 
 def fit_cleaning(
-    work: Work, found: Dataset, X_found: np.ndarray, grid: Grid, jobs: int | None, fresh: bool, listener: Listener
+    work: Work, found: Dataset, X_found: np.ndarray, grid: Grid, jobs: int | None, fresh: bool, reporter: Reporter
 ) -> tuple[list[dict[str, Any]], dict[str, Fit], dict[str, Any]]:
     """As `fit_all`, and what the verdicts bought: every head is trained on the pictures as found and as decided.
 
@@ -89,14 +90,14 @@ def fit_cleaning(
         before.append(replace(split, groups=groups, also=split.test, **as_found))
         after.append(replace(split, groups=groups, also=as_found["test"]))
     with timed(work.seconds, "compare"):
-        fits_before, fits = (_fit(rows, of, work, grid, jobs, fresh, listener) for of in (before, after))
+        fits_before, fits = (_fit(rows, of, work, grid, jobs, fresh, reporter) for of in (before, after))
     said = cleaning.summary(grid.heads, fits_before, fits, before, after) | _changed(work.data, found)
     first = {name: fit.of_classes(len(work.data.classes)) for name, fit in _first(grid, fits).items()}
     return table(grid.heads, fits, after), first, said
 
 
 def fit_curve(
-    work: Work, head: Head, validation: str, jobs: int | None, fresh: bool, listener: Listener
+    work: Work, head: Head, validation: str, jobs: int | None, fresh: bool, reporter: Reporter
 ) -> dict[str, Any]:
     """The learning curve of a head on every split: `heads.learning_curve.summary` with `head` and `sizes`.
 
@@ -118,7 +119,7 @@ def fit_curve(
             pictures, again = total / len(splits), fresh and share < 1
             what = f"Fitting on {pictures:,.0f} pictures"
             rows, of_rows = divided(work, splits)
-            fits = _fit(rows, of_rows, work, Grid([head], validation), jobs, again, listener, what)
+            fits = _fit(rows, of_rows, work, Grid([head], validation), jobs, again, reporter, what)
             f1 = table([head], fits, splits)[0]["weighted_f1"]
             sizes.append({"pictures": round(pictures), "share": share, "weighted_f1": f1})
             scores.append([fit.metrics["test"]["weighted_f1"] for fit in fits[0]])
@@ -161,12 +162,12 @@ def _fit(
     grid: Grid,
     jobs: int | None,
     fresh: bool,
-    listener: Listener,
+    reporter: Reporter,
     what: str = "Fitting",
 ) -> list[list[Fit]]:
     from winnow.heads.compare import compare
 
-    with listener.progress(what) as told:
+    with reporter.progress(what) as told:
         return compare(
             grid.heads,
             rows.X,

@@ -6,9 +6,10 @@ from dataclasses import replace
 from typing import Any
 
 from winnow.choice import Vectors
+from winnow.common.progress import Reporter
+from winnow.common.threads import processors
 from winnow.curate.workspace import Workspace
-from winnow.embed.ahead import processors
-from winnow.record import Listener, leave_run, timed
+from winnow.record import leave_run, timed
 from winnow.rows import beside_tails, divided, for_heads
 from winnow.training import fit_one
 from winnow.workflow import Division, prepare
@@ -17,7 +18,7 @@ from winnow.workflow import Division, prepare
 def tune(
     workspace: Workspace,
     vectors: Vectors,
-    listener: Listener,
+    reporter: Reporter,
     *,
     kind: str,
     division: Division,
@@ -37,11 +38,11 @@ def tune(
     from winnow.heads.fit import Grid
 
     heads = spaces.candidates(kind, candidates, division.seed)  # a kind that will not do is told before the work
-    work = prepare(workspace, beside_tails(Grid(heads), vectors), listener, division, repeats)
-    grid, works = for_heads(work, Grid(heads), vectors, listener)
+    work = prepare(workspace, beside_tails(Grid(heads), vectors), reporter, division, repeats)
+    grid, works = for_heads(work, Grid(heads), vectors, reporter)
     work = works[kind]
     learned, _ = divided(work)
-    with timed(work.seconds, "search"), listener.progress("Searching") as told:
+    with timed(work.seconds, "search"), reporter.progress("Searching") as told:
         found = search.nested(
             grid.heads,
             learned.X,
@@ -53,13 +54,13 @@ def tune(
             data_key=learned.key,
             jobs=jobs or processors(),
             seed=work.seed,
-            say=listener.say,
+            say=reporter.say,
             on_fit=told,
         )
     head = found.heads[0]
     with timed(work.seconds, "train"):
-        estimator, fit = fit_one(work, head, listener)
+        estimator, fit = fit_one(work, head, reporter)
     settings = [heads[grid.heads.index(head)] for head in found.heads]  # without the network of a tail, which was given
     said = search.summary(replace(found, heads=settings), heads, work.splits)
     rows = table([head], [found.tuned], work.splits)
-    return leave_run(replace(work, search=said), f"tune-{kind}", rows, {kind: fit}, listener, estimator) | said
+    return leave_run(replace(work, search=said), f"tune-{kind}", rows, {kind: fit}, reporter, estimator) | said

@@ -13,21 +13,21 @@ import numpy as np
 
 from winnow import calibration
 from winnow.choice import Vectors
+from winnow.common.errors import InputError
+from winnow.common.paths import from_text
+from winnow.common.threads import Once, processors
+from winnow.common.versions import installed
 from winnow.curate import manifest
 from winnow.curate.examine import is_picture
-from winnow.curate.paths import from_text
 from winnow.curate.walk import walk
 from winnow.curate.workspace import Workspace
 from winnow.embed import images
-from winnow.embed.ahead import Once, processors
 from winnow.embed.backbone import PARITY_PICTURES, Backbone, load, obtain
 from winnow.embed.backends import BACKENDS, BATCHES, PACKAGES, Session
-from winnow.embed.errors import InputError
 from winnow.embed.images import PictureError
 from winnow.embed.pipeline import Batch, Filling, Outputs, fill, pixels_of
 from winnow.embed.recipe import Recipe
 from winnow.embed.store import Store
-from winnow.embed.versions import installed
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -76,7 +76,7 @@ def scan_and_embed(
 ) -> tuple[manifest.Scan, Store, dict[str, Any]]:
     """Bring the manifest and the table up to date; a picture that is new is read and decoded once for both.
 
-    Parameters: `progress`, as that of `record.Listener`.
+    Parameters: `progress`, as that of `record.Reporter`.
     Returns: as `manifest.scan`, and as `embed` with `scan_seconds` besides, in which new pictures are embedded, too.
     Raises: InputError as `embed`.
     """

@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 from winnow import rows, training
 from winnow.choice import Vectors
+from winnow.common.errors import InputError
+from winnow.common.progress import Reporter
 from winnow.curate import dataset as datasets
 from winnow.curate import manifest, ranking, suspects
 from winnow.curate.dataset import Dataset
 from winnow.curate.journal import Decision, Journal, holding
 from winnow.curate.workspace import Workspace
-from winnow.embed.errors import InputError
 from winnow.embed.store import Store
-from winnow.record import Listener, Work, leave_run, timed
+from winnow.record import Work, leave_run, timed
 from winnow.vectors import scan_and_embed
 
 if TYPE_CHECKING:
@@ -35,23 +36,23 @@ class Division:
 
 
 def prepare(
-    workspace: Workspace, vectors: Vectors, listener: Listener, division: Division, repeats: int, scored: bool = False
+    workspace: Workspace, vectors: Vectors, reporter: Reporter, division: Division, repeats: int, scored: bool = False
 ) -> Work:
     """Scan, embed, perhaps score, and divide: what every run begins with. Raises: InputError."""
     seconds: dict[str, float] = {}
     embedded, scores = None, None
     if scored:
-        scores, embedded = _scored(workspace, vectors, listener, seconds, division.as_found)
+        scores, embedded = _scored(workspace, vectors, reporter, seconds, division.as_found)
     if embedded is None or vectors.recipe.pool != "avg":
-        embedded = _embedded(workspace, vectors, listener, seconds)
+        embedded = _embedded(workspace, vectors, reporter, seconds)
     found, store, made = embedded
     near = ranking.near_groups(workspace, store.path)
-    data = _dataset(workspace, store, division, repeats, near, listener)
+    data = _dataset(workspace, store, division, repeats, near, reporter)
     notes = [*found.warnings, *data.warnings]
     if failed := made["failed_files"]:
         notes.append(f"left out, {len(failed)} pictures that could not be embedded, as {failed[0]['path']}")
     for note in notes:
-        listener.say(f"note: {note}")
+        reporter.say(f"note: {note}")
     own, looks = rows.read(store, data.ids, vectors)
     return Work(
         workspace=workspace,
@@ -72,9 +73,9 @@ def prepare(
 
 
 def _dataset(
-    workspace: Workspace, store: Store, division: Division, repeats: int, near: dict[str, int], listener: Listener
+    workspace: Workspace, store: Store, division: Division, repeats: int, near: dict[str, int], reporter: Reporter
 ) -> Dataset:
-    journal = Journal(workspace.folder, say=listener.say)
+    journal = Journal(workspace.folder, say=reporter.say)
     return datasets.read(
         workspace,
         repeats=repeats,
@@ -86,15 +87,15 @@ def _dataset(
     )
 
 
-def _embedded(workspace: Workspace, vectors: Vectors, listener: Listener, seconds: dict[str, float]) -> Embedded:
-    found, store, made = scan_and_embed(workspace, vectors, listener.progress, listener.say)
+def _embedded(workspace: Workspace, vectors: Vectors, reporter: Reporter, seconds: dict[str, float]) -> Embedded:
+    found, store, made = scan_and_embed(workspace, vectors, reporter.progress, reporter.say)
     spent = {"scan": made["scan_seconds"], "embed": made["total_seconds"] - made["scan_seconds"]}
     seconds |= {stage: round(seconds.get(stage, 0.0) + took, 2) for stage, took in spent.items()}
     return found, store, made
 
 
 def _scored(
-    workspace: Workspace, vectors: Vectors, listener: Listener, seconds: dict[str, float], as_found: bool
+    workspace: Workspace, vectors: Vectors, reporter: Reporter, seconds: dict[str, float], as_found: bool
 ) -> tuple[pa.Table, Embedded]:
     """The table of scores, by pooled vectors whatever heads learn from, or as a run projects its own, and how these
     were made."""
@@ -102,30 +103,30 @@ def _scored(
 
     learned = Projection.read(workspace, vectors) if vectors.projection else None
     wanted = learned.choice if learned else replace(vectors, recipe=replace(vectors.recipe, pool="avg"))
-    found, store, made = _embedded(workspace, wanted, listener, seconds)
+    found, store, made = _embedded(workspace, wanted, reporter, seconds)
     if learned:
         with timed(seconds, "project"):
-            made |= learned.project(workspace, store, listener.say)
+            made |= learned.project(workspace, store, reporter.say)
     with timed(seconds, "score"):
         path, how = Path(made["store"]), wanted.document()
-        table = ranking.score(workspace, path, listener.say, as_found=as_found, made=how)
+        table = ranking.score(workspace, path, reporter.say, as_found=as_found, made=how)
     return table, (found, store, made)
 
 
 def score(
-    workspace: Workspace, vectors: Vectors, listener: Listener, as_found: bool = False
+    workspace: Workspace, vectors: Vectors, reporter: Reporter, as_found: bool = False
 ) -> tuple[pa.Table, dict[str, Any]]:
     """Scan, embed, and score every picture with the verdicts so far.
 
     Returns: the rows of `scores.lance`, and what `score --json` prints: suspects, what to look at next, what is left.
     """
     seconds: dict[str, float] = {}
-    table, (_, _, made) = _scored(workspace, vectors, listener, seconds, as_found)
+    table, (_, _, made) = _scored(workspace, vectors, reporter, seconds, as_found)
     said = {"vectors": made["key"], "store": made["store"], "projection": made.get("projection"), "seconds": seconds}
     return table, suspects.document(table) | said
 
 
-def review(workspace: Workspace, listener: Listener, projection: Path | None = None, **how: Any) -> dict[str, Any]:
+def review(workspace: Workspace, reporter: Reporter, projection: Path | None = None, **how: Any) -> dict[str, Any]:
     """Score, by the vectors of the last scoring or a run's `projection` of them, and open the FiftyOne App.
 
     Parameters: `how`, as `curate.review.open_review` takes it, whose result is returned.
@@ -133,25 +134,25 @@ def review(workspace: Workspace, listener: Listener, projection: Path | None = N
     from winnow.curate.review import open_review
 
     vectors = Vectors(projection=projection) if projection else Vectors.of(ranking.made(workspace))
-    _, said = score(workspace, vectors, listener)
-    return open_review(workspace, Path(said["store"]), say=listener.say, **how)
+    _, said = score(workspace, vectors, reporter)
+    return open_review(workspace, Path(said["store"]), say=reporter.say, **how)
 
 
-def prune(workspace: Workspace, listener: Listener, *, record: bool, **rules: Any) -> list[Decision]:
+def prune(workspace: Workspace, reporter: Reporter, *, record: bool, **rules: Any) -> list[Decision]:
     """What the rules of `curate.decisions.plan` would drop among the undecided; recorded as one batch on request."""
     from winnow.curate import decisions
 
-    with listener.progress("Scanning") as told:
-        manifest.scan(workspace, on_progress=told, say=listener.say)
+    with reporter.progress("Scanning") as told:
+        manifest.scan(workspace, on_progress=told, say=reporter.say)
     areas = manifest.areas(workspace)
     if areas and (rules["duplicates"] or rules["off_topic_above"] is not None):
-        table, _ = score(workspace, Vectors.of(ranking.made(workspace)), listener)
+        table, _ = score(workspace, Vectors.of(ranking.made(workspace)), reporter)
     else:  # what scan knows is enough
-        table = ranking.unscored(workspace, listener.say)
-    journal = Journal(workspace.folder, say=listener.say)
+        table = ranking.unscored(workspace, reporter.say)
+    journal = Journal(workspace.folder, say=reporter.say)
     plan = decisions.plan(table, **rules, verdicts=holding(journal.lines()), area=areas)
     if mixed := suspects.mixed(table, [decision.id for decision in plan if decision.reason == "duplicate"]):
-        listener.say(f"note: {mixed} of the duplicates have copies under other labels: `winnow review` shows them")
+        reporter.say(f"note: {mixed} of the duplicates have copies under other labels: `winnow review` shows them")
     if record:
         journal.record(plan, undecided_only=True)
     return plan
@@ -160,7 +161,7 @@ def prune(workspace: Workspace, listener: Listener, *, record: bool, **rules: An
 def compare(
     workspace: Workspace,
     vectors: Vectors,
-    listener: Listener,
+    reporter: Reporter,
     *,
     heads: str | None = None,
     grid: str | None = None,
@@ -184,29 +185,29 @@ def compare(
     chosen = read_grid(grid) if grid else training.named(heads)
     if cleaning and (vectors.n_views > 1 or any(head.kind == "tail" for head in chosen.heads)):
         raise InputError("--cleaning compares heads on plain vectors: leave out --views, --test-views and tail")
-    if cleaning and not holding(Journal(workspace.folder, say=listener.say).lines()):
+    if cleaning and not holding(Journal(workspace.folder, say=reporter.say).lines()):
         raise InputError("nothing is decided yet: `winnow review`, `winnow decide` or `winnow prune` first")
-    work = prepare(workspace, rows.beside_tails(chosen, vectors), listener, division, repeats)
+    work = prepare(workspace, rows.beside_tails(chosen, vectors), reporter, division, repeats)
     if heads is None and grid is None:
-        chosen = training.affordable(chosen, work, listener)
-    found = _as_found(work, division, repeats, listener) if cleaning else None
+        chosen = training.affordable(chosen, work, reporter)
+    found = _as_found(work, division, repeats, reporter) if cleaning else None
     if found is None:
-        chosen, works = rows.for_heads(work, chosen, vectors, listener)
-        compared, fits = training.fit_all(work, chosen, jobs, fresh, listener, works)
+        chosen, works = rows.for_heads(work, chosen, vectors, reporter)
+        compared, fits = training.fit_all(work, chosen, jobs, fresh, reporter, works)
         work = works[compared[0]["name"]]
     else:
         X_found = work.store.read(found.ids)
-        compared, fits, bought = training.fit_cleaning(work, found, X_found, chosen, jobs, fresh, listener)
+        compared, fits, bought = training.fit_cleaning(work, found, X_found, chosen, jobs, fresh, reporter)
         work = replace(work, cleaning=bought)
     if learning_curve:
         best = next(head for head in chosen.heads if head.name == compared[0]["name"])
-        work = replace(work, learning_curve=training.fit_curve(work, best, chosen.validation, jobs, fresh, listener))
-    return leave_run(work, "compare", compared, fits, listener)
+        work = replace(work, learning_curve=training.fit_curve(work, best, chosen.validation, jobs, fresh, reporter))
+    return leave_run(work, "compare", compared, fits, reporter)
 
 
-def _as_found(work: Work, division: Division, repeats: int, listener: Listener) -> Dataset:
+def _as_found(work: Work, division: Division, repeats: int, reporter: Reporter) -> Dataset:
     try:
-        return _dataset(work.workspace, work.store, replace(division, as_found=True), repeats, work.near, listener)
+        return _dataset(work.workspace, work.store, replace(division, as_found=True), repeats, work.near, reporter)
     except InputError as error:
         raise InputError(f"there is nothing to compare with, leave out --cleaning: as found, {error}") from None
 
@@ -214,7 +215,7 @@ def _as_found(work: Work, division: Division, repeats: int, listener: Listener) 
 def train(
     workspace: Workspace,
     vectors: Vectors,
-    listener: Listener,
+    reporter: Reporter,
     *,
     kind: str,
     params: dict[str, Any],
@@ -229,18 +230,18 @@ def train(
 
     grid = Grid([Head(kind, kind, params)])
     build(grid.heads[0], division.seed)  # a wrong parameter is told before the work, not after it
-    work = prepare(workspace, rows.beside_tails(grid, vectors), listener, division, 1)
-    grid, works = rows.for_heads(work, grid, vectors, listener)
+    work = prepare(workspace, rows.beside_tails(grid, vectors), reporter, division, 1)
+    grid, works = rows.for_heads(work, grid, vectors, reporter)
     with timed(work.seconds, "train"):
-        estimator, fit = training.fit_one(works[kind], grid.heads[0], listener)
+        estimator, fit = training.fit_one(works[kind], grid.heads[0], reporter)
     made = table(grid.heads, [[fit]], work.splits)
-    return leave_run(works[kind], f"train-{kind}", made, {kind: fit}, listener, estimator)
+    return leave_run(works[kind], f"train-{kind}", made, {kind: fit}, reporter, estimator)
 
 
 def run(
     workspace: Workspace,
     vectors: Vectors,
-    listener: Listener,
+    reporter: Reporter,
     *,
     heads: str | None = None,
     repeats: int = 10,
@@ -254,18 +255,18 @@ def run(
     from winnow.heads.fit import Head
 
     grid = training.named(heads)
-    work = prepare(workspace, rows.beside_tails(grid, vectors), listener, division, repeats, scored=True)
+    work = prepare(workspace, rows.beside_tails(grid, vectors), reporter, division, repeats, scored=True)
     if heads is None:
-        grid = training.affordable(grid, work, listener)
-    grid, works = rows.for_heads(work, grid, vectors, listener)
-    compared, fits = training.fit_all(work, grid, jobs, False, listener, works)
+        grid = training.affordable(grid, work, reporter)
+    grid, works = rows.for_heads(work, grid, vectors, reporter)
+    compared, fits = training.fit_all(work, grid, jobs, False, reporter, works)
     best = Head(*(compared[0][name] for name in ("name", "kind", "params")))
     work = works[best.name]
     with timed(work.seconds, "train"):
-        estimator, fits[best.name] = training.fit_one(work, best, listener)
-    document = leave_run(work, "run", compared, fits, listener, estimator)
+        estimator, fits[best.name] = training.fit_one(work, best, reporter)
+    document = leave_run(work, "run", compared, fits, reporter, estimator)
     with timed(work.seconds, "export"):
-        exported = _exported(document, listener)
+        exported = _exported(document, reporter)
     return {
         "scan": work.scan.document(),
         "embed": work.made,
@@ -278,7 +279,7 @@ def run(
     }
 
 
-def _exported(document: dict[str, Any], listener: Listener) -> dict[str, Any] | None:
+def _exported(document: dict[str, Any], reporter: Reporter) -> dict[str, Any] | None:
     """The one file to deploy, beside the report; None, and the reason is told, when it cannot be had."""
     from winnow.deploy.exporting import export
 
@@ -286,7 +287,7 @@ def _exported(document: dict[str, Any], listener: Listener) -> dict[str, Any] | 
         return None
     run = Path(document["run"])
     try:
-        return export(run, run / "model.onnx", listener)
+        return export(run, run / "model.onnx", reporter)
     except InputError as error:
-        listener.say(f"note: model.onnx was not written: {error}")
+        reporter.say(f"note: model.onnx was not written: {error}")
         return None

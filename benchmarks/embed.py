@@ -22,20 +22,20 @@ import numpy as np
 
 from benchmarks.machine import machine
 from benchmarks.measures import table
-from benchmarks.quiet import listener
+from benchmarks.quiet import reporter
 from winnow.calibration import effect
 from winnow.choice import Vectors
+from winnow.common.errors import InputError
+from winnow.common.threads import processors
 from winnow.curate import manifest
 from winnow.curate.workspace import Workspace, locate
-from winnow.embed.ahead import processors
 from winnow.embed.backbone import load
-from winnow.embed.errors import InputError
 from winnow.embed.recipe import Recipe
 from winnow.heads.evaluate import paired
 from winnow.heads.fit import Head, fit_head
 from winnow.workflow import Division, prepare
 
-LISTENER = listener("embed")
+LISTENER = reporter("embed")
 PACKAGES = ("onnxruntime", "pillow", "tensorflow", "keras", "fastembed", "openvino")
 WINNOW, INT8 = "Winnow", "Winnow, int8"
 DECODE, INFER, INFER8 = "decoding alone", "inference alone", "inference alone, int8"

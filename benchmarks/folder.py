@@ -22,7 +22,7 @@ from PIL import Image
 
 from benchmarks.machine import machine
 from benchmarks.measures import table
-from winnow.embed.ahead import processors
+from winnow.common.threads import processors
 
 STARTS = 5
 # Runs a command from a process so small that its own memory, which counts until the command begins, does not matter.

@@ -18,10 +18,10 @@ from statistics import median
 import numpy as np
 
 from benchmarks.machine import machine
-from benchmarks.quiet import listener
+from benchmarks.quiet import reporter
 from winnow.choice import Vectors
+from winnow.common.errors import InputError
 from winnow.curate.workspace import locate
-from winnow.embed.errors import InputError
 from winnow.embed.quiet_keras import import_keras
 from winnow.heads.evaluate import metrics
 from winnow.heads.fit import Head, Split, fit_heads
@@ -31,7 +31,7 @@ from winnow.workflow import Division, prepare
 
 ROUNDS = 5
 EPOCHS, BATCH, HIDDEN = 100, 32, 128
-LISTENER = listener("heads")
+LISTENER = reporter("heads")
 
 
 def main() -> None:

@@ -7,8 +7,8 @@ from datetime import date
 from pathlib import Path
 
 from winnow.calibration import has_vnni
-from winnow.embed.ahead import processors
-from winnow.embed.versions import installed
+from winnow.common.threads import processors
+from winnow.common.versions import installed
 
 
 def machine(*packages: str) -> str:

@@ -13,20 +13,20 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.quiet import listener
+from benchmarks.quiet import reporter
 from winnow.choice import Vectors
+from winnow.common.errors import InputError
 from winnow.curate.workspace import locate
 from winnow.deploy.exporting import export
 from winnow.deploy.model import load
 from winnow.embed.backends import one_thread
-from winnow.embed.errors import InputError
 from winnow.embed.pipeline import pixels_of
 from winnow.heads.compare import table
 from winnow.heads.fit import HEADS, Head, fit_head
 from winnow.record import Work, leave_run
 from winnow.workflow import Division, prepare
 
-LISTENER = listener("parity")
+LISTENER = reporter("parity")
 
 
 def main() -> None:

@@ -21,21 +21,21 @@ from PIL import Image
 from sklearn.metrics import f1_score
 
 from benchmarks.measures import table
-from benchmarks.quiet import listener
+from benchmarks.quiet import reporter
 from winnow import workflow
 from winnow.choice import Vectors
+from winnow.common.errors import InputError
+from winnow.common.threads import processors
 from winnow.curate.workspace import locate
 from winnow.embed import images
-from winnow.embed.ahead import processors
 from winnow.embed.backends import OUTPUTS
-from winnow.embed.errors import InputError
 from winnow.embed.pipeline import run
 from winnow.heads.baselines import lda, logistic
 from winnow.heads.evaluate import paired
 
 ROUNDS, INFERRED, DECODED = 5, 96, 200
 KERNELS = ("BICUBIC", "LANCZOS", "BILINEAR", "HAMMING", "BOX", "NEAREST")
-LISTENER = listener("pipeline")
+LISTENER = reporter("pipeline")
 
 
 def main() -> None:

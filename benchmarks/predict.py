@@ -13,9 +13,10 @@ import time
 from pathlib import Path
 from statistics import median
 
-from benchmarks.quiet import listener
+from benchmarks.quiet import reporter
 from winnow import workflow
 from winnow.choice import Vectors
+from winnow.common.errors import InputError
 from winnow.curate.workspace import locate
 from winnow.deploy.exporting import export
 from winnow.deploy.model import Model, load
@@ -23,7 +24,6 @@ from winnow.deploy.prediction import files_of, predict
 from winnow.embed import pipeline
 from winnow.embed.backbone import Backbone
 from winnow.embed.backends import onnx_session
-from winnow.embed.errors import InputError
 from winnow.embed.store import Store
 from winnow.vectors import backbone_of
 from winnow.vectors import files_of as files_by_id
@@ -31,7 +31,7 @@ from winnow.vectors import files_of as files_by_id
 ROUNDS = 7
 
 
-LISTENER = listener("predict")
+LISTENER = reporter("predict")
 
 
 def main() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 
-from winnow.record import Listener
+from winnow.common.progress import Reporter
 
 
 @contextmanager
@@ -12,5 +12,5 @@ def silent(what: str):
     yield lambda done, total: None
 
 
-def listener(name: str) -> Listener:
-    return Listener(silent, lambda message: None, f"python -m benchmarks.{name}")
+def reporter(name: str) -> Reporter:
+    return Reporter(silent, lambda message: None, f"python -m benchmarks.{name}")

@@ -18,12 +18,12 @@ import numpy as np
 
 from benchmarks.machine import machine
 from benchmarks.measures import table
-from benchmarks.quiet import listener
+from benchmarks.quiet import reporter
 from winnow import rows, training
 from winnow.choice import Vectors
+from winnow.common.errors import InputError
+from winnow.common.threads import processors
 from winnow.curate.workspace import locate
-from winnow.embed.ahead import processors
-from winnow.embed.errors import InputError
 from winnow.embed.recipe import Recipe
 from winnow.heads import learning_curve
 from winnow.heads.compare import compare
@@ -31,7 +31,7 @@ from winnow.heads.evaluate import corrected_interval, paired
 from winnow.heads.fit import Fit, Grid, Head
 from winnow.workflow import Division, prepare
 
-LISTENER = listener("recommendations")
+LISTENER = reporter("recommendations")
 VIEWS = 8
 SIDE_BY_SIDE = "out_relu,block_16_project_BN,block_13_expand_relu"
 LARGER = Recipe(size=288)

@@ -17,15 +17,15 @@ import numpy as np
 
 from benchmarks.machine import machine
 from benchmarks.measures import table
-from benchmarks.quiet import listener
+from benchmarks.quiet import reporter
 from winnow import vectors
 from winnow.choice import Vectors
+from winnow.common.errors import InputError
+from winnow.common.threads import processors
 from winnow.curate.workspace import locate
 from winnow.embed import views
-from winnow.embed.ahead import processors
 from winnow.embed.backbone import front, load
 from winnow.embed.backends import onnx_session
-from winnow.embed.errors import InputError
 from winnow.embed.pipeline import embed
 from winnow.embed.recipe import Recipe
 from winnow.heads.compare import compare
@@ -35,7 +35,7 @@ from winnow.record import Work
 from winnow.rows import TAIL_VIEWS
 from winnow.workflow import Division, prepare
 
-LISTENER = listener("views")
+LISTENER = reporter("views")
 NONE = {"CROP": (1.0, 1.0), "TURN": 0.0, "LIGHT": 0.0, "COLOUR": 0.0}
 OWN = {name: getattr(views, name) for name in NONE}
 RECIPES = {

@@ -17,11 +17,11 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.quiet import listener
+from benchmarks.quiet import reporter
 from winnow.choice import Vectors
+from winnow.common.threads import processors
 from winnow.curate import manifest
 from winnow.curate.workspace import Workspace, locate
-from winnow.embed.ahead import processors
 from winnow.embed.backends import BATCHES, onnx_session
 from winnow.embed.pipeline import batched, fill, pixels_of
 from winnow.embed.recipe import Recipe
@@ -29,7 +29,7 @@ from winnow.embed.store import Store
 from winnow.vectors import backbone_of, files_of
 
 Work = Callable[[], float]  # does it once, and gives the seconds that it took
-LISTENER = listener("embed")
+LISTENER = reporter("embed")
 # Its preprocessing: what the weights expect, and the crop that is Winnow's.
 PREPROCESSOR = {
     "image_processor_type": "CLIPImageProcessor",

@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from winnow.curate.paths import to_text
-from winnow.embed.versions import installed
+from winnow.common.paths import to_text
+from winnow.common.versions import installed
 
 if TYPE_CHECKING:
     from winnow.curate.materialize import Picture

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from winnow.common.errors import InputError
 from winnow.curate import duplicates, labels, manifest, splits
 from winnow.curate.journal import REASONS, Line
 from winnow.curate.workspace import Workspace
-from winnow.embed.errors import InputError
 
 if TYPE_CHECKING:
     import pyarrow as pa

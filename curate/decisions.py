@@ -11,11 +11,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from winnow.common.errors import InputError
+from winnow.common.paths import from_text, to_text
 from winnow.curate import manifest
 from winnow.curate.journal import REASONS, VERDICTS, Decision, Journal, Line, holding
-from winnow.curate.paths import from_text, to_text
 from winnow.curate.workspace import Workspace
-from winnow.embed.errors import InputError
 
 if TYPE_CHECKING:
     import pyarrow as pa

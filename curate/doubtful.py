@@ -13,13 +13,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from winnow.common.errors import InputError
+from winnow.common.paths import to_text
+from winnow.common.tables import open_table, read_errors, write_table
 from winnow.curate import labels
-from winnow.curate.paths import to_text
 from winnow.curate.sort import Sorter, checked_target
 from winnow.curate.workspace import Workspace
-from winnow.embed.errors import InputError
 from winnow.embed.images import PictureError
-from winnow.embed.store import open_table, read_errors, write_table
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from winnow.common.paths import from_text
 from winnow.curate import duplicates, quality
-from winnow.curate.paths import from_text
 from winnow.curate.phash import perceptual_hash
 from winnow.curate.walk import Entry
 from winnow.embed import images

@@ -15,10 +15,10 @@ from pathlib import Path
 from types import NoneType
 from typing import Any, NamedTuple
 
-from winnow.curate.locks import acquired
-from winnow.curate.paths import to_text
-from winnow.embed.errors import InputError
-from winnow.embed.versions import installed
+from winnow.common.errors import InputError
+from winnow.common.locks import acquired
+from winnow.common.paths import to_text
+from winnow.common.versions import installed
 
 REASONS = ("off_topic", "duplicate", "quality", "unreadable", "other")  # why a picture is dropped, the default first
 VERDICTS = ("drop", "keep", "relabel")

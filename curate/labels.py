@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from winnow.curate.paths import to_text
-from winnow.embed.errors import InputError
+from winnow.common.errors import InputError
+from winnow.common.paths import to_text
 
 # Names that a split goes by on disk; torchvision, Keras and Hugging Face write them so.
 SPLITS = dict.fromkeys(("val", "valid", "validation", "dev"), "val")

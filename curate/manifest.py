@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from winnow.common.errors import InputError
+from winnow.common.tables import open_table, read_errors, write_table
+from winnow.common.threads import ahead, processors
 from winnow.curate import duplicates, labels, quality
 from winnow.curate.examine import examine
 from winnow.curate.walk import Entry, walk
 from winnow.curate.workspace import Workspace
-from winnow.embed.ahead import ahead, processors
-from winnow.embed.errors import InputError
-from winnow.embed.store import open_table, read_errors, write_table
 
 if TYPE_CHECKING:
     import pyarrow as pa

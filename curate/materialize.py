@@ -11,16 +11,16 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from winnow.common.errors import InputError
+from winnow.common.paths import from_text
 from winnow.curate import manifest
 from winnow.curate.account import readme
 from winnow.curate.dataset import labels_of
 from winnow.curate.journal import REASONS, Journal, Line, holding
-from winnow.curate.paths import from_text
 from winnow.curate.sort import checked_target, folder_name, names, spelt, write
 from winnow.curate.splits import PARTS
 from winnow.curate.workspace import Workspace
 from winnow.embed import images
-from winnow.embed.errors import InputError
 from winnow.embed.images import PictureError
 
 README = "README.md"

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from winnow.common.digests import digest
+from winnow.common.errors import InputError
+from winnow.common.tables import open_table, read_errors, write_table
 from winnow.curate import dataset, duplicates, feedback, manifest, quality, scores
 from winnow.curate.journal import Journal, Line, holding
 from winnow.curate.suspects import verdict_codes
 from winnow.curate.workspace import Workspace
-from winnow.embed.errors import InputError
-from winnow.embed.recipe import digest
-from winnow.embed.store import open_table, read_errors, read_ids, read_vectors, write_table
+from winnow.embed.store import read_ids, read_vectors
 
 if TYPE_CHECKING:
     import pyarrow as pa

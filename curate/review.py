@@ -13,13 +13,13 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from winnow.common.atomic_write import whole_file
+from winnow.common.errors import InputError
 from winnow.curate.app import database
 from winnow.curate.app.samples import close, opening, pull, push
 from winnow.curate.app.until_closed import kept
 from winnow.curate.app.views import add_umap
 from winnow.curate.workspace import Workspace
-from winnow.embed.errors import InputError
-from winnow.embed.whole import whole_file
 
 PORT = 5151  # FiftyOne's own; the next free one when it is taken
 START_SECONDS = 90.0  # for the App's server to answer

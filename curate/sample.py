@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
+from winnow.common.errors import InputError
 from winnow.curate.garden import FLOWERS, SCENES, picture
-from winnow.embed.errors import InputError
 
 Row = dict[str, str]
 

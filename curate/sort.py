@@ -11,10 +11,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from winnow.curate.paths import from_text, to_text
+from winnow.common.errors import InputError
+from winnow.common.paths import from_text, to_text
 from winnow.curate.walk import IGNORED_FOLDERS
 from winnow.embed import images
-from winnow.embed.errors import InputError
 from winnow.embed.images import PictureError
 
 UNFAMILIAR = "_unfamiliar"  # folder of pictures without a label

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from winnow.curate.paths import to_text
+from winnow.common.paths import to_text
 
 # Folders that cameras, servers and editors leave behind; names that begin with a dot are passed over too.
 IGNORED_FOLDERS = frozenset({"__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information"})

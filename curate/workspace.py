@@ -10,10 +10,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from winnow.curate.locks import acquired
-from winnow.curate.paths import to_text
-from winnow.embed.errors import InputError
-from winnow.embed.whole import whole_file
+from winnow.common.atomic_write import whole_file
+from winnow.common.errors import InputError
+from winnow.common.locks import acquired
+from winnow.common.paths import to_text
 
 FORMAT = 1
 # Control characters, and bytes that are not UTF-8: Lance cannot have them in a path.

@@ -27,8 +27,8 @@ def card(said: dict[str, Any]) -> str:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
+    from winnow.common.formatting import number, setting
     from winnow.deploy.parity import at_most
-    from winnow.heads.report import number, setting
 
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),

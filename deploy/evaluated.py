@@ -12,11 +12,11 @@ import numpy as np
 from rich.cells import cell_len, set_cell_size
 
 from winnow import console
-from winnow.curate.paths import from_text
+from winnow.common.atomic_write import whole_file
+from winnow.common.errors import InputError
+from winnow.common.paths import from_text
 from winnow.curate.sort import check_apart
 from winnow.deploy.listing import csv_row
-from winnow.embed.errors import InputError
-from winnow.embed.whole import whole_file
 from winnow.heads import plots, report
 
 if TYPE_CHECKING:

@@ -11,23 +11,23 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from winnow.common.errors import InputError
+from winnow.common.formatting import rounded
+from winnow.common.paths import to_text
+from winnow.common.threads import ahead, processors
+from winnow.common.versions import installed
 from winnow.curate import labels
-from winnow.curate.paths import to_text
 from winnow.deploy import prediction
-from winnow.deploy.listing import number
 from winnow.deploy.model import ID_DIGITS
 from winnow.embed import images
-from winnow.embed.ahead import ahead, processors
-from winnow.embed.errors import InputError
 from winnow.embed.images import PictureError
-from winnow.embed.versions import installed
 from winnow.heads import runs
 from winnow.heads.evaluate import bootstrap_f1, bootstrap_interval, classification_report, confusion, metrics
 
 if TYPE_CHECKING:
+    from winnow.common.progress import Reporter
     from winnow.deploy.model import Model
     from winnow.deploy.prediction import File, Prediction
-    from winnow.record import Listener
 
 Pair = tuple["Prediction", str]  # what is said of a picture that could be read, and its label
 
@@ -42,7 +42,7 @@ class Found(NamedTuple):
     warnings: list[str]
 
 
-def evaluate(model: Model, folder: Path, rule: str, listener: Listener, workers: int | None = None) -> dict[str, Any]:
+def evaluate(model: Model, folder: Path, rule: str, reporter: Reporter, workers: int | None = None) -> dict[str, Any]:
     """Judge a model on the labelled pictures in a folder, each once; nothing is written there.
 
     Left out and counted are copies, pictures that the model was trained or chosen on, those without a label or with
@@ -52,10 +52,10 @@ def evaluate(model: Model, folder: Path, rule: str, listener: Listener, workers:
     Returns: what `evaluate --json` prints. Raises: InputError when there is nothing that it can be judged on.
     """
     start = time.monotonic()
-    found = _find(folder, rule, set(model.said["trained_on"]), listener, workers)
+    found = _find(folder, rule, set(model.said["trained_on"]), reporter, workers)
     _check(model, folder, found)
     predictions = []
-    with listener.progress("Predicting") as told:
+    with reporter.progress("Predicting") as told:
         for row in prediction.predict(model, found.files, workers):
             predictions.append(row)
             told(len(predictions), len(found.files))
@@ -69,7 +69,7 @@ def evaluate(model: Model, folder: Path, rule: str, listener: Listener, workers:
     return {
         "model": to_text(str(model.file)),
         "folder": to_text(str(folder.resolve())),
-        "command": to_text(listener.command),
+        "command": to_text(reporter.command),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "version": installed("winnow-images"),
         **_scores(model, columns, judged),
@@ -83,16 +83,16 @@ def evaluate(model: Model, folder: Path, rule: str, listener: Listener, workers:
     }
 
 
-def _find(folder: Path, rule: str, trained_on: set[str], listener: Listener, workers: int | None) -> Found:
+def _find(folder: Path, rule: str, trained_on: set[str], reporter: Reporter, workers: int | None) -> Found:
     """Parameters: `trained_on`, the first digits of ids that are left out."""
     if not folder.is_dir():
         what = "is a file" if folder.exists() else "does not exist"
         raise InputError(f"{folder} {what}: name a folder of pictures with labels")
     labels.assign(rule, [], folder.resolve())  # a bad rule is told before the work, not after it
-    named = prediction.files_of([folder], listener.say)
+    named = prediction.files_of([folder], reporter.say)
     files = [(to_text(file.relative_to(folder).as_posix()), file) for _, file in named]
     assigned = labels.assign(rule, [path for path, _ in files], folder.resolve())
-    ids, problems = _identified(files, listener, workers)
+    ids, problems = _identified(files, reporter, workers)
     read = [(id, file, label) for id, file, label in zip(ids, files, assigned.labels, strict=True) if id]
     first = {id: file for id, file, _ in reversed(read)}
     label_of, labelled = _labels([(id, label) for id, _, label in read]), {id for id, _, label in read if label}
@@ -106,7 +106,7 @@ def _find(folder: Path, rule: str, trained_on: set[str], listener: Listener, wor
 
 
 def _identified(
-    files: list[File], listener: Listener, workers: int | None
+    files: list[File], reporter: Reporter, workers: int | None
 ) -> tuple[list[str | None], list[dict[str, Any]]]:
     """The sha256 (hex) of every file, None of one that cannot be read, and the problems of these."""
 
@@ -119,7 +119,7 @@ def _identified(
     workers = workers or processors()
     ids: list[str | None] = []
     problems = []
-    with listener.progress("Reading") as told:
+    with reporter.progress("Reading") as told:
         for (path, _), future in ahead(identify, files, workers, window=4 * workers):
             try:
                 ids.append(future.result())
@@ -216,9 +216,9 @@ def _row(columns: dict[str, int], said: Prediction, label: str) -> dict[str, Any
         "path": said.path,
         "label": label,
         "predicted": said.label,
-        "probability": number(said.probability),
-        "label_probability": number(own),
-        "familiarity": number(said.familiarity),
+        "probability": rounded(said.probability),
+        "label_probability": rounded(own),
+        "familiarity": rounded(said.familiarity),
         "unfamiliar": said.unfamiliar,
         "problem": said.problem,
         "problem_message": said.problem_message,

@@ -14,19 +14,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from winnow.curate.paths import to_text
+from winnow.common.atomic_write import whole_file
+from winnow.common.digests import file_digest
+from winnow.common.errors import InputError
+from winnow.common.paths import to_text
+from winnow.common.progress import Reporter
+from winnow.common.threads import ahead, processors
+from winnow.common.versions import installed
 from winnow.curate.workspace import Workspace
 from winnow.deploy import parity
 from winnow.deploy.ingredients import Pixels, Source, Variant
 from winnow.deploy.model import FORMAT, ID_DIGITS
 from winnow.deploy.parity import Said, Seen, at_most
-from winnow.embed.ahead import ahead, processors
-from winnow.embed.backbone import file_digest
 from winnow.embed.backends import one_thread
-from winnow.embed.errors import InputError
-from winnow.embed.versions import installed
-from winnow.embed.whole import whole_file
-from winnow.record import Listener
 
 if TYPE_CHECKING:
     from winnow.heads.familiarity import Calibration
@@ -39,7 +39,7 @@ MOST_NAMED = 20_000  # training pictures up to which the file names them, and th
 def export(
     run: Path,
     out: Path | None,
-    listener: Listener,
+    reporter: Reporter,
     *,
     unfamiliar: float = 0.05,
     workspace: Path | None = None,
@@ -56,7 +56,7 @@ def export(
     if not 0 <= unfamiliar <= MOST_UNFAMILIAR:  # NaN is refused too
         raise InputError(f"the share that may be turned away is from 0 to {MOST_UNFAMILIAR:g}, not {unfamiliar!r}")
     kind = Variant(**variant)
-    source = Source.of(run, kind, listener, workspace)
+    source = Source.of(run, kind, reporter, workspace)
     out = _checked(out or run / f"model{kind.suffix}.onnx", source.workspace)
     calibration, calibrated_on = _calibration(source)
     model = source.fused(calibration)
@@ -70,8 +70,8 @@ def export(
     said = _metadata(source) | {"familiarity": familiarity, "familiarity_threshold": repr(unfamiliar)}
     said |= {"parity": parity.compared(seen)}
     _describe(model, said)
-    listener.say(in_words(said))
-    card = _write(out, model, said | _beside(source) | {"file": out.name}, listener)
+    reporter.say(in_words(said))
+    card = _write(out, model, said | _beside(source) | {"file": out.name}, reporter)
     return {
         "model": str(out),
         "card": str(card),
@@ -183,7 +183,7 @@ def _each(
         pixels = source.pixels(id, views)
         return None if pixels is None else look(pixels)
 
-    with source.listener.progress(what) as told:
+    with source.reporter.progress(what) as told:
         for number, (id, future) in enumerate(ahead(seen, ids, workers, window=2 * workers), 1):
             if (said := future.result()) is not None:
                 found[id] = said
@@ -194,7 +194,7 @@ def _each(
             f"{gone} of {len(ids)} {part} pictures are gone from {source.workspace.images} or changed: train again"
         )
     if gone:
-        source.listener.say(f"note: {gone} of {len(ids)} {part} pictures are gone or changed since, and are left out")
+        source.reporter.say(f"note: {gone} of {len(ids)} {part} pictures are gone or changed since, and are left out")
     return found
 
 
@@ -271,7 +271,7 @@ def _checked(out: Path, workspace: Workspace) -> Path:
     return out
 
 
-def _write(out: Path, model: Any, said: dict[str, Any], listener: Listener) -> Path:
+def _write(out: Path, model: Any, said: dict[str, Any], reporter: Reporter) -> Path:
     """Both files, or none of them. A card that a person has changed is kept, and the new one called otherwise.
 
     Returns: where the card is.
@@ -281,7 +281,7 @@ def _write(out: Path, model: Any, said: dict[str, Any], listener: Listener) -> P
     beside = out.with_suffix(".md")
     with _written(out):
         if beside.exists() and not (beside.is_file() and is_untouched(beside)):
-            listener.say(f"note: {beside} is not as Winnow wrote it and is kept; the new card is {out.stem}.new.md")
+            reporter.say(f"note: {beside} is not as Winnow wrote it and is kept; the new card is {out.stem}.new.md")
             beside = out.with_name(f"{out.stem}.new.md")
         with whole_file(out) as stream:
             stream.write(model.SerializeToString())

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from winnow.common.errors import InputError
 from winnow.deploy import anysize
 from winnow.deploy.anysize import Writer
-from winnow.embed.errors import InputError
 from winnow.embed.recipe import Recipe
 from winnow.heads.export import ML_OPSET, OPSET
 

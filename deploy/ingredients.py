@@ -14,19 +14,19 @@ import numpy as np
 
 from winnow import vectors
 from winnow.choice import Vectors
+from winnow.common.errors import InputError
+from winnow.common.progress import Reporter
+from winnow.common.threads import ahead, processors
 from winnow.curate import workspace as workspaces
 from winnow.curate.workspace import Workspace
 from winnow.deploy import trained
 from winnow.deploy.fuse import VIEWS, fuse
 from winnow.deploy.trained import Trained
 from winnow.embed import images
-from winnow.embed.ahead import ahead, processors
 from winnow.embed.backbone import Backbone
-from winnow.embed.errors import InputError
 from winnow.embed.images import PictureError
 from winnow.embed.pipeline import looks_of
 from winnow.embed.store import read_vectors
-from winnow.record import Listener
 
 if TYPE_CHECKING:
     from winnow.heads.familiarity import Calibration, Reference
@@ -82,10 +82,10 @@ class Source:
     files: dict[str, Path]  # id -> a file with that content
     kind: Variant
     choice: Vectors  # how the vectors of the run were made
-    listener: Listener
+    reporter: Reporter
 
     @classmethod
-    def of(cls, run: Path, kind: Variant, listener: Listener, workspace: Path | None = None) -> Source:
+    def of(cls, run: Path, kind: Variant, reporter: Reporter, workspace: Path | None = None) -> Source:
         """Read a run and find what it was made of.
 
         Parameters: `workspace`, that of the run (None: it lies in it). Raises: InputError for what is missing.
@@ -97,7 +97,7 @@ class Source:
             choice = Vectors.of(read.run["embedding"])
         except (KeyError, TypeError, AttributeError):
             raise InputError(f"{run} is damaged: its run.json does not say how its vectors were made") from None
-        backbone = vectors.backbone_of(place, choice, files, listener.say)
+        backbone = vectors.backbone_of(place, choice, files, reporter.say)
         if backbone.key != read.run["vectors"]:
             raise InputError(f"the weights that the vectors of {run.name} were made with are gone: train again")
         if backbone.recipe.precision == "int8":
@@ -111,7 +111,7 @@ class Source:
                 f"`{line}` or {VIEWS[1]} makes one, and measures what that costs"
             )
         kind = replace(kind, test_views=kind.test_views or choice.test_views)
-        return cls(read, place, backbone, files, kind, choice, listener)
+        return cls(read, place, backbone, files, kind, choice, reporter)
 
     @property
     def judged_by(self) -> str:
@@ -150,7 +150,7 @@ class Source:
         if self.backbone.recipe.precision == "int8":
             return proto
         if self.kind.precision == "int8":
-            self.listener.say("Quantising to int8, calibrated on training pictures")
+            self.reporter.say("Quantising to int8, calibrated on training pictures")
             return quantize.int8(proto, self.squares(CALIBRATION))
         return quantize.half(proto) if self.kind.precision == "fp16" else proto
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -13,6 +12,7 @@ import click
 from rich.cells import cell_len, set_cell_size
 
 from winnow import console
+from winnow.common.formatting import rounded
 from winnow.deploy.model import Model
 from winnow.deploy.prediction import Prediction, best
 
@@ -25,15 +25,10 @@ Print = Callable[[Prediction], None]
 def document(model: Model, found: Prediction, top: int = 1) -> dict[str, Any]:
     """A prediction as JSON can hold it, with `top` labels when more than one is asked for."""
     said = {name: getattr(found, name) for name in (*FIELDS, *PROBLEM)}
-    said |= {name: number(said[name]) for name in ("probability", "familiarity")}
+    said |= {name: rounded(said[name]) for name in ("probability", "familiarity")}
     if top > 1:
-        said["top"] = [{"label": label, "probability": number(p)} for label, p in best(model, found, top)]
+        said["top"] = [{"label": label, "probability": rounded(p)} for label, p in best(model, found, top)]
     return said
-
-
-def number(value: float | None) -> float | None:
-    """Six digits; more are noise, and NaN and infinity are no numbers."""
-    return None if value is None or not math.isfinite(value) else round(value, 6)
 
 
 def csv_row(values: Iterable[object]) -> str:

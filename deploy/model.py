@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from winnow.common.errors import InputError
 from winnow.embed.backends import one_thread
-from winnow.embed.errors import InputError
 from winnow.embed.recipe import Recipe
 
 FORMAT = 1  # the newest that is read; raise it when an old reader would misunderstand the file

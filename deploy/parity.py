@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from winnow.embed.errors import InputError
+from winnow.common.errors import InputError
 from winnow.heads import evaluate
 from winnow.heads.export import TOLERANCE
 

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from winnow.common.errors import InputError
+from winnow.common.paths import from_text, to_text
+from winnow.common.threads import Budget
 from winnow.curate.decisions import listed
 from winnow.curate.examine import is_picture
-from winnow.curate.paths import from_text, to_text
 from winnow.curate.walk import walk
 from winnow.embed import images, pipeline
-from winnow.embed.ahead import Budget
-from winnow.embed.errors import InputError
 from winnow.embed.images import PictureError
 
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from winnow.common.errors import InputError
+from winnow.common.tables import open_table, read_errors
 from winnow.curate.workspace import locate
-from winnow.embed.errors import InputError
-from winnow.embed.store import open_table, read_errors
 
 # What is read of run.json and metrics.json, and must be there.
 _RUN = ("created", "embedding", "heads", "repeats", "split_rule", "vectors")

@@ -7,7 +7,6 @@ or (batch, H, W, D), and `bottleneck`, float32 (batch, B): the mean of the linea
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 from collections.abc import Callable
@@ -18,11 +17,12 @@ from typing import Any
 
 import numpy as np
 
-from winnow.embed.errors import InputError
+from winnow.common.atomic_write import whole_file
+from winnow.common.digests import digest
+from winnow.common.errors import InputError
 from winnow.embed.quiet_keras import import_keras, to_onnx
-from winnow.embed.recipe import Recipe, digest
+from winnow.embed.recipe import Recipe
 from winnow.embed.weights import Weights, find, imagenet_file
-from winnow.embed.whole import whole_file
 
 BOTTLENECK = "block_16_project_BN"
 RESIDUAL = (2, 4, 5, 7, 8, 9, 11, 12, 14, 15)  # blocks that add their input to what they make of it
@@ -128,12 +128,6 @@ def load(file: Path, recipe: Recipe | None = None) -> Backbone:
         if value not in (getattr(Recipe(), name), own):
             raise InputError(f"{file} was exported with {name} {own!r}, not {value!r}: leave the option out")
     return made
-
-
-def file_digest(file: Path) -> str:
-    """sha256 (hex) of a file."""
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def keras_function(recipe: Recipe, weights: Weights) -> tuple[Any, Any]:

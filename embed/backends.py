@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from winnow.common.errors import InputError
 from winnow.embed.backbone import Backbone, keras_function
-from winnow.embed.errors import InputError
 from winnow.embed.weights import find
 
 if TYPE_CHECKING:

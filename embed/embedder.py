@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 
+from winnow.common.errors import InputError
 from winnow.embed import images
 from winnow.embed.backbone import PARITY_PICTURES, load, obtain
 from winnow.embed.backends import BACKENDS, BATCHES, Session
-from winnow.embed.errors import InputError
 from winnow.embed.images import PictureError
 from winnow.embed.pipeline import pixels_of, run
 from winnow.embed.recipe import Recipe

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from winnow.embed.ahead import Budget, processors
+from winnow.common.threads import Budget, processors
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -12,8 +12,8 @@ from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
 
+from winnow.common.threads import ahead, processors
 from winnow.embed import images
-from winnow.embed.ahead import ahead, processors
 from winnow.embed.backends import Session
 from winnow.embed.images import PictureError
 from winnow.embed.recipe import Recipe

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from winnow.embed.ahead import processors
+from winnow.common.errors import InputError
+from winnow.common.threads import processors
 from winnow.embed.backbone import OPSET
-from winnow.embed.errors import InputError
 
 SMALL = 256  # tensors of fewer numbers stay as they are
 LARGEST = 65504.0  # that float16 has

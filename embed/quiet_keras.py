@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from winnow.embed.errors import InputError
+from winnow.common.errors import InputError
 
 _LOADING = threading.Lock()
 # What TensorFlow says of itself while it is loaded, before it heeds TF_CPP_MIN_LOG_LEVEL.

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from winnow.embed.errors import InputError
+from winnow.common.digests import digest
+from winnow.common.errors import InputError
 
 ALPHAS = (0.35, 0.5, 0.75, 1.0, 1.3, 1.4)  # the widths that Keras has weights for
 SCALES = {"symmetric": "[-1, 1], as the network was trained", "none": "0-255 as they are, only to reproduce a mistake"}
@@ -81,8 +80,3 @@ class Recipe:
         """Twelve hex digits that name the table: digest of the weights' digest and of every field but their name."""
         fields = asdict(self) | {"weights": weights_digest}
         return digest(fields)[:12]
-
-
-def digest(value: object) -> str:
-    """sha256 (hex) of the canonical JSON of a value."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

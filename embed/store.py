@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from datetime import timedelta
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from winnow.embed.errors import InputError
+from winnow.common import tables
+from winnow.common.errors import InputError
+from winnow.common.tables import disk_errors, open_table, read_errors
 from winnow.embed.views import VIEWS
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 # What must agree for vectors to share a table; the rest of the metadata is only recorded.
 IDENTITY = ("weights", "alpha", "layer", "pool", "size", "scale", "resize", "precision")
-KEPT = timedelta(minutes=1)  # how long files that were replaced stay for those who are just reading them
 
 
 class Store:
@@ -99,7 +98,7 @@ class Store:
             with read_errors(self.path), disk_errors(self.path):
                 if len(table.get_fragments()) > 1:
                     table.optimize.compact_files(compaction_mode="try_binary_copy")  # pages as they are: no memory
-                table.cleanup_old_versions(older_than=KEPT)
+                table.cleanup_old_versions(older_than=tables.KEPT)
 
     def _schema(self) -> pa.Schema:
         import pyarrow as pa
@@ -166,7 +165,7 @@ def metadata(backbone: Backbone) -> dict[str, Any]:
     """What a table says of how its vectors were made."""
     from dataclasses import asdict
 
-    from winnow.embed.backbone import file_digest
+    from winnow.common.digests import file_digest
 
     return asdict(backbone.recipe) | {
         "weights": backbone.weights.digest,
@@ -177,56 +176,6 @@ def metadata(backbone: Backbone) -> dict[str, Any]:
         "backbone_sha256": file_digest(backbone.file),
         "views": VIEWS,
     }
-
-
-def open_table(path: Path) -> lance.LanceDataset | None:
-    """The Lance dataset at a path, or None when nothing was ever committed there.
-
-    Raises: InputError when it is there but cannot be read.
-    """
-    import lance
-
-    versions = path / "_versions"
-    if not versions.is_dir() or not any(versions.iterdir()):
-        return None
-    with read_errors(path):
-        return lance.dataset(path)
-
-
-def write_table(path: Path, table: pa.Table, mode: str = "overwrite") -> None:
-    """Commit rows to the Lance dataset at a path, which need not exist. Parameters: `mode`, "append" or "overwrite".
-
-    What was overwritten stays for `KEPT`, for those who are just reading it. Raises: InputError (disk).
-    """
-    import lance
-
-    with disk_errors(path):
-        written = lance.write_dataset(table, path, mode="create" if open_table(path) is None else mode)
-        if mode == "overwrite":
-            written.cleanup_old_versions(older_than=KEPT)
-
-
-@contextmanager
-def read_errors(path: Path) -> Iterator[None]:
-    """Turn what Lance and Arrow raise on damaged files, and what other columns lead to, into one line."""
-    try:
-        yield
-    except BaseException as error:  # Arrow's ArrowInvalid is a ValueError; a panic of Lance's is no Exception
-        if not isinstance(error, OSError | ValueError | KeyError) and type(error).__name__ != "PanicException":
-            raise
-        reason = " ".join(str(error).split())[:120]
-        raise InputError(f"{path} cannot be read ({reason}): move it away, it is made anew") from None
-
-
-@contextmanager
-def disk_errors(path: Path) -> Iterator[None]:
-    """Turn a full or read-only disk into one line; Lance wraps the system's own words in pages of its own."""
-    try:
-        yield
-    except OSError as error:
-        words = ("No space left", "File too large", "Read-only file system", "Permission denied", "quota")
-        said = next((word for word in words if word in str(error)), " ".join(str(error).split())[:160])
-        raise InputError(f"{path}: {said}; what was committed is kept: make room and run the command again") from None
 
 
 def _float16_lists(values: np.ndarray) -> pa.Array:

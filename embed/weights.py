@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from winnow.embed.errors import InputError
+from winnow.common.atomic_write import whole_file
+from winnow.common.errors import InputError
 from winnow.embed.recipe import Recipe
-from winnow.embed.whole import whole_file
 
 # Keras' own address of these weights (keras.applications.mobilenet_v2).
 URL = "https://storage.googleapis.com/tensorflow/keras-applications/mobilenet_v2/"

@@ -22,7 +22,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from winnow.embed.errors import InputError
+from winnow.common.errors import InputError
 
 _STRATEGIES = ("prior", "most_frequent", "uniform")
 _WEIGHTED = "dense, logistic, svm-linear, svm-rbf, lda, forest"  # heads that take class_weight

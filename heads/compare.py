@@ -27,9 +27,9 @@ from typing import Any
 
 import numpy as np
 
-from winnow.embed.errors import InputError
-from winnow.embed.versions import installed
-from winnow.embed.whole import whole_file
+from winnow.common.atomic_write import whole_file
+from winnow.common.errors import InputError
+from winnow.common.versions import installed
 from winnow.heads import evaluate
 from winnow.heads.fit import Fit, Head, Split, build, fit_heads, together
 

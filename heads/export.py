@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from winnow.common.atomic_write import whole_file
+from winnow.common.errors import InputError
+from winnow.common.versions import installed
 from winnow.embed import quiet_keras
-from winnow.embed.errors import InputError
-from winnow.embed.versions import installed
-from winnow.embed.whole import whole_file
 from winnow.heads import export_calibration, export_nodes
 from winnow.heads.fit import Head
 

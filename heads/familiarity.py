@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from winnow.embed.errors import InputError
+from winnow.common.errors import InputError
 
 LANDMARKS = 1000  # training vectors kept: 3.2 MB as float16 for MobileNetV2, and 4 kB for each class
 FITTED = 20_000  # training vectors that the weights are fitted on, the classes taking turns

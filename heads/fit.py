@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from winnow.embed.errors import InputError
+from winnow.common.errors import InputError
 from winnow.heads import evaluate
 from winnow.heads.baselines import BASELINES
 

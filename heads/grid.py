@@ -6,7 +6,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from winnow.embed.errors import InputError
+from winnow.common.errors import InputError
 from winnow.heads.fit import HEADS, Grid, Head, build
 
 GRIDS = Path(__file__).parent / "grids"

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from winnow.common.atomic_write import whole_file
+from winnow.common.formatting import number, setting
 from winnow.embed import images
 from winnow.embed.images import PictureError
-from winnow.embed.whole import whole_file
 from winnow.heads import cleaning, curves, diagrams, learning_curve, plots, search, svg
 
 if TYPE_CHECKING:
@@ -107,18 +108,6 @@ def verdict(versus: dict[str, float | None]) -> str:
     if p is None or difference is None or not p < 0.05:
         return UNCLEAR
     return "worse" if difference < 0 else "better"
-
-
-def number(value: float | None, places: int = 3, sign: bool = False) -> str:
-    """`0.912`; with `sign` `+0.012` or `−0.012`; `–` for None and what is not finite."""
-    if value is None or not math.isfinite(value):
-        return "–"
-    return f"{value:{'+' if sign else ''}.{places}f}".replace("-", "−")
-
-
-def setting(value: object) -> str:
-    """A parameter's value as a person writes it: (128,) is 128, () is none."""
-    return (" × ".join(map(str, value)) or "none") if isinstance(value, list | tuple) else str(value)
 
 
 def matrix(counts: np.ndarray, classes: list[str], title: str) -> Figure:

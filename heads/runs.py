@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import os
 from collections.abc import Sequence
 from datetime import datetime
@@ -12,10 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from winnow.embed.errors import InputError
-from winnow.embed.recipe import digest
-from winnow.embed.store import disk_errors
-from winnow.embed.whole import whole_file
+from winnow.common.digests import digest
+from winnow.common.errors import InputError
+from winnow.common.tables import disk_errors
 
 if TYPE_CHECKING:
     from winnow.heads.fit import Fit
@@ -36,32 +34,6 @@ def new_folder(runs: Path, name: str, now: datetime) -> Path:
     except OSError as error:
         raise InputError(f"{runs}: {error.strerror}; make room there or use --workspace") from None
     raise InputError(f"{runs}: a thousand runs began in this second; wait for one")
-
-
-def to_json(value: Any) -> str:
-    """A JSON document; NaN and infinity, which JSON has not, become null, arrays lists, and what is left text."""
-    return json.dumps(_finite(value), indent=1, allow_nan=False, default=_plain)
-
-
-def write_json(file: Path, value: Any) -> None:
-    """Write a JSON document (see `to_json`), whole or not at all. Raises: InputError when the disk refuses."""
-    try:
-        with whole_file(file) as stream:
-            stream.write(f"{to_json(value)}\n".encode())
-    except OSError as error:
-        raise InputError(f"{file}: {error.strerror}; make room there") from None
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not np.isfinite(value) else value
-
-
-def _plain(value: Any) -> Any:
-    return value.tolist() if isinstance(value, np.ndarray | np.generic) else str(value)
 
 
 def write_splits(file: Path, ids: Sequence[str], labels: Sequence[str], parts: Sequence[np.ndarray]) -> str:

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from winnow.embed.errors import InputError
+from winnow.common.errors import InputError
 from winnow.heads import learning_curve
 from winnow.heads.cleaning import in_points
 from winnow.heads.compare import compare, table, versus

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from winnow.embed.errors import InputError
+from winnow.common.errors import InputError
 from winnow.heads.fit import SEEDS, Head, build
 
 Draw = Callable[[np.random.Generator], Any]

@@ -14,10 +14,11 @@ from click.testing import CliRunner
 from tests.test_embed_quantize import a_network
 from winnow import calibration, cli
 from winnow.choice import Vectors
+from winnow.common.digests import file_digest
+from winnow.common.errors import InputError
 from winnow.curate import manifest
 from winnow.curate.workspace import Workspace, locate
-from winnow.embed.backbone import file_digest, load
-from winnow.embed.errors import InputError
+from winnow.embed.backbone import load
 from winnow.embed.recipe import Recipe
 from winnow.vectors import embed, files_of
 

@@ -13,11 +13,11 @@ from hypothesis import given as given_any
 from hypothesis import strategies as st
 from PIL import Image
 
+from winnow.common.errors import InputError
 from winnow.curate import dataset, manifest
 from winnow.curate.journal import Line
 from winnow.curate.manifest import scan
 from winnow.curate.workspace import Workspace, locate
-from winnow.embed.errors import InputError
 
 
 def draw(file, seed: int, kind: str | None = None) -> None:

@@ -11,12 +11,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from winnow.common.errors import InputError
 from winnow.curate import manifest
 from winnow.curate.decisions import checked_label, decide, find, labels_so_far, listed, plan
 from winnow.curate.journal import Journal, Line, holding
 from winnow.curate.manifest import scan
 from winnow.curate.workspace import Workspace, locate
-from winnow.embed.errors import InputError
 
 
 @pytest.fixture

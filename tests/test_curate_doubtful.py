@@ -12,13 +12,13 @@ import pytest
 
 from tests.test_curate_review import EVIL, App, chromium, opened, place, samples, short, until  # noqa: F401
 from winnow.choice import Vectors
+from winnow.common.errors import InputError
 from winnow.curate import doubtful, manifest, ranking
 from winnow.curate.decisions import decide
 from winnow.curate.doubtful import collect
 from winnow.curate.journal import Journal, holding
 from winnow.curate.materialize import materialize
 from winnow.curate.workspace import Workspace, locate
-from winnow.embed.errors import InputError
 from winnow.vectors import embed
 
 Row = doubtful.Row

@@ -20,9 +20,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from winnow.common.errors import InputError
+from winnow.common.versions import installed
 from winnow.curate.journal import UNDO, Decision, Journal, Line, holding
-from winnow.embed.errors import InputError
-from winnow.embed.versions import installed
 
 PROJECT = Path(__file__).resolve().parents[1]
 
@@ -416,7 +416,7 @@ FILLING_A_DISK = """
 import resource, sys
 from pathlib import Path
 from winnow.curate.journal import Decision, Journal
-from winnow.embed.errors import InputError
+from winnow.common.errors import InputError
 journal = Journal(Path(sys.argv[1]))
 journal.record([Decision("first", "first", "drop", "off_topic")])
 before = journal.file.read_bytes()

@@ -6,8 +6,8 @@ import os
 
 import pytest
 
+from winnow.common.errors import InputError
 from winnow.curate.labels import assign, groups_from_csv
-from winnow.embed.errors import InputError
 
 
 def by(rule, paths):
@@ -200,7 +200,7 @@ def test_a_group_file_for_other_pictures_is_refused(table, tmp_path):
 
 
 def test_labels_of_folders_that_are_not_utf8_can_be_stored():
-    from winnow.curate.paths import to_text
+    from winnow.common.paths import to_text
 
     path = to_text(os.fsdecode(b"caf\xe9/1.jpg"))
     assert by("folder", [path]) == [("caf%E9", None)]

@@ -18,12 +18,11 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
+from winnow.common.errors import InputError
 from winnow.curate import duplicates, manifest, quality
 from winnow.curate.manifest import read, scan
 from winnow.curate.phash import perceptual_hash
 from winnow.curate.workspace import Workspace, locate
-from winnow.embed import store
-from winnow.embed.errors import InputError
 
 PROJECT = Path(manifest.__file__).resolve().parents[1]
 OPENED: list[str] | None = None  # files opened by name while it is a list
@@ -194,7 +193,7 @@ def test_a_file_named_wrongly_has_the_format_of_its_content(place):
 
 
 def test_odd_names_come_back_as_paths_that_open(place):
-    from winnow.curate.paths import from_text
+    from winnow.common.paths import from_text
 
     names = ["a b.png", "two\nlines.png", "🌷.png", "-rf.png", "100%.png", "%41.png", "[x]*?.png", 'it\'s "q".png']
     names += [os.fsdecode(b"caf\xe9/\xff.png")]
@@ -346,7 +345,7 @@ def test_the_pictures_are_never_written_to(place):
 
 
 def test_no_old_versions_pile_up(place, monkeypatch):
-    monkeypatch.setattr(store, "KEPT", timedelta(0))
+    monkeypatch.setattr("winnow.common.tables.KEPT", timedelta(0))
     for number in range(6):
         put(place, a_png=number)
         scan(place)

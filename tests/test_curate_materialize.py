@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from winnow.common.errors import InputError
 from winnow.curate import dataset
 from winnow.curate.decisions import decide
 from winnow.curate.journal import Journal, holding
 from winnow.curate.manifest import read, scan
 from winnow.curate.materialize import materialize
 from winnow.curate.workspace import Workspace, locate
-from winnow.embed.errors import InputError
 
 PROJECT = Path(__file__).resolve().parents[1]
 PACKAGE = str(PROJECT / "commands" / "from_checkout")

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from winnow.curate.paths import from_text, to_text
+from winnow.common.paths import from_text, to_text
 
 NAMES = st.binary(max_size=20) | st.lists(
     st.sampled_from([b"%", b"2", b"5", b"F", b"f", b"\xff", b"\xc3", b"\xa9", b"/", b" ", b"g"]), max_size=12

@@ -10,10 +10,10 @@ import pytest
 
 from tests.conftest import paint
 from winnow.choice import Vectors
+from winnow.common.errors import InputError
 from winnow.curate import manifest, ranking, suspects
 from winnow.curate.journal import Decision, Journal
 from winnow.curate.workspace import Workspace, locate
-from winnow.embed.errors import InputError
 from winnow.vectors import embed
 
 

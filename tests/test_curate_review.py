@@ -23,11 +23,11 @@ import pytest
 
 from tests.conftest import absent, paint
 from winnow.choice import Vectors
+from winnow.common.errors import InputError
 from winnow.curate import manifest, ranking, review, suspects
 from winnow.curate.app import database
 from winnow.curate.journal import Journal, Line, holding
 from winnow.curate.workspace import Workspace, locate
-from winnow.embed.errors import InputError
 from winnow.vectors import embed
 
 ROOT = Path(__file__).resolve().parents[1]

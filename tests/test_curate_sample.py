@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from winnow.common.errors import InputError
 from winnow.curate.sample import _plan, draw, truth_path
-from winnow.embed.errors import InputError
 
 SMALL = (64, 48)
 CLASSES = ["daisy", "dandelion", "roses", "sunflowers", "tulips"]

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from winnow.common.errors import InputError
 from winnow.curate.sort import UNFAMILIAR, Sorter
-from winnow.embed.errors import InputError
 from winnow.embed.images import PictureError
 
 

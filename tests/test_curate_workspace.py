@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from winnow.common.errors import InputError
 from winnow.curate.workspace import Workspace, locate
-from winnow.embed.errors import InputError
 
 
 @pytest.fixture

@@ -14,19 +14,19 @@ from sklearn.metrics import confusion_matrix, f1_score
 from tests.conftest import HUES, paint
 from tests.models import fused
 from tests.test_heads_report import EVIL, Reader
+from winnow.common.errors import InputError
+from winnow.common.progress import Reporter
 from winnow.deploy.evaluated import LONGEST, _short, remarks, show, write_csv, write_page
 from winnow.deploy.evaluation import evaluate
 from winnow.deploy.model import load
-from winnow.embed.errors import InputError
-from winnow.record import Listener
 
 
-def listener():
-    return Listener(lambda name: contextlib.nullcontext(lambda done, total: None), lambda message: None, "winnow …")
+def reporter():
+    return Reporter(lambda name: contextlib.nullcontext(lambda done, total: None), lambda message: None, "winnow …")
 
 
 def judge(folder, model, rule="folder", **changes):
-    return evaluate(load(fused(model, **changes)), folder, str(rule), listener(), workers=2)
+    return evaluate(load(fused(model, **changes)), folder, str(rule), reporter(), workers=2)
 
 
 def digest(file):

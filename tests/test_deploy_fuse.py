@@ -8,9 +8,9 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from winnow.common.errors import InputError
 from winnow.deploy.fuse import VIEWS, fuse
 from winnow.embed import images
-from winnow.embed.errors import InputError
 from winnow.embed.quantize import half
 from winnow.embed.recipe import RESIZES, Recipe
 from winnow.heads import familiarity

@@ -15,8 +15,8 @@ from onnx import TensorProto, helper
 
 from tests.conftest import HUES
 from tests.models import SIZE, fused, proto
+from winnow.common.errors import InputError
 from winnow.deploy.model import load
-from winnow.embed.errors import InputError
 from winnow.embed.recipe import Recipe
 
 PROJECT = Path(__file__).resolve().parents[1]

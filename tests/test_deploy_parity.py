@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from winnow.common.errors import InputError
 from winnow.deploy.parity import Seen, at_most, compared, refuse_if_apart, refuse_if_no_numbers, refuse_if_not_the_run
-from winnow.embed.errors import InputError
 
 CLASSES = np.array(["daisy", "rose", "tulip"], dtype=object)
 

@@ -15,10 +15,10 @@ from PIL import Image
 
 from tests.conftest import HUES
 from tests.models import fused
+from winnow.common.errors import InputError
 from winnow.deploy import prediction
 from winnow.deploy.model import Model, load
 from winnow.deploy.prediction import best, files_of, folders_of, named, predict
-from winnow.embed.errors import InputError
 
 YELLOW = (250, 250, 20)
 SQUARES = [sum((a - b) ** 2 for a, b in zip(YELLOW, hue, strict=True)) / 255**2 for hue in HUES.values()]

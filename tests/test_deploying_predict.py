@@ -21,11 +21,11 @@ from PIL import Image
 from tests.conftest import HUES, paint
 from tests.models import fused
 from winnow import cli
+from winnow.common.errors import InputError
+from winnow.common.formatting import rounded
 from winnow.curate import doubtful, manifest
 from winnow.curate.workspace import locate
 from winnow.deploy import prediction
-from winnow.deploy.listing import number
-from winnow.embed.errors import InputError
 
 PROJECT = Path(cli.__file__).parent
 PACKAGE = str(PROJECT / "commands" / "from_checkout")
@@ -165,7 +165,9 @@ class TestData:
         assert rows[2]["probability_2"] == ""
 
     def test_has_no_number_that_json_has_not(self) -> None:
-        assert [number(value) for value in (math.inf, -math.inf, math.nan, None, 0.12345678)] == [None] * 4 + [0.123457]
+        assert [rounded(value) for value in (math.inf, -math.inf, math.nan, None, 0.12345678)] == [None] * 4 + [
+            0.123457
+        ]
 
     @pytest.mark.slow
     @pytest.mark.parametrize("unbuffered", ["", "1"])
@@ -316,7 +318,7 @@ class TestDoubtful:
 
         opened = {}
 
-        def review(workspace: Any, listener: Any, **how: Any) -> dict[str, Any]:
+        def review(workspace: Any, reporter: Any, **how: Any) -> dict[str, Any]:
             opened.update(how, images=workspace.images)
             return {}
 

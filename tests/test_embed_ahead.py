@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from winnow.embed.ahead import Budget, Once
+from winnow.common.threads import Budget, Once
 
 
 def most_at_a_time(budget, amounts):

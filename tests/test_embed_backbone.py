@@ -14,11 +14,11 @@ import onnx
 import onnxruntime
 import pytest
 
+from winnow.common.errors import InputError
 from winnow.embed import backbone as backbones
 from winnow.embed import images
 from winnow.embed.backbone import FORMAT, TOLERANCE, load, obtain
 from winnow.embed.backends import BACKENDS
-from winnow.embed.errors import InputError
 from winnow.embed.pipeline import pixels_of
 from winnow.embed.quiet_keras import import_keras
 from winnow.embed.recipe import Recipe
@@ -323,7 +323,7 @@ def test_without_tensorflow_one_line_says_what_to_install(tmp_path):
     script = (
         f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n"
         "from winnow.embed.backbone import obtain\n"
-        "from winnow.embed.errors import InputError\n"
+        "from winnow.common.errors import InputError\n"
         "from winnow.embed.recipe import Recipe\n"
         "try: obtain(Recipe(weights='random', size=100), lambda: None)\n"
         "except InputError as error: print(error)\n"

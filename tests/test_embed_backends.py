@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from winnow.common.errors import InputError
 from winnow.embed import backends
 from winnow.embed.backbone import TOLERANCE, load
 from winnow.embed.backends import BACKENDS, PACKAGES
-from winnow.embed.errors import InputError
 from winnow.embed.pipeline import batched, pixels_of
 from winnow.embed.recipe import Recipe
 from winnow.embed.weights import Weights

@@ -13,9 +13,9 @@ from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
+from winnow.common.errors import InputError
 from winnow.embed import Embedder
 from winnow.embed import embedder as embedders
-from winnow.embed.errors import InputError
 from winnow.embed.pipeline import pixels_of
 from winnow.embed.recipe import Recipe
 

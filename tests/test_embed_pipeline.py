@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from winnow.common.threads import ahead, processors
 from winnow.embed import pipeline
-from winnow.embed.ahead import ahead, processors
 from winnow.embed.backbone import load
 from winnow.embed.backends import BACKENDS
 from winnow.embed.images import PictureError

@@ -12,7 +12,7 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from winnow.embed.errors import InputError
+from winnow.common.errors import InputError
 from winnow.embed.pipeline import pixels_of
 from winnow.embed.quantize import CORRECTED_ON, FIRST, _means, half, int8
 from winnow.embed.recipe import Recipe

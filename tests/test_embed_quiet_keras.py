@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from winnow.common.errors import InputError
 from winnow.embed import quiet_keras
-from winnow.embed.errors import InputError
 from winnow.embed.quiet_keras import _without_noise, import_keras
 
 PROJECT = Path(quiet_keras.__file__).resolve().parents[1]

@@ -6,8 +6,9 @@ from dataclasses import asdict
 
 import pytest
 
-from winnow.embed.errors import InputError
-from winnow.embed.recipe import ALPHAS, Recipe, digest
+from winnow.common.digests import digest
+from winnow.common.errors import InputError
+from winnow.embed.recipe import ALPHAS, Recipe
 
 OTHERS = {"alpha": 0.5, "pool": "none", "size": 320, "scale": "none", "resize": "squash", "precision": "int8"}
 

@@ -15,10 +15,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from winnow.common.errors import InputError
+from winnow.common.tables import open_table, read_errors
 from winnow.embed import store as stores
 from winnow.embed.backbone import load
-from winnow.embed.errors import InputError
-from winnow.embed.store import Store, open_table, read_errors, read_vectors
+from winnow.embed.store import Store, read_vectors
 
 PROJECT = Path(stores.__file__).resolve().parents[1]
 
@@ -135,7 +136,7 @@ def test_another_backend_or_version_may_add_to_the_table(store, backbone, tmp_pa
 
 
 def test_compacting_leaves_one_file_one_version_and_every_value(store, monkeypatch):
-    monkeypatch.setattr(stores, "KEPT", timedelta(0))
+    monkeypatch.setattr("winnow.common.tables.KEPT", timedelta(0))
     kept = [put(store, f"{number}", seed=number)[0] for number in range(8)]
     store.compact()
     assert len(list((store.path / "data").iterdir())) == 1
@@ -151,7 +152,7 @@ def test_a_reader_may_go_on_while_the_table_is_compacted(store, monkeypatch):
     reader = lance.dataset(store.path)
     store.compact()
     assert reader.to_table()["id"].to_pylist() == ["0", "1", "2"]
-    monkeypatch.setattr(stores, "KEPT", timedelta(0))  # a minute later
+    monkeypatch.setattr("winnow.common.tables.KEPT", timedelta(0))  # a minute later
     store.compact()
     assert len(list((store.path / "data").iterdir())) == 1
 
@@ -230,7 +231,7 @@ import resource, sys
 from pathlib import Path
 import numpy as np
 from winnow.embed.backbone import load
-from winnow.embed.errors import InputError
+from winnow.common.errors import InputError
 from winnow.embed.store import Store
 store = Store(Path(sys.argv[1]), load(Path(sys.argv[2])))
 store.append(["a"], np.ones((1, 3)), np.ones((1, 2)))

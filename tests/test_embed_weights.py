@@ -10,8 +10,8 @@ import time
 
 import pytest
 
+from winnow.common.errors import InputError
 from winnow.embed import weights
-from winnow.embed.errors import InputError
 from winnow.embed.recipe import Recipe
 from winnow.embed.weights import WeightsMissing, find
 

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from winnow.embed.whole import whole_file
+from winnow.common.atomic_write import whole_file
 
 
 def test_a_file_appears_at_the_end_with_the_ordinary_mode(tmp_path):

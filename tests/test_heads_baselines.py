@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 import pytest
 
-from winnow.embed.errors import InputError
+from winnow.common.errors import InputError
 from winnow.heads.baselines import BASELINES, CALIBRATIONS
 
 KINDS = list(BASELINES)

@@ -14,7 +14,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from winnow.embed.errors import InputError
+from winnow.common.errors import InputError
 from winnow.heads import compare as module
 from winnow.heads.baselines import BASELINES
 from winnow.heads.compare import compare, table
@@ -394,7 +394,7 @@ def test_scikit_learn_heads_never_load_tensorflow():
 @pytest.mark.slow
 def test_the_dense_head_says_when_tensorflow_is_missing():
     done = python(
-        "import sys\nsys.modules['tensorflow'] = None\n" + TINY + "from winnow.embed.errors import InputError\n"
+        "import sys\nsys.modules['tensorflow'] = None\n" + TINY + "from winnow.common.errors import InputError\n"
         "try:\n    compare(heads_from_names(['dense']), X, y, splits, ['a', 'b'])\n"
         "except InputError as error:\n    print(error)"
     )

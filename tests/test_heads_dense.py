@@ -137,7 +137,7 @@ def test_tensorflow_missing_is_said_with_the_line_that_installs_it():
 import sys
 sys.modules["tensorflow"] = None
 import numpy as np
-from winnow.embed.errors import InputError
+from winnow.common.errors import InputError
 from winnow.heads.dense import DenseHead
 try:
     DenseHead().fit(np.eye(4), [0, 0, 1, 1])

@@ -7,7 +7,7 @@ import onnx
 import onnxruntime
 import pytest
 
-from winnow.embed.errors import InputError
+from winnow.common.errors import InputError
 from winnow.heads.baselines import BASELINES
 from winnow.heads.export import check_parity, labels, save_head, to_onnx
 from winnow.heads.fit import HEADS, Head, Split, fit_estimator

@@ -6,7 +6,7 @@ import onnxruntime
 import pytest
 from onnx import helper
 
-from winnow.embed.errors import InputError
+from winnow.common.errors import InputError
 from winnow.heads import familiarity as familiar
 from winnow.heads.familiarity import Calibration, calibrate, calibration_nodes, familiarity, fit, nodes, strangeness
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from winnow.embed.errors import InputError
+from winnow.common.errors import InputError
 from winnow.heads.fit import Head
 from winnow.heads.grid import heads_from_names, read_grid
 

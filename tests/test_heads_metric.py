@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 import pytest
 
-from winnow.embed.errors import InputError
+from winnow.common.errors import InputError
 from winnow.heads.fit import Head, Split, build, fit_head
 from winnow.heads.metric import MetricHead, backward, forward
 

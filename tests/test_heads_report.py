@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from winnow.common.formatting import number
 from winnow.heads import report
 
 CHROMIUM = Path("/usr/bin/chromium")
@@ -389,7 +390,7 @@ def test_names_become_files_each_once():
     ],
 )
 def test_a_number_is_written_for_reading(value, options, text):
-    assert report.number(value, **options) == text
+    assert number(value, **options) == text
 
 
 @pytest.mark.slow

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from winnow.embed.errors import InputError
+from winnow.common.errors import InputError
 from winnow.heads import search
 from winnow.heads.fit import HEADS, Head, Split, build
 from winnow.heads.search import folds, in_words, inner_splits, nested, summary

@@ -16,7 +16,7 @@ from click.testing import CliRunner
 
 from winnow import cli, rows, vectors
 from winnow.choice import Vectors
-from winnow.embed.errors import InputError
+from winnow.common.errors import InputError
 from winnow.embed.recipe import Recipe
 from winnow.embed.store import read_vectors
 from winnow.heads.fit import Grid, Head, Split, _proba
@@ -266,9 +266,9 @@ def test_a_tail_learns_from_as_many_views_as_were_asked_for_or_eight(monkeypatch
         return Stored(), {"key": "maps", "total_seconds": 1.0}
 
     monkeypatch.setattr(vectors, "embed", embed)
-    listener = SimpleNamespace(progress=lambda what: nullcontext(), say=None)
+    reporter = SimpleNamespace(progress=lambda what: nullcontext(), say=None)
     before = replace(of_three(), made={"scan_seconds": 3.0}, seconds={"embed": 2.0})
-    grid, works = rows.for_heads(before, Grid([Head("tail", "tail", {"unfreeze": 1})]), Vectors(views=asked), listener)
+    grid, works = rows.for_heads(before, Grid([Head("tail", "tail", {"unfreeze": 1})]), Vectors(views=asked), reporter)
     (choice,) = seen
     assert (choice.recipe.layer, choice.recipe.pool, choice.views) == ("block_15_add", "none", made)
     assert works["tail"].embedding["views"] == made

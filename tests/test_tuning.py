@@ -14,8 +14,9 @@ from click.testing import CliRunner, Result
 
 from winnow import cli, record, rows, tuning
 from winnow.choice import Vectors
+from winnow.common.progress import Reporter
 from winnow.heads import search, tail
-from winnow.record import Listener, Work
+from winnow.record import Work
 
 
 def winnow(*words: object) -> Result:
@@ -125,7 +126,7 @@ def test_a_tail_is_searched_on_maps_of_all_views(hues: Path, colours: Path, monk
         def predict_proba(self, X: np.ndarray) -> np.ndarray:
             return X / X.sum(axis=1, keepdims=True) if self.lr == 0.01 else np.full((len(X), 3), 1 / 3, np.float32)
 
-    def of_maps(work: Work, layer: str, choice: Vectors, listener: Listener) -> Work:
+    def of_maps(work: Work, layer: str, choice: Vectors, reporter: Reporter) -> Work:
         layers.append(layer)
         both = np.tile(work.rows, (2, 1)).astype(np.float16)
         return replace(work, rows=both, embedding=replace(choice, views=2).document())

@@ -20,10 +20,10 @@ from PIL import Image
 from tests.conftest import paint
 from winnow import vectors
 from winnow.choice import Vectors
+from winnow.common.errors import InputError
 from winnow.curate import manifest
 from winnow.curate.workspace import locate
 from winnow.embed import images
-from winnow.embed.errors import InputError
 from winnow.embed.recipe import Recipe
 from winnow.embed.store import read_ids
 from winnow.vectors import embed, scan_and_embed

@@ -14,8 +14,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
+from winnow.common.errors import InputError
 from winnow.curate.app.until_closed import kept
-from winnow.embed.errors import InputError
 
 ADDRESS = "127.0.0.1"
 START_SECONDS = 30.0  # for mongod to listen; also how long one that is just ending is waited for

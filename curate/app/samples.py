@@ -8,14 +8,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from winnow.common.atomic_write import whole_file
+from winnow.common.digests import digest
+from winnow.common.paths import from_text, to_text
 from winnow.curate import doubtful, manifest
 from winnow.curate.app import tags
 from winnow.curate.app.views import colour, embed, save_views
 from winnow.curate.journal import Decision, Journal, Line, holding
-from winnow.curate.paths import from_text, to_text
 from winnow.curate.workspace import Workspace
-from winnow.embed.recipe import digest
-from winnow.embed.whole import whole_file
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from winnow.embed.recipe import digest
+from winnow.common.digests import digest
 from winnow.embed.store import read_ids, read_vectors
 
 COMPONENTS = 128  # of the vectors, that the similarity index keeps

@@ -11,10 +11,10 @@ from fiftyone import ViewField as F
 from fiftyone.operators import types
 from fiftyone.server.view import get_view
 
+from winnow.common.errors import InputError
 from winnow.curate.app.samples import verdict_fields
 from winnow.curate.decisions import checked_label
 from winnow.curate.journal import REASONS, UNDO, Decision, Journal, Line, holding
-from winnow.embed.errors import InputError
 
 REASON_IN = {"duplicate_group": "duplicate", "quality": "quality"}  # field that the view asks for -> reason of a drop
 FEW = 20_000  # pictures whose labels are judged anew at each Re-rank: more would be waited for

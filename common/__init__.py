@@ -1,0 +1,1 @@
+"""What every package needs: errors, files written whole, locks, threads, paths, tables, digests, progress."""
