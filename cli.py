@@ -16,12 +16,12 @@ if not __package__:  # run as a file: the checkout it lies in is `winnow`, here 
     sys.path[:] = [_PACKAGE, *(folder for folder in sys.path if folder != str(_CHECKOUT))]
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (_PACKAGE, os.environ.get("PYTHONPATH"))))
 
-from winnow import console, curating, deploying, fitting, options  # noqa: E402
+from winnow.commands import console, curate, deploy, heads, options  # noqa: E402
 from winnow.common.errors import InputError  # noqa: E402
 
 if TYPE_CHECKING:
-    from winnow.choice import Vectors
     from winnow.curate.manifest import Scan
+    from winnow.embed.config import Vectors
 
 ROOMS = {
     "Start here": ("run", "status", "demo"),
@@ -106,7 +106,7 @@ def embed(images: Path | None, workspace: Path | None, as_json: bool, vectors: V
     The first time MobileNetV2 is exported to ONNX and compared with Keras, which takes TensorFlow; from then on it is
     taken from the cache.
     """
-    from winnow import vectors as joined
+    from winnow.workflow import features as joined
 
     place = console.opened(images, workspace)
     found, _, made = joined.scan_and_embed(place, vectors, console.progress, console.say)
@@ -119,7 +119,7 @@ def embed(images: Path | None, workspace: Path | None, as_json: bool, vectors: V
     click.echo(f"{made['dimension']:,} numbers a picture: {made['recipe']}, by {made['backend']}.")
     click.echo(f"Largest difference of the exported network from Keras: {made['parity']:.1g}.")
     if made["int8"]:
-        from winnow.calibration import in_words
+        from winnow.workflow.int8 import in_words
 
         click.echo(in_words(made["int8"]))
     for failure in made["failed_files"]:
@@ -137,13 +137,13 @@ def embed(images: Path | None, workspace: Path | None, as_json: bool, vectors: V
 @options.learned_vectors
 def run(images: Path | None, workspace: Path | None, as_json: bool, **rest: Any) -> None:
     """From a folder to a report and one file to deploy: scan, embed, compare heads, train the best, export it."""
-    from winnow import workflow
+    from winnow.workflow import pipeline
 
-    result = workflow.run(console.opened(images, workspace), reporter=console.reporter(), **rest)
+    result = pipeline.run(console.opened(images, workspace), reporter=console.reporter(), **rest)
     _print_whole(result, as_json)
     if not as_json and _can_be_fine_tuned(result, rest["vectors"]):
         words = ["--head", "tail", "--test-views", "mirror"]
-        line = options.as_typed(fitting.train, words, without=("layer", "pool", "views", "test_views"))
+        line = options.as_typed(heads.train, words, without=("layer", "pool", "views", "test_views"))
         console.say(f"Fine-tuning is often better, and takes some minutes for a thousand pictures: {line}")
 
 
@@ -151,7 +151,7 @@ def run(images: Path | None, workspace: Path | None, as_json: bool, **rest: Any)
 @options.images
 def status(images: Path | None, workspace: Path | None, as_json: bool) -> None:
     """How far the work is: what is scanned, embedded, scored, decided and trained, and what to do next."""
-    from winnow.status import status as found
+    from winnow.workflow.status import status as found
 
     place = console.opened(images, workspace)
     said = found(place)
@@ -180,7 +180,7 @@ def demo(folder: Path | None, per_class: int, repeats: int, seed: int, workspace
 
     They go to FOLDER, `winnow-demo` by default, which is kept and used again.
     """
-    from winnow import demo
+    from winnow.workflow import demo
 
     folder = folder or Path("winnow-demo")
     reporter = console.reporter()
@@ -229,7 +229,7 @@ def _can_be_fine_tuned(result: dict[str, Any], vectors: Vectors) -> bool:
     return not (tails or vectors.backbone or vectors.recipe.weights == "random")
 
 
-for command in (*curating.COMMANDS, *fitting.COMMANDS, *deploying.COMMANDS):
+for command in (*curate.COMMANDS, *heads.COMMANDS, *deploy.COMMANDS):
     main.add_command(command)
 
 if __name__ == "__main__":

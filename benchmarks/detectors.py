@@ -24,7 +24,7 @@ import numpy as np
 from benchmarks import loop, measures, noise, peers
 from benchmarks.noise import SEEDS, Folder, Pool
 from winnow.common.threads import processors
-from winnow.curate import scores
+from winnow.curate.noise import scores
 
 KINDS = ("drawn", "blurred", "left out")
 SHARES = (0.01, 0.05, 0.10)

@@ -23,17 +23,17 @@ import numpy as np
 from benchmarks.machine import machine
 from benchmarks.measures import table
 from benchmarks.quiet import reporter
-from winnow.calibration import effect
-from winnow.choice import Vectors
 from winnow.common.errors import InputError
 from winnow.common.threads import processors
 from winnow.curate import manifest
 from winnow.curate.workspace import Workspace, locate
 from winnow.embed.backbone import load
+from winnow.embed.config import Vectors
 from winnow.embed.recipe import Recipe
-from winnow.heads.evaluate import paired
-from winnow.heads.fit import Head, fit_head
-from winnow.workflow import Division, prepare
+from winnow.heads.evaluation.fit import Head, fit_head
+from winnow.heads.evaluation.metrics import paired
+from winnow.workflow.int8 import effect
+from winnow.workflow.pipeline import Division, prepare
 
 LISTENER = reporter("embed")
 PACKAGES = ("onnxruntime", "pillow", "tensorflow", "keras", "fastembed", "openvino")

@@ -23,12 +23,13 @@ from PIL import Image, ImageEnhance, ImageFilter
 
 from benchmarks import measures
 from benchmarks.unlike import METHODS, Score, Vectors, winnow
-from winnow import vectors
 from winnow.curate import manifest, splits
-from winnow.curate.garden import FLOWERS, SCENES, picture
+from winnow.curate.demo.drawings import FLOWERS, SCENES, picture
 from winnow.curate.workspace import Workspace
+from winnow.deploy import novelty
 from winnow.embed.images import read, read_bytes
-from winnow.heads import baselines, familiarity
+from winnow.heads.models import baselines
+from winnow.workflow import features
 
 SEEDS = range(20, 25)  # of splits; methods and settings were chosen on other splits and other drawn pictures
 DRAWN = 200  # pictures of each kind
@@ -124,7 +125,7 @@ def embedded(images: Path, folder: Path) -> Vectors:
     """The stored vectors (float16 steps) of a folder's pictures, exact copies once."""
     workspace = Workspace(folder, images.resolve())
     manifest.scan(workspace, say=say)
-    store, _ = vectors.embed(workspace, vectors.Vectors(), lambda done, total: None, say)
+    store, _ = features.embed(workspace, features.Vectors(), lambda done, total: None, say)
     table = manifest.read(workspace)
     labels = {id: label for id, label in zip(*(table[name].to_pylist() for name in ("id", "label")), strict=True) if id}
     ids = sorted(labels)
@@ -212,8 +213,8 @@ def usual(known: Vectors, seed: int) -> tuple[Score, Vectors]:
     """Familiarity fitted on train and calibrated on val, and the pictures of test."""
     train, val, test = divided(known, seed)
     score = winnow(train)
-    calibration = familiarity.calibrate(score(val))
-    return lambda asked: familiarity.familiarity(calibration, score(asked)), test
+    calibration = novelty.calibrate(score(val))
+    return lambda asked: novelty.familiarity(calibration, score(asked)), test
 
 
 def _spans(shares: np.ndarray) -> list[tuple[float, float, float]]:

@@ -19,15 +19,15 @@ import numpy as np
 
 from benchmarks.machine import machine
 from benchmarks.quiet import reporter
-from winnow.choice import Vectors
 from winnow.common.errors import InputError
 from winnow.curate.workspace import locate
-from winnow.embed.quiet_keras import import_keras
-from winnow.heads.evaluate import metrics
-from winnow.heads.fit import Head, Split, fit_heads
-from winnow.heads.grid import read_grid
-from winnow.record import Work
-from winnow.workflow import Division, prepare
+from winnow.embed.config import Vectors
+from winnow.embed.keras_import import import_keras
+from winnow.heads.evaluation.fit import Head, Split, fit_heads
+from winnow.heads.evaluation.grid_file import read_grid
+from winnow.heads.evaluation.metrics import metrics
+from winnow.workflow.pipeline import Division, prepare
+from winnow.workflow.record import Work
 
 ROUNDS = 5
 EPOCHS, BATCH, HIDDEN = 100, 32, 128

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from winnow.curate.feedback import next_batch, rerank
+from winnow.curate.noise.active_learning import next_batch, rerank
 
 
 def simulate(

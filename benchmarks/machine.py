@@ -6,9 +6,9 @@ import platform
 from datetime import date
 from pathlib import Path
 
-from winnow.calibration import has_vnni
 from winnow.common.threads import processors
 from winnow.common.versions import installed
+from winnow.workflow.int8 import has_vnni
 
 
 def machine(*packages: str) -> str:

@@ -14,11 +14,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 
-from winnow import workflow
-from winnow.curate import duplicates, manifest
-from winnow.curate.garden import SCENES, picture
+from winnow.curate import manifest
+from winnow.curate.demo.drawings import SCENES, picture
+from winnow.curate.noise import duplicates
 from winnow.curate.workspace import Workspace
 from winnow.embed.images import read
+from winnow.workflow import pipeline
 
 SEEDS = range(10, 15)  # thresholds of `curate` were chosen with seeds below 10
 COPIED = 100  # photographs of a seed that each kind of near-duplicate is made of
@@ -177,7 +178,7 @@ def pool(photographs: Path, verdicts: Path, folder: Path, say: Callable[[str], N
         (folder / "pool.part").rename(images)
     workspace = Workspace(folder / "pool.winnow", images)
     manifest.scan(workspace, say=say)
-    store, made = workflow.embed(workspace, workflow.Vectors(), lambda done, total: None, say)
+    store, made = pipeline.embed(workspace, pipeline.Vectors(), lambda done, total: None, say)
     say(f"embedded {made['embedded']} pictures, {made['reused']} were there")
     table = manifest.read(workspace)
     ids = table["id"].to_pylist()

@@ -14,17 +14,17 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.quiet import reporter
-from winnow.choice import Vectors
 from winnow.common.errors import InputError
 from winnow.curate.workspace import locate
-from winnow.deploy.exporting import export
-from winnow.deploy.model import load
+from winnow.deploy.export import export
+from winnow.deploy.inference.model import load
 from winnow.embed.backends import one_thread
+from winnow.embed.config import Vectors
 from winnow.embed.pipeline import pixels_of
-from winnow.heads.compare import table
-from winnow.heads.fit import HEADS, Head, fit_head
-from winnow.record import Work, leave_run
-from winnow.workflow import Division, prepare
+from winnow.heads.evaluation.compare import table
+from winnow.heads.evaluation.fit import HEADS, Head, fit_head
+from winnow.workflow.pipeline import Division, prepare
+from winnow.workflow.record import Work, leave_run
 
 LISTENER = reporter("parity")
 

@@ -22,16 +22,16 @@ from sklearn.metrics import f1_score
 
 from benchmarks.measures import table
 from benchmarks.quiet import reporter
-from winnow import workflow
-from winnow.choice import Vectors
 from winnow.common.errors import InputError
 from winnow.common.threads import processors
 from winnow.curate.workspace import locate
 from winnow.embed import images
 from winnow.embed.backends import OUTPUTS
+from winnow.embed.config import Vectors
 from winnow.embed.pipeline import run
-from winnow.heads.baselines import lda, logistic
-from winnow.heads.evaluate import paired
+from winnow.heads.evaluation.metrics import paired
+from winnow.heads.models.baselines import lda, logistic
+from winnow.workflow import pipeline
 
 ROUNDS, INFERRED, DECODED = 5, 96, 200
 KERNELS = ("BICUBIC", "LANCZOS", "BILINEAR", "HAMMING", "BOX", "NEAREST")
@@ -43,8 +43,8 @@ def main() -> None:
     parser.add_argument("photographs", type=Path)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        work = workflow.prepare(
-            locate(given.photographs, Path(folder) / "pipeline.winnow"), Vectors(), LISTENER, workflow.Division(), 10
+        work = pipeline.prepare(
+            locate(given.photographs, Path(folder) / "pipeline.winnow"), Vectors(), LISTENER, pipeline.Division(), 10
         )
         files = [work.workspace.images / path for path in work.data.paths]
         backbone = Path(work.made["backbone"])

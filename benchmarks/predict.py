@@ -14,19 +14,19 @@ from pathlib import Path
 from statistics import median
 
 from benchmarks.quiet import reporter
-from winnow import workflow
-from winnow.choice import Vectors
 from winnow.common.errors import InputError
 from winnow.curate.workspace import locate
-from winnow.deploy.exporting import export
-from winnow.deploy.model import Model, load
-from winnow.deploy.prediction import files_of, predict
+from winnow.deploy.export import export
+from winnow.deploy.inference.model import Model, load
+from winnow.deploy.inference.predict import files_of, predict
 from winnow.embed import pipeline
 from winnow.embed.backbone import Backbone
 from winnow.embed.backends import onnx_session
+from winnow.embed.config import Vectors
 from winnow.embed.store import Store
-from winnow.vectors import backbone_of
-from winnow.vectors import files_of as files_by_id
+from winnow.workflow import pipeline as workflow
+from winnow.workflow.features import backbone_of
+from winnow.workflow.features import files_of as files_by_id
 
 ROUNDS = 7
 

@@ -19,17 +19,17 @@ import numpy as np
 from benchmarks.machine import machine
 from benchmarks.measures import table
 from benchmarks.quiet import reporter
-from winnow import rows, training
-from winnow.choice import Vectors
 from winnow.common.errors import InputError
 from winnow.common.threads import processors
 from winnow.curate.workspace import locate
+from winnow.embed.config import Vectors
 from winnow.embed.recipe import Recipe
-from winnow.heads import learning_curve
-from winnow.heads.compare import compare
-from winnow.heads.evaluate import corrected_interval, paired
-from winnow.heads.fit import Fit, Grid, Head
-from winnow.workflow import Division, prepare
+from winnow.heads.evaluation import learning_curve
+from winnow.heads.evaluation.compare import compare
+from winnow.heads.evaluation.fit import Fit, Grid, Head
+from winnow.heads.evaluation.metrics import corrected_interval, paired
+from winnow.workflow import rows, training
+from winnow.workflow.pipeline import Division, prepare
 
 LISTENER = reporter("recommendations")
 VIEWS = 8

@@ -9,7 +9,7 @@ import time
 
 import numpy as np
 
-from winnow.curate import duplicates, feedback, scores
+from winnow.curate.noise import active_learning, duplicates, scores
 
 CLASSES = 10
 SPREAD = 0.5  # of the vectors around the centre of their class, whose coordinates have a spread of 1
@@ -38,9 +38,9 @@ def main(count: int) -> None:
     took("label suspects")
     verdicts = np.full(count, -1, dtype=np.int8)
     verdicts[:50] = rng.integers(0, 2, 50)
-    score = feedback.rerank(pooled, bottleneck, prior, verdicts, groups)
-    feedback.next_batch(names, score, verdicts)
-    feedback.outlook(names, score, verdicts)
+    score = active_learning.rerank(pooled, bottleneck, prior, verdicts, groups)
+    active_learning.next_batch(names, score, verdicts)
+    active_learning.outlook(names, score, verdicts)
     took("feedback")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(

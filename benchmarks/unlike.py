@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from winnow.heads import familiarity
+from winnow.deploy import novelty
 
 
 class Vectors(NamedTuple):
@@ -30,8 +30,8 @@ Score = Callable[[Vectors], np.ndarray]  # higher is stranger; for familiarity t
 def winnow(train: Vectors, head: Any = None) -> Score:
     """The strangeness that an exported file computes."""
     codes = np.unique(train.labels, return_inverse=True)[1]
-    reference = familiarity.fit(train.pooled, train.bottleneck, codes)
-    return lambda asked: familiarity.strangeness(reference, asked.pooled, asked.bottleneck)
+    reference = novelty.fit(train.pooled, train.bottleneck, codes)
+    return lambda asked: novelty.strangeness(reference, asked.pooled, asked.bottleneck)
 
 
 def softmax(train: Vectors, head: Any) -> Score:

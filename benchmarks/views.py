@@ -18,29 +18,29 @@ import numpy as np
 from benchmarks.machine import machine
 from benchmarks.measures import table
 from benchmarks.quiet import reporter
-from winnow import vectors
-from winnow.choice import Vectors
 from winnow.common.errors import InputError
 from winnow.common.threads import processors
 from winnow.curate.workspace import locate
-from winnow.embed import views
+from winnow.embed import augment
 from winnow.embed.backbone import front, load
 from winnow.embed.backends import onnx_session
+from winnow.embed.config import Vectors
 from winnow.embed.pipeline import embed
 from winnow.embed.recipe import Recipe
-from winnow.heads.compare import compare
-from winnow.heads.evaluate import paired
-from winnow.heads.fit import Head
-from winnow.record import Work
-from winnow.rows import TAIL_VIEWS
-from winnow.workflow import Division, prepare
+from winnow.heads.evaluation.compare import compare
+from winnow.heads.evaluation.fit import Head
+from winnow.heads.evaluation.metrics import paired
+from winnow.workflow import features
+from winnow.workflow.pipeline import Division, prepare
+from winnow.workflow.record import Work
+from winnow.workflow.rows import TAIL_VIEWS
 
 LISTENER = reporter("views")
 NONE = {"CROP": (1.0, 1.0), "TURN": 0.0, "LIGHT": 0.0, "COLOUR": 0.0}
-OWN = {name: getattr(views, name) for name in NONE}
+OWN = {name: getattr(augment, name) for name in NONE}
 RECIPES = {
     "no views": None,
-    f"as it is: {views.VIEWS.replace('|', ', ')}": OWN,
+    f"as it is: {augment.VIEWS.replace('|', ', ')}": OWN,
     "crop and mirror alone": NONE | {"CROP": OWN["CROP"]},
     "all of the area, in other aspects": OWN | {"CROP": (1.0, 1.0)},
     "crops of at least 15%": OWN | {"CROP": (0.15, 1.0)},
@@ -85,8 +85,8 @@ def main() -> None:
 def drawn(work: Work, constants: dict) -> list[np.ndarray]:
     """(N, D) of the mirror image and of each drawn view."""
     for name, value in constants.items():
-        setattr(views, name, value)
-    backbone, files = load(Path(work.made["backbone"])), vectors.files_of(work.workspace)
+        setattr(augment, name, value)
+    backbone, files = load(Path(work.made["backbone"])), features.files_of(work.workspace)
     pictures = [(id, files[id]) for id in work.data.ids]
     made = embed(pictures, backbone.recipe, onnx_session(backbone), views=range(1, TAIL_VIEWS))
     rows = np.concatenate([batch.vectors.astype(np.float16) for batch in made])

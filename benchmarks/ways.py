@@ -18,15 +18,15 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.quiet import reporter
-from winnow.choice import Vectors
 from winnow.common.threads import processors
 from winnow.curate import manifest
 from winnow.curate.workspace import Workspace, locate
 from winnow.embed.backends import BATCHES, onnx_session
+from winnow.embed.config import Vectors
 from winnow.embed.pipeline import batched, fill, pixels_of
 from winnow.embed.recipe import Recipe
 from winnow.embed.store import Store
-from winnow.vectors import backbone_of, files_of
+from winnow.workflow.features import backbone_of, files_of
 
 Work = Callable[[], float]  # does it once, and gives the seconds that it took
 LISTENER = reporter("embed")
@@ -152,7 +152,7 @@ def channels_first(exported: Path, file: Path) -> None:
 
 
 def keras(workspace: Workspace) -> Work:
-    from winnow.embed.quiet_keras import import_keras
+    from winnow.embed.keras_import import import_keras
 
     kit, tf = import_keras("the benchmark", "install the training extra")
     weights = next((Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser() / "models").glob("*1.0_224_no_top.h5"))

@@ -1,0 +1,1 @@
+"""Curates a folder of pictures: manifest, labels, splits, noise, verdicts."""

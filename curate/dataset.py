@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from winnow.common.errors import InputError
-from winnow.curate import duplicates, labels, manifest, splits
+from winnow.curate import labels, manifest, splits
 from winnow.curate.journal import REASONS, Line
+from winnow.curate.noise import duplicates
 from winnow.curate.workspace import Workspace
 
 if TYPE_CHECKING:

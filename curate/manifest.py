@@ -16,8 +16,9 @@ import numpy as np
 from winnow.common.errors import InputError
 from winnow.common.tables import open_table, read_errors, write_table
 from winnow.common.threads import ahead, processors
-from winnow.curate import duplicates, labels, quality
-from winnow.curate.examine import examine
+from winnow.curate import labels
+from winnow.curate.image_file import examine
+from winnow.curate.noise import duplicates, quality
 from winnow.curate.walk import Entry, walk
 from winnow.curate.workspace import Workspace
 

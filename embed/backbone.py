@@ -20,7 +20,7 @@ import numpy as np
 from winnow.common.atomic_write import whole_file
 from winnow.common.digests import digest
 from winnow.common.errors import InputError
-from winnow.embed.quiet_keras import import_keras, to_onnx
+from winnow.embed.keras_import import import_keras, to_onnx
 from winnow.embed.recipe import Recipe
 from winnow.embed.weights import Weights, find, imagenet_file
 

@@ -14,11 +14,11 @@ import numpy as np
 
 from winnow.common.threads import ahead, processors
 from winnow.embed import images
+from winnow.embed.augment import look
 from winnow.embed.backends import Session
 from winnow.embed.images import PictureError
 from winnow.embed.recipe import Recipe
 from winnow.embed.store import Store
-from winnow.embed.views import look
 
 COMMIT_SECONDS = 2.0  # a run that is killed loses at most this much work
 COMMIT_BYTES = 128 * 2**20

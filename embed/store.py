@@ -12,7 +12,7 @@ import numpy as np
 from winnow.common import tables
 from winnow.common.errors import InputError
 from winnow.common.tables import disk_errors, open_table, read_errors
-from winnow.embed.views import VIEWS
+from winnow.embed.augment import VIEWS
 
 if TYPE_CHECKING:
     import lance

@@ -14,14 +14,15 @@ from pathlib import Path
 import click
 import pytest
 from click.testing import CliRunner, Result
+from support.project import PACKAGE, PROJECT
 
-from winnow import cli, fitting, options
-from winnow.choice import Vectors
+from winnow import cli
+from winnow.commands import heads as fitting
+from winnow.commands import options
 from winnow.curate.workspace import locate
+from winnow.embed.config import Vectors
 from winnow.embed.recipe import Recipe
 
-PROJECT = Path(cli.__file__).parent
-PACKAGE = str(PROJECT / "commands" / "from_checkout")
 HEAVY = ["numpy", "PIL", "pyarrow", "lance", "sklearn", "scipy", "tensorflow", "keras", "onnx", "onnxruntime"]
 HEAVY += ["matplotlib", "rich", "jinja2", "joblib"]
 
@@ -58,8 +59,8 @@ class TestHelp:
     @pytest.mark.parametrize("words", [["--help"], ["embed", "--help"], ["train", "--help"]])
     def test_loads_no_heavy_library(self, words: list[str]) -> None:
         code = (
-            "import sys, cli\n"
-            f"try: winnow.cli.main({words})\n"
+            "import sys; from winnow import cli\n"
+            f"try: cli.main({words})\n"
             "except SystemExit: pass\n"
             f"print('LOADED', [name for name in {HEAVY} if name in sys.modules])"
         )
@@ -70,9 +71,9 @@ class TestHelp:
         from winnow.embed.backends import BACKENDS
         from winnow.embed.images import RESIZE
         from winnow.embed.recipe import RESIZES
-        from winnow.heads.baselines import CALIBRATIONS
-        from winnow.heads.fit import DEFAULT_HEADS, HEADS
-        from winnow.heads.schedules import SCHEDULES
+        from winnow.heads.evaluation.fit import DEFAULT_HEADS, HEADS
+        from winnow.heads.models.baselines import CALIBRATIONS
+        from winnow.heads.models.schedules import SCHEDULES
 
         assert tuple(CALIBRATIONS) == options.CALIBRATIONS
         assert tuple(SCHEDULES) == options.SCHEDULES
@@ -205,7 +206,7 @@ class TestErrors:
 
     @pytest.mark.slow
     def test_an_interrupted_command_says_so_and_goes_on_the_next_time(self, tmp_path: Path) -> None:
-        from winnow.curate.sample import draw
+        from winnow.curate.demo.dataset import draw
 
         draw(tmp_path / "photos", per_class=100, size=(900, 900))
         running = process("scan", "photos", cwd=tmp_path)

@@ -9,10 +9,10 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from support.project import PROJECT
 
 from winnow import cli
 
-PROJECT = Path(cli.__file__).parent
 README = (PROJECT / "README.md").read_text(encoding="utf-8")
 BLOCK = re.compile(r"```(\w+)\n(.*?)```", re.DOTALL)
 
@@ -37,7 +37,7 @@ def test_every_command_line_names_commands_and_options_that_exist() -> None:
 
 
 def test_its_grid_is_one_that_can_be_read(tmp_path: Path) -> None:
-    from winnow.heads.grid import read_grid
+    from winnow.heads.evaluation.grid_file import read_grid
 
     grids = [text for text in blocks("toml") if "[[head]]" in text]
     assert grids

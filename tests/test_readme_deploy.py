@@ -13,11 +13,10 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from support.project import PROJECT, Photographs, absent
 
-from tests.conftest import Photographs, absent
 from winnow import cli
 
-PROJECT = Path(cli.__file__).parent
 README = (PROJECT / "README.md").read_text(encoding="utf-8")
 ALONE = ("numpy", "onnxruntime", "pillow")
 MODULES = ("onnxruntime-web@1.30.0", "jpeg-js@0.4.4")

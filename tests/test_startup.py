@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.project import PROJECT
 
-PROJECT = Path(__file__).resolve().parents[1]
 EMBED = """
 import json, sys
 from winnow import cli

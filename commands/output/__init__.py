@@ -1,0 +1,1 @@
+"""What predict and evaluate print and write."""

@@ -1,0 +1,1 @@
+"""Draws labelled pictures with known noise, for the demo and for tests."""

@@ -1,0 +1,1 @@
+"""Writes pictures as a new folder: the dataset as decided, or predictions sorted by label."""

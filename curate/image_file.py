@@ -1,0 +1,62 @@
+"""What one file is: whether it is a picture, and what a scan writes down of it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from winnow.common.paths import from_text
+from winnow.curate.noise import duplicates, quality
+from winnow.curate.noise.perceptual_hash import perceptual_hash
+from winnow.curate.walk import Entry
+from winnow.embed import images
+from winnow.embed.images import PictureError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+
+def examine(
+    root: Path, entry: Entry, see: Callable[[str, bytes, Image], Any] | None = None
+) -> tuple[dict[str, Any] | None, Any]:
+    """The manifest row of a file, really decoded, without label, and what `see` gives for it.
+
+    The row is None when the file is no picture by name or content; columns that it lacks are null. `see` is only called
+    for pictures that can be used. One that cannot be has its reason in `problem` and `problem_message`, and no size.
+    """
+    path = root / from_text(entry.path)
+    row: dict[str, Any] = entry._asdict()
+    seen = None
+    if not is_picture(path, entry):
+        return None, None
+    try:
+        data = images.read_bytes(path)
+        row["id"] = hashlib.sha256(data).hexdigest()
+        with images.decoded(data) as (image, row["format"]):
+            pixels = np.asarray(image)
+            row["width"], row["height"] = image.size
+            row["pixels"] = hashlib.sha256(np.ascontiguousarray(pixels).data).hexdigest()
+            row["phash"] = perceptual_hash(pixels)
+            row["thumbnail"] = duplicates.thumbnail(pixels).tobytes()
+            row |= quality.measure(pixels)
+            seen = see(row["id"], data, image) if see else None
+    except PictureError as error:
+        row |= {"problem": error.code, "problem_message": str(error)}
+    return row, seen
+
+
+def is_picture(path: Path, entry: Entry) -> bool:
+    """Whether a file is one by its name or, as far as it can be read, by its content."""
+    if path.suffix.lower() in images.EXTENSIONS:
+        return True
+    if entry.bytes <= 0:  # nothing, or a pipe, which would wait for ever
+        return False
+    try:
+        with path.open("rb") as stream:
+            return images.kind_of(stream.read(images.HEAD_BYTES)) is not None
+    except OSError:
+        return False

@@ -1,0 +1,1 @@
+"""Finds noise: off-topic and mislabelled pictures, duplicates, poor quality."""

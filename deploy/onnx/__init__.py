@@ -1,0 +1,1 @@
+"""ONNX graphs: of heads, of resizing, and both joined with the backbone into one file."""

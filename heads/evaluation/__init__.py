@@ -1,0 +1,1 @@
+"""Fits heads on splits, measures and compares them."""

@@ -1,0 +1,1 @@
+"""The classification heads: estimators with scikit-learn's interface."""

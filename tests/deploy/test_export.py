@@ -1,0 +1,327 @@
+"""From a run to one file: what it holds, what it is compared with, when it is not written."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from click.testing import CliRunner, Result
+from support.pictures import HUES, paint, paint_hues, write_colours
+
+from winnow import cli
+from winnow.deploy.inference.model import load
+from winnow.embed.images import fit
+
+
+def winnow(*words: object) -> Any:
+    done = CliRunner().invoke(cli.main, [*map(str, words), "--json"])
+    assert done.exit_code == 0, done.output
+    return json.loads(done.stdout)
+
+
+def refused(*words: object) -> str:
+    done: Result = CliRunner().invoke(cli.main, [*map(str, words)])
+    assert done.exit_code == 1, done.output
+    assert isinstance(done.exception, SystemExit)
+    lines = [line for line in done.stderr.splitlines() if line.startswith("Error:")]
+    assert len(lines) == 1
+    return lines[0]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the hues, the colour backbone and a workspace with a head that was trained on them."""
+    folder = tmp_path_factory.mktemp("trained")
+    hues, colours = paint_hues(folder / "hues"), write_colours(folder / "colours.onnx")
+    workspace = ("--workspace", folder / "hues.winnow")
+    winnow("train", hues, *workspace, "--backbone", colours, "--head", "logistic")
+    return folder
+
+
+@pytest.fixture
+def run(trained: Path, hues: Path, colours: Path) -> Path:
+    """The run of that head, in the folder of the test."""
+    shutil.copytree(trained / "hues.winnow", "hues.winnow")
+    (folder,) = Path("hues.winnow/runs").iterdir()
+    for file in (Path("hues.winnow/workspace.json"), folder / "run.json"):
+        file.write_text(file.read_text().replace(str(trained), str(hues.parent)))
+    return folder.resolve()
+
+
+def rows_of(run: Path, split: str) -> list[dict[str, str]]:
+    with (run / "predictions.csv").open(newline="") as stream:
+        return [row for row in csv.DictReader(stream) if row["split"] == split]
+
+
+def pixels(file: Path) -> np.ndarray:
+    from PIL import Image
+
+    return np.asarray(Image.open(file).convert("RGB"))
+
+
+def test_the_file_says_what_the_run_said(run: Path, hues: Path) -> None:
+    said = winnow("export", run, "-o", "model.onnx")
+    assert said["model"] == "model.onnx"
+    session = onnxruntime.InferenceSession("model.onnx")
+    (given,) = session.get_inputs()
+    assert (given.name, given.type, given.shape) == ("image", "tensor(uint8)", ["batch", 96, 96, 3])
+    assert [value.name for value in session.get_outputs()] == ["label", "probabilities", "embedding", "familiarity"]
+    rows = rows_of(run, "test")
+    squares = np.stack([fit(pixels(hues / row["path"]), 96) for row in rows])
+    label, probabilities, embedding, familiarity = session.run(None, {"image": squares})
+    assert label.tolist() == [row["predicted"] for row in rows]
+    stored = np.array([[float(row[f"p_{name}"]) for name in sorted(HUES)] for row in rows])
+    np.testing.assert_allclose(probabilities, stored, atol=1e-2)  # of vectors stored as float16
+    np.testing.assert_allclose(embedding, squares.mean(axis=(1, 2)) / 255, atol=1e-5)
+    assert familiarity.dtype == np.float32
+    assert ((familiarity >= 0) & (familiarity <= 1)).all()
+    assert said["parity"]["pictures"] == len(rows)
+    assert said["parity"]["labels_differ"] == 0
+    assert said["parity"]["largest_difference"] <= 1e-4
+
+
+def test_its_metadata_say_what_it_is(run: Path, hues: Path) -> None:
+    winnow("export", run, "-o", "model.onnx")
+    model = load(Path("model.onnx"))
+    said, document = model.said, json.loads((run / "metrics.json").read_text())
+    assert model.labels == sorted(HUES)
+    assert said["preprocessing"].startswith("resize(110)|crop(96)|scale(-1,1)")
+    assert len(said["backbone"]) == 64
+    assert said["metrics"]["weighted_f1"] == document["heads"][0]["weighted_f1"]
+    assert said["metrics"]["splits"] == 1
+    training = said["training"]
+    assert training["pictures"] == training["pictures_as_found"] == 42
+    assert training["as_found"] == training["as_decided"] == 60
+    assert training["classes"] == {"blue": 14, "green": 14, "red": 14}
+    parts = {part: [row["id"][:12] for row in rows_of(run, part)] for part in ("val", "test")}
+    assert len(said["trained_on"]) == 42 + len(parts["val"])
+    assert set(said["trained_on"]) >= set(parts["val"])
+    assert not set(said["trained_on"]) & set(parts["test"])
+    assert said["familiarity"]["calibrated_on"] == len(parts["val"])
+    held_out = said["familiarity"]["held_out"]
+    assert held_out["pictures"] == len(rows_of(run, "test"))
+    assert 0 <= held_out["rejected"] < 0.5
+    assert said["familiarity"]["threshold"] == float(said["familiarity_threshold"]) == model.threshold == 0.05
+    onnx.checker.check_model(onnx.load("model.onnx"), full_check=True)
+
+
+def test_it_does_not_tell_where_weights_lay(run: Path) -> None:
+    head = onnx.load(run / "head.onnx")
+    next(one for one in head.metadata_props if one.key == "params").value = '{"weights": "/home/me/own.h5"}'
+    onnx.save(head, run / "head.onnx")
+    winnow("export", run, "-o", "model.onnx")
+    assert load(Path("model.onnx")).said["params"] == {"weights": "own.h5"}
+    assert "/home/me" not in Path("model.md").read_text()
+
+
+def test_a_model_card_lies_beside_it(run: Path) -> None:
+    said = winnow("export", run, "-o", "deploy/model.onnx")
+    assert said["card"] == "deploy/model.md"
+    text = Path("deploy/model.md").read_text()
+    assert text.startswith("---\n")
+    assert "image-classification" in text
+    assert sorted(path.name for path in Path("deploy").iterdir()) == ["model.md", "model.onnx"]
+
+
+@pytest.mark.slow
+def test_pruning_is_told(hues: Path, colours: Path) -> None:
+    winnow("scan", hues)
+    winnow("decide", hues, "--drop", *(hues / "red" / f"{number:02d}.jpg" for number in range(6)))
+    run = winnow("train", hues, "--backbone", colours, "--head", "logistic")["run"]
+    winnow("export", run, "-o", "model.onnx")
+    training = load(Path("model.onnx")).said["training"]
+    assert (training["as_found"], training["as_decided"], training["dropped"]) == (60, 54, {"off_topic": 6})
+    assert training["pictures_as_found"] == 42
+    assert training["pictures"] == 42 - (14 - training["classes"]["red"])
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("--input", "any"), ("--precision", "fp16"), ("--test-views", "mirror")],
+)
+def test_what_a_variant_changes_is_measured_and_stored(run: Path, hues: Path, words: tuple[str, str]) -> None:
+    done = CliRunner().invoke(cli.main, ["export", str(run), "-o", "model.onnx", *words])
+    assert done.exit_code == 0, done.output
+    assert "Weighted F1" in done.output
+    model = load(Path("model.onnx"))
+    assert model.said[words[0].removeprefix("--").replace("-", "_")] == words[1]
+    parity = model.said["parity"]
+    assert parity["largest_difference"] < 0.02
+    assert abs(parity["weighted_f1"]["change"]) <= parity["weighted_f1"]["high"] - parity["weighted_f1"]["low"] + 0.1
+    row = rows_of(run, "test")[0]
+    square = fit(pixels(hues / row["path"]), 96)
+    given = pixels(hues / row["path"]) if words[1] == "any" else square[None]
+    label = onnxruntime.InferenceSession("model.onnx").run(["label"], {"image": given})[0]
+    assert label.tolist() == [row["predicted"]]
+
+
+@pytest.mark.slow
+def test_run_and_output_may_be_left_out(run: Path) -> None:
+    said = winnow("export")
+    assert said["run"] == str(run)
+    assert said["model"] == str(run / "model.onnx")
+    assert winnow("export", run.name)["model"] == str(run / "model.onnx")
+    variant = winnow("export", run, "--input", "any", "--precision", "fp16")
+    assert variant["model"] == str(run / "model-any-fp16.onnx")
+    assert sorted(path.name for path in run.glob("model*")) == [
+        "model-any-fp16.md",
+        "model-any-fp16.onnx",
+        "model.md",
+        "model.onnx",
+    ]
+
+
+@pytest.mark.slow
+class TestNotWritten:
+    def test_when_the_file_differs_from_python(self, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        from winnow.deploy import source
+
+        fused = source.fuse
+
+        def wrong(*parts: Any, **options: Any) -> Any:
+            model = fused(*parts, **options)
+            for node in model.graph.node:
+                if node.output[0] == "probabilities":  # as if a mistake had crept into the graph
+                    node.output[0] = "right"
+                    model.graph.node.append(onnx.helper.make_node("Sqrt", ["right"], ["probabilities"]))
+                    break
+            return model
+
+        monkeypatch.setattr(source, "fuse", wrong)
+        said = refused("export", run, "-o", "model.onnx")
+        assert "differs from Python's path" in said
+        assert ".jpg" in said
+        assert not Path("model.onnx").exists()
+
+    def test_among_the_pictures(self, run: Path, hues: Path) -> None:
+        assert "only read" in refused("export", run, "-o", hues / "model.onnx")
+        assert not (hues / "model.onnx").exists()
+
+    def test_under_another_kind_of_name(self, run: Path) -> None:
+        assert "name it FILE.onnx" in refused("export", run, "-o", "model.bin")
+
+    @pytest.mark.slow
+    def test_of_a_comparison(self, hues: Path, colours: Path) -> None:
+        words = ("--heads", "centroid,dummy", "--repeats", 2, "--jobs", 1)
+        run = winnow("compare", hues, "--backbone", colours, *words)["run"]
+        assert "`winnow train --head centroid`" in refused("export", run, "-o", "model.onnx")
+
+    def test_of_what_is_no_run(self, run: Path, tmp_path: Path) -> None:
+        assert "is no run" in refused("export", tmp_path, "-o", "model.onnx")
+        assert "is no run" in refused("export", "nowhere", "-o", "model.onnx")
+
+    def test_where_it_is_not_plain_which_run_is_meant(self, run: Path) -> None:
+        shutil.copytree("hues.winnow", "other.winnow")
+        said = "which run? Name its folder in NAME.winnow/runs, or its workspace with --workspace"
+        assert said in refused("export", "nowhere")
+        assert said in refused("export")
+
+    def test_of_a_damaged_run(self, run: Path) -> None:
+        head = run / "head.onnx"
+        head.write_bytes(head.read_bytes()[:200])
+        assert "is damaged" in refused("export", run, "-o", "model.onnx")
+        (run / "run.json").write_text("{")
+        assert "is damaged" in refused("export", run, "-o", "model.onnx")
+
+    def test_of_a_run_of_an_earlier_version(self, run: Path) -> None:
+        said = json.loads((run / "run.json").read_text())
+        del said["embedding"]
+        (run / "run.json").write_text(json.dumps(said))
+        assert "an earlier version" in refused("export", run, "-o", "model.onnx")
+
+    def test_without_the_pictures(self, run: Path, hues: Path) -> None:
+        shutil.rmtree(hues)
+        assert str(hues) in refused("export", run, "-o", "model.onnx")
+
+    def test_without_the_vectors(self, run: Path) -> None:
+        shutil.rmtree(run.parents[1] / "embeddings")
+        assert "run `winnow embed` first" in refused("export", run, "-o", "model.onnx")
+
+    def test_without_the_backbone(self, run: Path, colours: Path) -> None:
+        colours.unlink()
+        assert "no such file" in refused("export", run, "-o", "model.onnx")
+
+    def test_with_another_backbone_than_that_of_the_run(self, run: Path, colours: Path) -> None:
+        model = onnx.load(colours)
+        (mean,) = (node for node in model.graph.node if node.op_type == "ReduceMean")
+        mean.output[0] = "mean"  # red and blue change places; what the file says of itself stays
+        model.graph.initializer.append(onnx.helper.make_tensor("order", onnx.TensorProto.INT64, [3], [2, 1, 0]))
+        swap = onnx.helper.make_node("Gather", ["mean", "order"], ["embedding"], axis=1)
+        model.graph.node.insert(list(model.graph.node).index(mean) + 1, swap)
+        onnx.save(model, colours)
+        said = refused("export", run, "-o", "model.onnx", "--input", "any")
+        assert re.search(r"\d of 9 test pictures get another label than in the run, as .*\.jpg", said)
+        assert not Path("model.onnx").exists()
+
+    @pytest.mark.slow
+    def test_with_the_head_of_another_run(self, run: Path, hues: Path, colours: Path) -> None:
+        other = Path(winnow("train", hues, "--backbone", colours, "--head", "centroid")["run"])
+        shutil.copy(other / "head.onnx", run / "head.onnx")
+        assert "head.onnx is not that of this run" in refused("export", run, "-o", "model.onnx")
+
+    def test_when_most_pictures_are_gone(self, run: Path, hues: Path) -> None:
+        for row in rows_of(run, "val")[:5]:
+            paint(hues / row["path"], (9, 9, 9), 7)
+        said = refused("export", run, "-o", "model.onnx", "--input", "any")
+        assert "5 of 9 val pictures are gone from" in said
+
+    def test_for_a_share_that_is_none(self, run: Path) -> None:
+        assert "from 0 to 0.5, not nan" in refused("export", run, "-o", "model.onnx", "--unfamiliar", "nan")
+
+    def test_without_its_card(self, run: Path) -> None:
+        for name in ("model.md", "model.new.md"):
+            Path(name).mkdir()
+        assert "model.new.md: Is a directory" in refused("export", run, "-o", "model.onnx")
+        assert not Path("model.onnx").exists()
+        assert [path for path in Path().iterdir() if path.name.startswith(".")] == []
+
+    def test_in_a_folder_that_cannot_be(self, run: Path) -> None:
+        Path("taken").write_text("")
+        assert "taken" in refused("export", run, "-o", "taken/model.onnx")
+
+
+def test_pictures_that_changed_since_are_left_out(run: Path, hues: Path) -> None:
+    rows = rows_of(run, "test")
+    paint(hues / rows[0]["path"], (0, 0, 0), 999)
+    (hues / rows[1]["path"]).write_bytes(b"")
+    done = CliRunner().invoke(cli.main, ["export", str(run), "-o", "model.onnx"])
+    assert f"note: 2 of {len(rows)} test pictures are gone or changed since" in done.stderr
+    assert load(Path("model.onnx")).said["parity"]["pictures"] == len(rows) - 2
+
+
+@pytest.mark.slow
+def test_a_card_that_a_person_changed_is_kept(run: Path) -> None:
+    winnow("export", run, "-o", "model.onnx")
+    first = Path("model.md").read_text()
+    assert winnow("export", run, "-o", "model.onnx")["card"] == "model.md"
+    Path("model.md").write_text(first.replace("license: other", "license: mit"))
+    assert winnow("export", run, "-o", "model.onnx")["card"] == "model.new.md"
+    assert "license: mit" in Path("model.md").read_text()
+    assert "license: other" in Path("model.new.md").read_text()
+
+
+def test_a_run_elsewhere_needs_its_workspace_named(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WINNOW_IMAGES", "/nowhere")  # the run says which pictures
+    copied = shutil.copytree(run, "elsewhere")
+    assert "is no workspace" in refused("export", copied, "-o", "model.onnx")
+    winnow("export", copied, "-o", "model.onnx", "--workspace", run.parents[1])
+    assert Path("model.onnx").is_file()
+
+
+@pytest.mark.slow
+def test_labels_are_any_text(tmp_path: Path, colours: Path) -> None:
+    for index, (label, hue) in enumerate([("=1+1", (220, 60, 50)), ("<b>花</b>", (60, 200, 70))]):
+        for number in range(12):
+            paint(tmp_path / "odd" / label.replace("/", "") / f"{number}.jpg", hue, 50 * index + number)
+    run = winnow("train", tmp_path / "odd", "--backbone", colours, "--head", "centroid")["run"]
+    winnow("export", run, "-o", "model.onnx")
+    assert load(Path("model.onnx")).labels == ["<b>花<b>", "=1+1"]
+    assert "<b>" not in Path("model.md").read_text().replace("`<b>", "")

@@ -1,0 +1,280 @@
+"""Files become vectors in order; a bad picture costs nobody else anything, and a kill costs seconds."""
+
+from __future__ import annotations
+
+import hashlib
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import lance
+import numpy as np
+import pytest
+from PIL import Image
+from support.project import PROJECT
+
+from winnow.common.threads import ahead, processors
+from winnow.embed import pipeline
+from winnow.embed.backbone import load
+from winnow.embed.backends import BACKENDS
+from winnow.embed.images import PictureError
+from winnow.embed.pipeline import batched, embed, fill, pixels_of
+from winnow.embed.recipe import Recipe
+from winnow.embed.store import Store
+
+RECIPE = Recipe(size=96)
+
+
+def grey_level(number: int) -> int:
+    return 10 + number % 240
+
+
+def id_of(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@pytest.fixture
+def files(tmp_path):
+    """A function that writes plain grey pictures and gives (id, path) pairs; those in `broken` are cut short."""
+
+    def write(count, broken=()):
+        pairs = []
+        for number in range(count):
+            path = tmp_path / f"{number}.png"
+            Image.new("RGB", (20, 20), (grey_level(number),) * 3).save(path)
+            if number in broken:
+                path.write_bytes(path.read_bytes()[:40])
+            pairs.append((id_of(path), path))
+        return pairs
+
+    return write
+
+
+def first_pixel(batch):
+    """A session whose vector is the first pixel, (B, 3), and whose bottleneck is its red, (B, 1)."""
+    vectors = batch[:, 0, 0, :].astype(np.float32)
+    return vectors, vectors[:, :1]
+
+
+@pytest.fixture
+def store(colours, tmp_path):
+    return Store(tmp_path / "embeddings", load(colours))
+
+
+def test_pixels_are_decoded_turned_and_cut_as_the_recipe_says(tmp_path):
+    image = Image.new("RGB", (60, 20), "red")
+    image.paste("blue", (20, 0, 40, 20))
+    image.save(tmp_path / "a.png")
+    square = pixels_of(tmp_path / "a.png", RECIPE)
+    assert (square.shape, square.dtype) == ((96, 96, 3), np.uint8)
+    assert (square[:, 8:-8] == (0, 0, 255)).all()
+    squashed = pixels_of(tmp_path / "a.png", Recipe(size=128, resize="squash"))
+    assert squashed.shape == (128, 128, 3)
+    assert squashed[64, 4].tolist() == [255, 0, 0]
+
+
+def test_bytes_other_than_those_of_the_id_are_told(tmp_path):
+    Image.new("RGB", (9, 9)).save(tmp_path / "a.png")
+    assert pixels_of(tmp_path / "a.png", RECIPE, id_of(tmp_path / "a.png")).max() == 0
+    with pytest.raises(PictureError, match="changed while it was being embedded: run the command again") as caught:
+        pixels_of(tmp_path / "a.png", RECIPE, "0" * 64)
+    assert caught.value.code == "changed"
+
+
+@pytest.mark.parametrize("workers", [1, 2, 8, None])
+@pytest.mark.parametrize("batch", [1, 3, 100])
+def test_vectors_come_in_the_order_of_the_files(files, workers, batch):
+    pairs = files(10)
+    batches = list(embed(pairs, RECIPE, first_pixel, workers=workers, batch=batch))
+    assert [id for made in batches for id in made.ids] == [id for id, _ in pairs]
+    assert np.concatenate([made.vectors for made in batches])[:, 0].tolist() == [grey_level(n) for n in range(10)]
+    assert np.concatenate([made.bottlenecks for made in batches]).shape == (10, 1)
+    assert [len(made.ids) for made in batches[:-1]] == [batch] * (len(batches) - 1)
+
+
+def test_a_bad_picture_costs_neither_its_batch_nor_the_next(files):
+    pairs = files(9, broken=(1, 2, 8))
+    batches = list(embed(pairs, RECIPE, first_pixel, batch=3))
+    found = {id: vector[0] for made in batches for id, vector in zip(made.ids, made.vectors, strict=True)}
+    assert found == {pairs[number][0]: grey_level(number) for number in (0, 3, 4, 5, 6, 7)}
+    assert [(path, error.code) for made in batches for path, error in made.failed] == [
+        (pairs[number][1], "truncated") for number in (1, 2, 8)
+    ]
+
+
+def test_a_batch_of_nothing_but_bad_pictures_never_reaches_the_session(files):
+    def never(batch):
+        raise AssertionError("the session was called")
+
+    batches = list(embed(files(4, broken=range(4)), RECIPE, never, batch=2))
+    assert [(len(made.ids), len(made.failed)) for made in batches] == [(0, 2), (0, 2)]
+
+
+def test_no_files_make_no_batches():
+    assert list(embed([], RECIPE, first_pixel)) == []
+
+
+def test_an_error_of_the_session_is_not_swallowed(files):
+    def broken(batch):
+        raise RuntimeError("out of memory")
+
+    with pytest.raises(RuntimeError, match="out of memory"):
+        list(embed(files(3), RECIPE, broken))
+
+
+def test_files_are_taken_only_a_little_ahead_of_what_is_used(files):
+    """Memory stays flat: however slow the consumer, at most two batches a thread and the one in hand are begun."""
+    pairs = files(60)
+    taken = []
+    batches = embed((taken.append(id) or (id, path) for id, path in pairs), RECIPE, first_pixel, workers=2, batch=2)
+    for used, _ in enumerate(batches, start=1):
+        time.sleep(0.01)
+        assert len(taken) <= 2 * (used + 2 * 2)
+    assert len(taken) == 60
+
+
+def test_ahead_begins_no_more_than_its_window_and_keeps_the_order():
+    running, most, lock = 0, 0, threading.Lock()
+
+    def work(item):
+        nonlocal running, most
+        with lock:
+            running += 1
+            most = max(most, running)
+        time.sleep(0.002 * (item % 3))
+        with lock:
+            running -= 1
+        return item * item
+
+    begun = []
+    results = []
+    for item, future in ahead(work, (begun.append(n) or n for n in range(40)), workers=3, window=5):
+        results.append((item, future.result()))
+        assert len(begun) <= len(results) + 4
+    assert results == [(n, n * n) for n in range(40)]
+    assert 1 <= most <= 3
+
+
+def test_ahead_stops_when_it_is_closed():
+    begun = []
+    work = ahead(lambda item: begun.append(item) or time.sleep(0.01), range(1000), workers=2, window=10)
+    next(work)
+    work.close()
+    time.sleep(0.1)
+    assert len(begun) <= 10
+
+
+def test_batched_leaves_nothing_out():
+    assert list(batched(range(7), 3)) == [(0, 1, 2), (3, 4, 5), (6,)]
+    assert list(batched([], 3)) == []
+
+
+def test_processors_are_those_that_may_be_used():
+    assert processors() >= 1
+
+
+def test_fill_stores_every_vector_under_its_id(files, store, colours):
+    pairs = files(10, broken=(3,))
+    told = []
+    session = BACKENDS["onnx"](load(colours))
+    done = fill(store, pairs, RECIPE, session, on_progress=lambda *counts: told.append(counts))
+    assert done.embedded == 9
+    assert done.failed == [
+        {"path": str(pairs[3][1]), "code": "truncated", "message": done.failed[0]["message"]},
+    ]
+    assert done.seconds > 0
+    good = [pair for number, pair in enumerate(pairs) if number != 3]
+    levels = np.array([grey_level(number) for number in range(10) if number != 3], dtype=np.float32) / 255
+    stored = store.read([id for id, _ in good])
+    assert abs(stored - levels[:, None]).max() < 5e-4
+    assert told[-1] == (10, 10)
+    assert [done for done, _ in told] == sorted(done for done, _ in told)
+
+
+def test_progress_reaches_the_end_when_every_picture_is_bad(files, store):
+    told = []
+    done = fill(store, files(5, broken=range(5)), RECIPE, first_pixel, on_progress=lambda *counts: told.append(counts))
+    assert (done.embedded, len(done.failed), told[-1]) == (0, 5, (5, 5))
+    assert not store.path.exists()
+
+
+def test_a_file_that_changed_or_went_since_the_scan_is_told_and_the_rest_is_stored(files, store, colours):
+    pairs = files(6)
+    Image.new("RGB", (20, 20), "white").save(pairs[1][1])
+    pairs[4][1].unlink()
+    done = fill(store, pairs, RECIPE, BACKENDS["onnx"](load(colours)))
+    assert [(failure["path"], failure["code"]) for failure in done.failed] == [
+        (str(pairs[1][1]), "changed"),
+        (str(pairs[4][1]), "unreadable"),
+    ]
+    assert store.ids() == {pairs[number][0] for number in (0, 2, 3, 5)}
+
+
+def test_commits_come_every_few_seconds_and_are_joined_at_the_end(files, store, colours, monkeypatch):
+    commits = []
+    append = Store.append
+    monkeypatch.setattr(Store, "append", lambda self, ids, *rest: commits.append(len(ids)) or append(self, ids, *rest))
+    monkeypatch.setattr(pipeline, "COMMIT_SECONDS", 0.0)
+    fill(store, files(12), RECIPE, BACKENDS["onnx"](load(colours)), batch=4)
+    assert commits == [4, 4, 4]
+    assert len(lance.dataset(store.path).get_fragments()) == 1
+    commits.clear()
+    monkeypatch.setattr(pipeline, "COMMIT_SECONDS", 3600)
+    monkeypatch.setattr(pipeline, "COMMIT_BYTES", 5 * 3 * 4)  # five vectors of three float32
+    fill(store, files(12), RECIPE, BACKENDS["onnx"](load(colours)), batch=4)
+    assert commits == [8, 4]
+
+
+SLOWLY = """
+import sys, time
+from pathlib import Path
+from winnow.embed import pipeline
+from winnow.embed.backbone import load
+from winnow.embed.backends import BACKENDS
+from winnow.embed.store import Store
+import hashlib
+photos, folder, file = map(Path, sys.argv[1:])
+pipeline.COMMIT_SECONDS = 0.2
+backbone = load(file)
+quick = BACKENDS["onnx"](backbone)
+files = [(hashlib.sha256(path.read_bytes()).hexdigest(), path) for path in sorted(photos.glob("*.png"))]
+store = Store(folder, backbone)
+here = store.ids()
+def slow(batch):
+    time.sleep(0.02)
+    return quick(batch)
+pipeline.fill(store, [pair for pair in files if pair[0] not in here], backbone.recipe, slow, workers=1,
+    on_progress=lambda done, total: print(done, flush=True))
+"""
+
+
+@pytest.mark.slow
+def test_a_killed_run_loses_little_and_the_next_goes_on_without_doubles(files, store, colours, tmp_path):
+    pairs = files(200)
+    photos = [str(tmp_path), str(store.path.parent), str(colours)]
+    run = subprocess.Popen([sys.executable, "-c", SLOWLY, *photos], cwd=PROJECT, stdout=subprocess.PIPE, text=True)
+    assert run.stdout is not None
+    done = 0
+    for line in run.stdout:
+        done = int(line)
+        if done >= 120:
+            run.send_signal(signal.SIGKILL)
+            break
+    rest = run.stdout.read()
+    run.stdout.close()
+    assert run.wait() == -signal.SIGKILL
+    done = max([done, *map(int, rest.split())])
+    kept = store.ids()
+    assert done < 200
+    # One commit's time of work may be lost: 0.2 s are about ten batches of four; commits take time too.
+    assert done - 80 <= len(kept) <= 200 - 4
+    assert len(kept) > 0
+    again = subprocess.run([sys.executable, "-c", SLOWLY, *photos], cwd=PROJECT, capture_output=True, text=True)
+    assert again.returncode == 0, again.stderr
+    assert again.stdout.split()[-1] == str(200 - len(kept))
+    ids = lance.dataset(store.path).to_table(columns=["id"])["id"].to_pylist()
+    assert sorted(ids) == sorted({id for id, _ in pairs})
+    assert abs(store.read([pairs[150][0]]) - grey_level(150) / 255).max() < 5e-4

@@ -1,0 +1,184 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from winnow.heads.evaluation import metrics as evaluate
+
+# Three classes, six pictures: 0 0 0 1 1 2, said to be 0 0 1 1 1 0.
+Y = np.array([0, 0, 0, 1, 1, 2])
+PREDICTED = np.array([0, 0, 1, 1, 1, 0])
+PROBA = np.eye(3)[PREDICTED] * 0.7 + 0.1  # 0.8 for the class said, 0.1 for the others
+
+
+def test_confusion_has_the_truth_in_its_rows():
+    assert evaluate.confusion(Y, PREDICTED, 3).tolist() == [[2, 1, 0], [0, 2, 0], [1, 0, 0]]
+
+
+def test_confusion_keeps_classes_that_never_occur():
+    assert evaluate.confusion(np.array([0]), np.array([1]), 4).sum() == 1
+    assert evaluate.confusion(np.array([], dtype=int), np.array([], dtype=int), 2).tolist() == [[0, 0], [0, 0]]
+
+
+def test_metrics_by_hand():
+    # F1: class 0 2·2/(3+3) = 2/3, class 1 2·2/(3+2) = 4/5, class 2 0
+    found = evaluate.metrics(Y, PROBA)
+    assert found["weighted_f1"] == pytest.approx((3 * 2 / 3 + 2 * 4 / 5) / 6)
+    assert found["macro_f1"] == pytest.approx((2 / 3 + 4 / 5) / 3)
+    assert found["accuracy"] == pytest.approx(4 / 6)
+    assert found["log_loss"] == pytest.approx(-(4 * np.log(0.8) + 2 * np.log(0.1)) / 6)
+    assert found["ece"] == pytest.approx(0.8 - 4 / 6)
+    assert tuple(found) == evaluate.METRICS
+
+
+def test_metrics_are_those_of_scikit_learn():
+    from sklearn import metrics
+
+    rng = np.random.default_rng(0)
+    y = rng.integers(4, size=200)  # of five classes: the last one never occurs
+    proba = rng.dirichlet(np.ones(4), size=200)
+    proba = np.hstack([proba, np.zeros((200, 1))])
+    predicted = proba.argmax(axis=1)
+    found = evaluate.metrics(y, proba)
+    assert found["weighted_f1"] == pytest.approx(metrics.f1_score(y, predicted, average="weighted"))
+    assert found["macro_f1"] == pytest.approx(metrics.f1_score(y, predicted, average="macro"))
+    assert found["accuracy"] == pytest.approx(metrics.accuracy_score(y, predicted))
+    assert found["log_loss"] == pytest.approx(metrics.log_loss(y, proba, labels=range(5)))
+
+
+def test_a_probability_of_zero_for_the_truth_costs_a_finite_loss():
+    assert evaluate.log_loss(np.array([0]), np.array([[0.0, 1.0]], dtype=np.float32)) == pytest.approx(15.94, abs=0.01)
+
+
+# Two classes, five predictions: 0.6 right, 0.7 wrong, 0.75 right, 0.95 right, 1.0 right.
+SAID = np.array([[0.6, 0.4], [0.7, 0.3], [0.25, 0.75], [0.05, 0.95], [1.0, 0.0]])
+TRUE = np.array([0, 1, 1, 1, 0])
+
+
+def test_reliability_by_hand():
+    bins = evaluate.reliability(TRUE, SAID, bins=4)  # 0-0.25, 0.25-0.5, 0.5-0.75, 0.75-1
+    assert bins["count"].tolist() == [0, 0, 3, 2]
+    assert bins["confidence"] == pytest.approx([0, 0, (0.6 + 0.7 + 0.75) / 3, 0.975])
+    assert bins["accuracy"] == pytest.approx([0, 0, 2 / 3, 1])
+
+
+def test_expected_calibration_error_by_hand():
+    bins = evaluate.reliability(TRUE, SAID, bins=4)
+    assert evaluate.ece(bins) == pytest.approx((abs(2 - 2.05) + abs(2 - 1.95)) / 5)
+    assert evaluate.ece(evaluate.reliability(TRUE, np.eye(2)[TRUE])) == 0
+    assert evaluate.ece(evaluate.reliability(TRUE, np.eye(2)[1 - TRUE])) == 1
+
+
+def test_pooled_bins_are_those_of_all_predictions():
+    parts = [evaluate.reliability(TRUE[rows], SAID[rows]) for rows in (slice(0, 2), slice(2, 5))]
+    found, expected = evaluate.pooled(parts), evaluate.reliability(TRUE, SAID)
+    assert found["count"].tolist() == expected["count"].tolist()
+    for name in ("confidence", "accuracy"):
+        np.testing.assert_allclose(found[name], expected[name])
+
+
+def test_right_probabilities_have_a_small_calibration_error_and_too_sure_ones_a_large_one():
+    rng = np.random.default_rng(0)
+    proba = rng.dirichlet(np.ones(3), size=20_000)
+    y = (rng.random(20_000)[:, None] > proba.cumsum(axis=1)).sum(axis=1)  # drawn by these very probabilities
+    sharper = proba**3 / (proba**3).sum(axis=1, keepdims=True)
+    assert evaluate.ece(evaluate.reliability(y, proba)) < 0.01
+    assert evaluate.ece(evaluate.reliability(y, sharper)) > 0.15
+
+
+def test_classification_report_is_that_of_scikit_learn():
+    from sklearn.metrics import classification_report
+
+    matrix = evaluate.confusion(Y, PREDICTED, 3)
+    found = evaluate.classification_report(matrix, ["rose", "tulip", "été"])
+    expected = classification_report(
+        Y, PREDICTED, target_names=["rose", "tulip", "été"], output_dict=True, zero_division=0
+    )
+    assert list(found) == ["classes", "macro avg", "weighted avg", "accuracy"]
+    assert found["accuracy"] == pytest.approx(expected["accuracy"])
+    rows = {row["label"]: row for row in found["classes"]} | {n: found[n] for n in ("macro avg", "weighted avg")}
+    assert list(rows) == ["rose", "tulip", "été", "macro avg", "weighted avg"]
+    for name, row in rows.items():
+        mine = [row[key] for key in ("precision", "recall", "f1-score", "support")]
+        assert mine == pytest.approx([expected[name][key] for key in ("precision", "recall", "f1-score", "support")])
+
+
+def test_a_class_may_be_called_like_an_average():
+    names = ["accuracy", "macro avg", "weighted avg"]
+    found = evaluate.classification_report(evaluate.confusion(Y, PREDICTED, 3), names)
+    assert [(row["label"], row["support"]) for row in found["classes"]] == list(zip(names, [3, 2, 1], strict=True))
+    assert found["accuracy"] == pytest.approx(4 / 6)
+    assert found["macro avg"]["support"] == found["weighted avg"]["support"] == 6
+
+
+def test_classification_report_of_nothing_is_zeros():
+    assert evaluate.classification_report(np.zeros((2, 2), int), ["a", "b"])["weighted avg"]["f1-score"] == 0
+
+
+def test_corrected_interval_by_hand():
+    # mean 0.8, S² = 0.01, J = 3, n_test/n_train = 1/4: error = sqrt((1/3 + 1/4)·0.01), t(2, 0.9) = 1.885618
+    mean, low, high = evaluate.corrected_interval(np.array([0.7, 0.8, 0.9]), n_train=400, n_test=100, confidence=0.8)
+    margin = 1.885618 * np.sqrt((1 / 3 + 1 / 4) * 0.01)
+    assert (mean, low, high) == pytest.approx((0.8, 0.8 - margin, 0.8 + margin), abs=1e-6)
+
+
+def test_corrected_interval_stays_within_0_and_1():
+    _, low, high = evaluate.corrected_interval(np.array([0.0, 1.0]), n_train=10, n_test=10)
+    assert (low, high) == (0, 1)
+
+
+def test_without_overlap_paired_is_scipys_t_test():
+    from scipy import stats
+
+    a, b = np.array([0.9, 0.85, 0.8, 0.92]), np.array([0.8, 0.84, 0.82, 0.85])
+    found = evaluate.paired(a, b, n_train=100, n_test=0)
+    expected = stats.ttest_rel(a, b)
+    interval = expected.confidence_interval()
+    assert found == pytest.approx(
+        {"difference": 0.04, "low": interval.low, "high": interval.high, "p": expected.pvalue}
+    )
+
+
+def test_overlap_makes_the_paired_test_less_sure():
+    from scipy import stats
+
+    a, b = np.array([0.9, 0.85, 0.8, 0.92]), np.array([0.8, 0.84, 0.82, 0.85])
+    found = evaluate.paired(a, b, n_train=70, n_test=15)
+    plain = stats.ttest_rel(a, b).statistic
+    assert found["p"] == pytest.approx(2 * stats.t.sf(plain * np.sqrt((1 / 4) / (1 / 4 + 15 / 70)), 3))
+
+
+@pytest.mark.parametrize(("shift", "p"), [(0.0, 1.0), (0.5, 0.0)])
+def test_differences_without_variance(shift, p):
+    scores = np.array([0.25, 0.5])
+    assert evaluate.paired(scores + shift, scores, 70, 15) == {"difference": shift, "low": shift, "high": shift, "p": p}
+
+
+def test_one_split_has_no_interval_over_splits():
+    with pytest.raises(ValueError, match="at least two of them, got 1"):
+        evaluate.corrected_interval(np.array([0.5]), 70, 15)
+
+
+def test_bootstrap_is_seeded_and_pairs_two_heads():
+    y = np.arange(300) % 3
+    right, wrong = np.eye(3)[y], np.eye(3)[(y + (np.arange(300) < 60)) % 3]  # the second is wrong on a fifth
+    a, b = (evaluate.bootstrap_f1(y, proba, resamples=400) for proba in (right, wrong))
+    assert (a == 1).all()
+    np.testing.assert_array_equal(b, evaluate.bootstrap_f1(y, wrong, resamples=400))
+    low, high = evaluate.bootstrap_interval(b)
+    # a share of 0.8 over 300 pictures has a standard error of 0.023
+    assert low == pytest.approx(0.8 - 1.96 * 0.023, abs=0.012)
+    assert high == pytest.approx(0.8 + 1.96 * 0.023, abs=0.012)
+    assert evaluate.bootstrap_p(a - b) == 1 / 400
+    assert evaluate.bootstrap_p(a - a) == 1
+
+
+def test_bootstrap_needs_little_memory():
+    import tracemalloc
+
+    y = np.zeros(10_000, np.int64)
+    tracemalloc.start()
+    evaluate.bootstrap_f1(y, np.ones((10_000, 2)), resamples=100)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 2_000_000  # all 100 draws at once are 8,000,000 bytes

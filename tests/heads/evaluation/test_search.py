@@ -1,0 +1,294 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from winnow.common.errors import InputError
+from winnow.heads.evaluation import search
+from winnow.heads.evaluation.fit import HEADS, Head, Split, build
+from winnow.heads.evaluation.search import folds, in_words, inner_splits, nested, summary
+from winnow.heads.evaluation.search_spaces import SPACES, candidates
+
+
+def blobs(counts=(40, 40, 40), d=20, seed=0, scale=0.35):
+    """Class c lies around the c-th unit vector: X float32 (N, D), y int64 (N,), of rows in a random order."""
+    rng = np.random.default_rng(seed)
+    y = rng.permutation(np.repeat(np.arange(len(counts)), counts))
+    return (np.eye(d)[y] + rng.normal(scale=scale, size=(len(y), d))).astype(np.float32), y
+
+
+def divided(y, repeats=2, groups=None):
+    rng = np.random.default_rng(1)
+    parts = [np.split(rng.permutation(len(y)), [int(0.7 * len(y)), int(0.85 * len(y))]) for _ in range(repeats)]
+    return [Split(*map(np.sort, part), np.arange(len(y)) if groups is None else groups) for part in parts]
+
+
+FEW = {"dense": {"epochs": 3}, "forest": {"n_estimators": 10}}
+
+
+def logistic(*Cs):
+    return [Head("logistic", "logistic"), *(Head("logistic", "logistic", {"C": C}) for C in Cs)]
+
+
+class TestSpaces:
+    @pytest.mark.parametrize("kind", SPACES)
+    def test_every_setting_drawn_is_one_that_can_be_built(self, kind):
+        assert kind in HEADS
+        drawn = candidates(kind, 40)
+        assert drawn[0] == Head(kind, kind)
+        assert all(set(head.params) == set(SPACES[kind]) for head in drawn[1:])
+        for head in drawn:
+            build(head, 0)
+
+    def test_more_candidates_are_these_and_more(self):
+        assert candidates("svm-rbf", 20, seed=3)[:5] == candidates("svm-rbf", 5, seed=3)
+        assert candidates("svm-rbf", 5, seed=3) != candidates("svm-rbf", 5, seed=4)
+
+    def test_numbers_are_spread_over_their_orders_of_magnitude_and_short(self):
+        Cs = np.array([head.params["C"] for head in candidates("logistic", 401)[1:]])
+        assert 0.1 <= Cs.min() < 0.2
+        assert 500 < Cs.max() <= 1000
+        np.testing.assert_allclose(np.quantile(np.log10(Cs), [0.25, 0.5, 0.75]), [0, 1, 2], atol=0.25)
+        assert all(len(f"{C:.10g}".lstrip("0.").replace(".", "")) <= 4 for C in Cs)
+
+    @pytest.mark.parametrize(("kind", "expected"), [("logistic", 30), ("tail", 6)])
+    def test_of_a_head_that_is_slow_to_fit_there_are_fewer_unless_asked(self, kind, expected):
+        assert len(candidates(kind)) == expected
+        assert candidates(kind)[:3] == candidates(kind, 3)
+
+    def test_of_a_tail_nothing_is_drawn_that_decides_which_maps_are_stored(self):
+        assert not {"unfreeze", "alpha", "weights", "size"} & set(SPACES["tail"])
+        drawn = candidates("tail", 200)[1:]
+        assert {head.params["epochs"] for head in drawn} == {8, 16, 24}
+        lrs = [head.params["lr"] for head in drawn]
+        assert 0.002 <= min(lrs) < 0.003
+        assert 0.04 < max(lrs) <= 0.05
+
+    @pytest.mark.parametrize("kind", ["dummy", "centroid"])
+    def test_a_head_without_settings_is_refused_by_the_names_of_those_that_have(self, kind):
+        with pytest.raises(InputError, match=f"the {kind} head has no settings worth a search; .*dense, knn, log"):
+            candidates(kind, 5)
+
+    def test_an_unknown_head_is_refused(self):
+        with pytest.raises(InputError, match="no head is called 'svm'"):
+            candidates("svm", 5)
+
+
+class TestFolds:
+    def test_each_class_is_spread_evenly(self):
+        codes = np.repeat([0, 1, 2], [50, 13, 5])
+        fold = folds(codes, np.arange(68))
+        counts = np.array([np.bincount(fold[codes == c], minlength=5) for c in range(3)])
+        assert (counts.max(axis=1) - counts.min(axis=1)).tolist() == [0, 1, 0]
+        assert np.ptp(counts.sum(axis=0)) <= 1
+
+    def test_groups_are_whole(self):
+        rng = np.random.default_rng(0)
+        codes = rng.integers(3, size=200)
+        groups = rng.integers(60, size=200) * 7
+        fold = folds(codes, groups, seed=5)
+        assert fold.min() == 0
+        assert all(len(set(fold[groups == g].tolist())) == 1 for g in set(groups.tolist()))
+
+    def test_a_class_smaller_than_the_number_of_folds_is_in_as_many_as_it_has_groups(self):
+        codes = np.array([0] * 20 + [1, 1, 1])
+        assert len(set(folds(codes, np.arange(23))[20:].tolist())) == 3
+
+    def test_a_class_that_is_all_in_one_group_is_learnt_from_and_never_judged(self):
+        codes = np.array([0] * 10 + [1] * 10 + [2, 2])
+        groups = np.array([*range(20), 20, 20])
+        assert folds(codes, groups)[20:].tolist() == [-1, -1]
+        for split in inner_splits(codes, Split(np.arange(22), np.array([]), np.array([]), groups)):
+            assert {20, 21} <= set(split.train.tolist())
+            assert not {20, 21} & set(split.val.tolist())
+
+    def test_few_groups_make_fewer_folds(self):
+        y = np.array([0, 0, 1, 1])
+        inner = inner_splits(y, Split(np.arange(4), np.array([]), np.array([]), np.arange(4)))
+        assert [len(split.val) for split in inner] == [1, 1, 1, 1]
+
+    def test_there_are_as_many_as_are_asked_for(self):
+        _, y = blobs()
+        (split,) = divided(y, 1)
+        assert [len(inner_splits(y, split, n_folds=count)) for count in (2, 3, 5)] == [2, 3, 5]
+
+    def test_nothing_to_judge_is_said(self):
+        split = Split(np.arange(4), np.array([]), np.array([]), np.array([0, 0, 1, 1]))
+        with pytest.raises(InputError, match="two classes of at least two different pictures in train: add pictures"):
+            inner_splits(np.array([0, 0, 1, 1]), split)
+
+    def test_they_are_of_the_train_part_alone_and_judge_each_of_its_rows_once(self):
+        _, y = blobs()
+        (split,) = divided(y, 1)
+        inner = inner_splits(y, split, seed=2)
+        np.testing.assert_array_equal(np.sort(np.concatenate([fold.val for fold in inner])), split.train)
+        for fold in inner:
+            np.testing.assert_array_equal(np.sort(np.concatenate([fold.train, fold.val])), split.train)
+            assert fold.test is fold.val
+
+
+class TestRounds:
+    """How many settings are fitted on how many pictures: 29 and the default, as HalvingGridSearchCV has it for 29."""
+
+    @pytest.mark.parametrize(
+        ("kind", "pictures", "count", "expected"),
+        [
+            ("logistic", 270, 30, [(30, 24), (11, 72), (5, 216)]),
+            ("logistic", 90, 30, [(30, 24), (11, 72)]),
+            ("logistic", 60, 30, [(30, 48)]),
+            ("logistic", 270, 3, [(3, 216)]),
+            ("dense", 270, 30, [(30, 216)]),
+            ("knn", 270, 30, [(30, 216)]),
+        ],
+    )
+    def test_a_third_of_them_on_three_times_as_many(self, kind, pictures, count, expected):
+        y = np.arange(pictures) % 3
+        split = Split(np.arange(pictures), np.array([]), np.array([]), np.arange(pictures))
+        rounds = search._rounds([Head(kind, kind)] * count, y, split, seed=0)
+        assert [(left, len(inner[0].train)) for left, inner in rounds] == expected
+        assert all(len(inner) == 5 for _, inner in rounds)
+
+    def test_a_tail_is_searched_on_all_pictures_by_three_folds(self):
+        y = np.arange(270) % 3
+        split = Split(np.arange(270), np.array([]), np.array([]), np.arange(270))
+        ((left, inner),) = search._rounds([Head("tail", "tail")] * 30, y, split, seed=0)
+        assert left == 30
+        assert [(len(fold.train), len(fold.val)) for fold in inner] == [(180, 90)] * 3
+
+    def test_are_those_of_scikit_learn(self):
+        from sklearn.dummy import DummyClassifier
+        from sklearn.experimental import enable_halving_search_cv  # noqa: F401
+        from sklearn.model_selection import HalvingGridSearchCV
+
+        theirs = HalvingGridSearchCV(DummyClassifier(), {"random_state": list(range(29))}, min_resources=30, cv=3)
+        y = np.arange(270) % 3
+        theirs.fit(np.zeros((270, 1)), y)
+        split = Split(np.arange(270), np.array([]), np.array([]), np.arange(270))
+        ours = search._rounds([Head("lda", "lda")] * 30, y, split, seed=0)
+        assert [left - 1 for left, _ in ours] == theirs.n_candidates_
+        assert [round(len(inner[0].train) / 0.8) for _, inner in ours] == theirs.n_resources_
+
+
+class TestNested:
+    def test_finds_the_setting_that_matters(self):
+        """With C far too small all classes look alike to it; the default would do, but is hidden by a worse one."""
+        X, y = blobs(counts=(60, 20, 10))
+        heads = [Head("logistic", "logistic", {"C": C}) for C in (1e-4, 1e-3, 30.0, 1e-5)]
+        found = nested(heads, X, y, divided(y), ["a", "b", "c"])
+        assert [head.params for head in found.heads] == [{"C": 30.0}, {"C": 30.0}]
+        said = summary(found, heads, divided(y))
+        assert said["weighted_f1"]["mean"] > said["default"]["mean"] + 0.2
+        assert said["difference"]["difference"] == pytest.approx(said["weighted_f1"]["mean"] - said["default"]["mean"])
+
+    def test_of_equal_ones_the_default_is_found(self):
+        X, y = blobs(scale=0.01)
+        found = nested(logistic(5, 20, 50), X, y, divided(y), ["a", "b", "c"])
+        assert [head.params for head in found.heads] == [{}, {}]
+        assert summary(found, logistic(5, 20, 50), divided(y))["difference"]["difference"] == 0
+
+    @pytest.mark.parametrize("part", ["test", "val"])
+    def test_no_search_sees_what_it_is_judged_on(self, part):
+        X, y = blobs(scale=0.6)
+        (split,) = divided(y, 1)
+        heads = candidates("logistic", 6)
+        found = nested(heads, X, y, [split], ["a", "b", "c"])
+        rng = np.random.default_rng(9)
+        X, y = X.copy(), y.copy()
+        X[getattr(split, part)] = rng.normal(scale=50, size=X[getattr(split, part)].shape)
+        y[getattr(split, part)] = rng.integers(3, size=len(getattr(split, part)))
+        again = nested(heads, X, y, [split], ["a", "b", "c"])
+        assert again.heads == found.heads
+        assert again.tuned[0].metrics["train"] == found.tuned[0].metrics["train"]
+        assert again.tuned[0].metrics[part] != found.tuned[0].metrics[part]
+
+    def test_what_was_found_is_fitted_on_the_whole_train_part_and_judged_as_compare_does(self):
+        from winnow.heads.evaluation.compare import compare
+
+        X, y = blobs(scale=0.6)
+        splits = divided(y)
+        found = nested(candidates("logistic", 6), X, y, splits, ["a", "b", "c"], seed=7)
+        (default,) = compare([Head("logistic", "logistic")], X, y, splits, ["a", "b", "c"], seed=7)
+        assert [fit.metrics for fit in found.default] == [fit.metrics for fit in default]
+        for r, head in enumerate(found.heads):
+            ((tuned,),) = compare([head], X, y, splits[r : r + 1], ["a", "b", "c"], seed=7 + r)
+            assert found.tuned[r].metrics == tuned.metrics
+
+    def test_the_same_seed_finds_the_same_and_tells_every_fit(self):
+        X, y = blobs(counts=(50, 50), scale=0.8)
+        told, heard = [], []
+        settings = {"seed": 3, "on_fit": lambda *counts: told.append(counts), "say": heard.append}
+        one, two = (nested(candidates("logistic", 6), X, y, divided(y), ["a", "b"], **settings) for _ in range(2))
+        assert one.heads == two.heads
+        assert [fit.metrics for fit in one.tuned] == [fit.metrics for fit in two.tuned]
+        total = 2 * (5 * (6 + 3) + 2)
+        assert told == [(done, total) for done in range(1, total + 1)] * 2
+        assert heard == [f"Searching among 6 settings of logistic: {total} fits"] * 2
+
+    def test_the_fits_of_the_default_are_those_that_compare_finds_again_and_those_of_a_search_are_not_kept(
+        self, tmp_path, monkeypatch
+    ):
+        from winnow.heads.evaluation.compare import compare
+
+        X, y = blobs()
+        settings = {"cache_dir": tmp_path, "data_key": "X"}
+        found = nested(logistic(1e-4, 1e-3), X, y, divided(y), ["a", "b", "c"], **settings)
+        assert len(list(tmp_path.iterdir())) == 2
+        monkeypatch.setattr("winnow.heads.evaluation.compare.fit_heads", None)
+        (again,) = compare(logistic(), X, y, divided(y), ["a", "b", "c"], **settings)
+        assert [fit.metrics for fit in again] == [fit.metrics for fit in found.default]
+
+    def test_a_search_looks_at_all_rows_of_its_pictures(self):
+        """Of 120 pictures the first rows say nothing, the second ones, by which they are judged, all."""
+        X, y = blobs(scale=0.1)
+        X, y = np.concatenate([np.zeros_like(X), X]), np.tile(y, 2)
+        splits, seen = divided(y[:120]), []
+
+        def as_rows(some):
+            seen.extend(some)
+            return [
+                replace(split, groups=np.tile(split.groups, 2), more=split.train + 120, val=split.val + 120)
+                for split in some
+            ]
+
+        heads = [Head("logistic", "logistic", {"C": C}) for C in (1e-4, 30.0, 1e-5)]
+        found = nested(heads, X, y, splits, ["a", "b", "c"], as_rows=as_rows)
+        assert [head.params for head in found.heads] == [{"C": 30.0}, {"C": 30.0}]
+        assert found.tuned[0].metrics["val"]["weighted_f1"] > 0.9
+        assert nested(heads, X, y, splits, ["a", "b", "c"]).heads == heads[:1] * 2
+        assert len(seen) == 2 * (5 + 1)
+        for split in seen:
+            assert max(split.train.max(), split.val.max(), split.test.max()) < 120
+
+    @pytest.mark.slow
+    def test_the_number_of_jobs_changes_nothing(self):
+        X, y = blobs(scale=0.6)
+        runs = [nested(candidates("mlp", 2), X, y, divided(y, 1), ["a", "b", "c"], jobs=jobs) for jobs in (1, 2)]
+        assert runs[0].heads == runs[1].heads
+        assert [fit.metrics for fit in runs[0].tuned] == [fit.metrics for fit in runs[1].tuned]
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize("kind", [kind for kind in SPACES if kind != "tail"])
+    def test_every_kind_can_be_tuned_on_classes_of_five_with_doubles_in_them(self, kind):
+        X, y = blobs(counts=(30, 10, 5), scale=0.2)
+        groups = np.where(np.arange(45) % 9 == 8, np.arange(45) - 1, np.arange(45))
+        (split,) = divided(y, 1, groups)
+        heads = [replace(head, params=head.params | FEW.get(kind, {})) for head in candidates(kind, 3)]
+        found = nested(heads, X, y, [split], ["a", "b", "c"])
+        assert found.heads[0] in heads
+        assert found.tuned[0].metrics["test"]["weighted_f1"] > 0.2
+
+
+def test_in_words():
+    said = {
+        "weighted_f1": {"mean": 0.897, "low": 0.871, "high": 0.9233},
+        "default": {"mean": 0.893, "low": 0.87, "high": 0.92},
+        "difference": {"difference": 0.004, "low": -0.005, "high": 0.013, "p": 0.3},
+    }
+    words = "tuned 0.897 [0.871, 0.923], default 0.893: +0.4 points [−0.5, +1.3] of weighted F1"
+    assert in_words(said) == f"{words}: no clear gain"
+    said["difference"] |= {"low": 0.001}
+    assert in_words(said) == words.replace("−0.5", "+0.1")
+    said["difference"] |= {"low": -0.02, "high": -0.01}
+    assert in_words(said).endswith("of weighted F1: it made it worse")

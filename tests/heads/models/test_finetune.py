@@ -1,0 +1,164 @@
+"""The end of the network, trained on stored maps: it begins as the network itself, and learns."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from winnow.embed.backbone import front
+from winnow.heads.models.finetune import WARM_UP, TailHead, _rates
+
+pytestmark = pytest.mark.slow  # TensorFlow is imported
+
+
+def maps(unfreeze, size=96, alpha=0.35, n=6):
+    """Maps of an untrained network for seeded pictures, flattened, and what the whole network makes of the pictures."""
+    from winnow.embed.backbone import network
+    from winnow.embed.keras_import import import_keras
+    from winnow.embed.recipe import Recipe
+    from winnow.embed.weights import find
+
+    keras, _ = import_keras("this test", "skip it")
+    recipe = Recipe(weights="random", alpha=alpha, size=size)
+    net = network(keras, recipe, find(recipe))
+    both = keras.Model(net.input, [net.get_layer(front(unfreeze)).output, net.output])
+    pictures = np.random.default_rng(0).uniform(-1, 1, (n, size, size, 3)).astype(np.float32)
+    found, whole = (np.asarray(one) for one in both(pictures, training=False))
+    return found.reshape(n, -1), whole.mean(axis=(1, 2))
+
+
+def head(**params):
+    return TailHead(weights="random", alpha=0.35, size=96, **params)
+
+
+@pytest.mark.parametrize("unfreeze", [1, 3, 4, 16])
+def test_before_training_it_is_the_end_of_the_network(unfreeze):
+    import keras
+
+    from winnow.embed.backbone import network
+    from winnow.embed.recipe import Recipe
+    from winnow.embed.weights import find
+    from winnow.heads.models.finetune import _end
+
+    X, whole = maps(unfreeze)
+    recipe = Recipe(weights="random", alpha=0.35, size=96)
+    end = _end(keras, network(keras, recipe, find(recipe)), unfreeze, X.shape[1], classes=3)
+    made = head(unfreeze=unfreeze)
+    made.model_ = end
+    features = np.asarray(keras.Model(end.input, end.layers[-1].input)(made._maps(X)))
+    np.testing.assert_allclose(features, whole, atol=2e-4)
+
+
+@pytest.mark.parametrize(("unfreeze", "layer"), [(1, "block_15_add"), (3, "block_13_project_BN"), (4, "block_12_add")])
+def test_the_layer_that_a_tail_begins_with(unfreeze, layer):
+    assert front(unfreeze) == layer
+
+
+@pytest.fixture(scope="module")
+def two_kinds():
+    """Maps of 24 pictures of two classes that differ in one channel, three rows of each picture."""
+    X = np.repeat(maps(2, n=24)[0], 3, axis=0)
+    y = np.repeat(np.arange(24) % 2, 3)
+    X = X + np.random.default_rng(1).normal(0, 0.1, X.shape)
+    X.reshape(72, 3, 3, -1)[y == 1, :, :, :8] += 3.0
+    return X.astype(np.float16), np.array(["no", "yes"])[y], np.repeat(np.arange(24), 3)
+
+
+def test_it_learns_and_says_how(two_kinds):
+    X, y, groups = two_kinds
+    told: list[tuple[int, int]] = []
+    made = head(unfreeze=2, epochs=12, batch_size=8).fit(X, y, groups=groups, on_epoch=lambda *at: told.append(at))
+    assert told == [(epoch, 12) for epoch in range(1, 13)]
+    assert made.classes_.tolist() == ["no", "yes"]
+    proba = made.predict_proba(X)
+    assert proba.shape == (72, 2)
+    np.testing.assert_allclose(proba.sum(axis=1), 1, atol=1e-5)
+    assert (made.predict(X) == y).mean() > 0.95
+    assert [len(values) for values in made.history_.values()] == [12, 12, 12]
+    assert made.history_["loss"][-1] < made.history_["loss"][0]
+    assert made.best_epoch_ == 11
+
+
+def test_the_same_seed_gives_the_same_head(two_kinds):
+    X, y, groups = two_kinds
+    one, two, other = (
+        head(unfreeze=1, epochs=2, batch_size=8, seed=seed).fit(X, y, groups=groups) for seed in (0, 0, 1)
+    )
+    np.testing.assert_allclose(one.predict_proba(X), two.predict_proba(X), atol=1e-5)
+    assert np.abs(one.predict_proba(X) - other.predict_proba(X)).max() > 1e-4
+
+
+def test_rows_of_a_larger_array_are_learned_from_as_if_they_were_all(two_kinds):
+    X, y, groups = two_kinds
+    rows = np.arange(71, 20, -1)
+    some, alone = (head(unfreeze=1, epochs=2, batch_size=8) for _ in range(2))
+    some.fit(X, y[rows], groups=groups[rows], rows=rows)
+    alone.fit(X[rows], y[rows], groups=groups[rows])
+    np.testing.assert_allclose(some.predict_proba(X), alone.predict_proba(X), atol=1e-5)
+
+
+def test_maps_that_are_no_numbers_are_refused(two_kinds):
+    X, y, _ = two_kinds
+    made, bad = head(unfreeze=1, epochs=1), X.copy()
+    bad[3, 5] = np.inf
+    with pytest.raises(ValueError, match="maps hold NaN or infinity"):
+        made.fit(bad, y)
+    with pytest.raises(ValueError, match="maps hold NaN or infinity"):
+        made.fit(X, y).predict(bad)
+
+
+def test_an_epoch_takes_as_many_rows_as_there_are_pictures(two_kinds, monkeypatch):
+    from winnow.heads.models import finetune
+
+    X, y, groups = two_kinds
+    seen, real = [], finetune._step
+
+    def counting(tf, model, momentum):
+        step = real(tf, model, momentum)
+        return lambda maps, targets, lr: seen.append(len(maps)) or step(maps, targets, lr)
+
+    monkeypatch.setattr(finetune, "_step", counting)
+    head(unfreeze=2, epochs=3, batch_size=8).fit(X, y, groups=groups)
+    assert seen == [8] * 9  # three batches of eight are 24 pictures
+
+
+def test_the_learning_rate_rises_and_falls_to_nothing():
+    rates = _rates(0.1, 100)
+    assert rates[:5] == pytest.approx([0.02, 0.04, 0.06, 0.08, 0.1], rel=0.02)
+    assert (np.diff(rates[int(100 * WARM_UP) :]) < 0).all()
+    assert 0 < rates[-1] < 1e-4
+
+
+def test_one_that_diverges_says_so(two_kinds):
+    X, y, groups = two_kinds
+    with pytest.raises(ValueError, match="the tail diverged in epoch [12]: a smaller lr than 1e\\+38 helps"):
+        head(unfreeze=1, epochs=2, lr=1e38).fit(X, y, groups=groups)
+
+
+def test_maps_of_another_layer_are_refused(two_kinds):
+    X, y, _ = two_kinds
+    with pytest.raises(ValueError, match="maps of the last 5 blocks have 32 channels, 504 numbers do not fit"):
+        head(unfreeze=5).fit(X, y)
+    with pytest.raises(ValueError, match="'unfreeze' parameter of TailHead must be an int in the range"):
+        head(unfreeze=17).fit(X, y)
+
+
+def test_its_file_says_what_it_says(two_kinds, tmp_path):
+    from winnow.deploy.onnx.head import check_parity, to_onnx
+
+    X, y, groups = two_kinds
+    made = head(unfreeze=1, epochs=1, batch_size=8).fit(X, y, groups=groups)
+    assert check_parity(to_onnx(made, ["no", "yes"], X.shape[1]), made, X[:10]) < 1e-5
+
+
+def test_an_epoch_is_as_long_as_there_are_pictures_whatever_stays_together(monkeypatch):
+    from winnow.heads.evaluation.fit import Head, Split, fit_estimator
+
+    seen = {}
+    monkeypatch.setattr(TailHead, "fit", lambda self, X, y, **how: seen.update(X=X, y=y, **how))
+    X = np.arange(16, dtype=np.float16)[:, None]  # two views of eight pictures, all of one camera
+    split = Split(np.array([5, 0, 3]), np.array([1]), np.array([2]), np.zeros(16, int), more=np.array([13, 8, 11]))
+    fit_estimator(Head("tail", "tail"), X, np.tile(np.arange(8) % 2, 2), split, seed=0)
+    assert seen["X"] is X  # maps are too many to be copied
+    assert (seen["rows"].tolist(), seen["y"].tolist()) == ([5, 0, 3, 13, 8, 11], [1, 0, 1, 1, 0, 1])
+    assert seen["groups"].tolist() == [0, 1, 2, 0, 1, 2]

@@ -1,0 +1,70 @@
+"""Pictures that tests draw, and a backbone made by hand that tells their colours apart."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+
+def picture(seed: int = 0, size: tuple[int, int] = (48, 32)) -> np.ndarray:
+    """Soft seeded colours, uint8 (height, width, 3) from `size` = (width, height)."""
+    from PIL import Image
+
+    small = np.random.default_rng(seed).integers(0, 256, (4, 4, 3), dtype=np.uint8)
+    return np.asarray(Image.fromarray(small).resize(size, Image.Resampling.BICUBIC))
+
+
+HUES = {"red": (220, 60, 50), "green": (60, 200, 70), "blue": (50, 70, 210)}
+
+
+def paint(file: Path, hue: tuple[int, int, int], seed: int) -> None:
+    """A picture of one hue in soft patches, no two alike."""
+    from PIL import Image
+
+    rng = np.random.default_rng(seed)
+    patches = np.clip(rng.normal(hue, 40, (12, 10, 3)), 0, 255).astype(np.uint8)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(patches).resize((48, 40), Image.Resampling.BICUBIC).save(file, quality=92)
+
+
+def paint_hues(folder: Path) -> Path:
+    """Sixty pictures, twenty a class, that the colour backbone tells apart; always the same."""
+    for index, (label, hue) in enumerate(HUES.items()):
+        for number in range(20):
+            paint(folder / label / f"{number:02d}.jpg", hue, 100 * index + number)
+    return folder
+
+
+def write_colours(file: Path) -> Path:
+    """A backbone file made by hand, for pictures of 96 x 96: its embedding is the mean colour, red, green and blue from
+    0 to 1, its bottleneck the mean of red and green."""
+    import onnx
+    from onnx import TensorProto, helper
+
+    from winnow.embed.recipe import Recipe
+
+    nodes = [
+        helper.make_node("Cast", ["image"], ["pixels"], to=TensorProto.FLOAT),
+        helper.make_node("Div", ["pixels", "most"], ["light"]),
+        helper.make_node("ReduceMean", ["light"], ["embedding"], axes=[1, 2], keepdims=0),
+        helper.make_node("Slice", ["embedding", "zero", "two", "one"], ["bottleneck"]),
+    ]
+    numbers = [helper.make_tensor("most", TensorProto.FLOAT, [], [255.0])]
+    numbers += [
+        helper.make_tensor(name, TensorProto.INT64, [1], [value])
+        for name, value in (("zero", 0), ("one", 1), ("two", 2))
+    ]
+    image = helper.make_tensor_value_info("image", TensorProto.UINT8, ["batch", 96, 96, 3])
+    outputs = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", width])
+        for name, width in (("embedding", 3), ("bottleneck", 2))
+    ]
+    graph = helper.make_graph(nodes, "colours", [image], outputs, numbers)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    said = {"graph": Recipe(size=96).graph(), "weights": "c" * 64, "weights_name": "imagenet", "parity": 0.0}
+    said |= {"dimension": [3], "bottleneck": 2}
+    helper.set_model_props(model, {"winnow_backbone": json.dumps(said)})
+    onnx.save(model, file)
+    return file

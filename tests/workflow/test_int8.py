@@ -1,0 +1,240 @@
+"""The int8 network of a workspace: made once of its pictures, kept beside its table, and what it costs is measured."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from click.testing import CliRunner
+from support.networks import a_network
+
+from winnow import cli
+from winnow.common.digests import file_digest
+from winnow.common.errors import InputError
+from winnow.curate import manifest
+from winnow.curate.workspace import Workspace, locate
+from winnow.embed.backbone import load
+from winnow.embed.config import Vectors
+from winnow.embed.recipe import Recipe
+from winnow.workflow import int8
+from winnow.workflow.features import embed, files_of
+
+
+@pytest.fixture
+def network(tmp_path: Path) -> Path:
+    """A backbone file of nine seeded convolutions, for pictures of 96 x 96."""
+    model = a_network(size=96)
+    said = {"graph": Recipe(size=96).graph(), "weights": "n" * 64, "weights_name": "imagenet", "parity": 0.0}
+    onnx.helper.set_model_props(model, {"winnow_backbone": json.dumps(said | {"dimension": [16], "bottleneck": 16})})
+    onnx.save(model, tmp_path / "network.onnx")
+    return tmp_path / "network.onnx"
+
+
+@pytest.fixture
+def place(hues: Path) -> Workspace:
+    workspace = locate(hues)
+    manifest.scan(workspace)
+    return workspace
+
+
+def embedded(place: Workspace, network: Path, precision: str = "int8") -> Any:
+    said: list[str] = []
+    choice = Vectors(Recipe(precision=precision), network)
+    return *embed(place, choice, lambda done, total: None, said.append), said
+
+
+def test_is_made_once_and_kept_beside_its_table(place, network):
+    store, made, said = embedded(place, network)
+    file = store.path.with_suffix(".onnx")
+    assert Path(made["backbone"]) == file
+    assert (made["precision"], made["embedded"]) == ("int8", 60)
+    assert made["recipe"].endswith("|int8")
+    assert said == [
+        "Quantising the network to int8 on 60 of your pictures (once for these options)",
+        "Measuring what int8 costs on 60 pictures",
+    ]
+    before = file.read_bytes()
+    _, again, said = embedded(place, network)
+    assert (again["embedded"], again["reused"], said) == (0, 60, [])
+    assert again["int8"] == made["int8"]
+    assert file.read_bytes() == before
+    assert load(file).recipe == Recipe(size=96, precision="int8")
+
+
+@pytest.mark.slow
+def test_the_two_precisions_have_tables_of_their_own(place, network):
+    plain, made, _ = embedded(place, network, "fp32")
+    store, _, _ = embedded(place, network)
+    assert made["int8"] is None
+    assert plain.path != store.path
+    ids = sorted(plain.ids())
+    a, b = plain.read(ids), store.read(ids)
+    assert np.abs(a - b).max() > 0
+    assert ((a * b).sum(axis=1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)).min() > 0.99
+
+
+@pytest.mark.slow
+def test_what_it_costs_is_measured_and_told(place, network):
+    effect = embedded(place, network)[1]["int8"]
+    assert (effect["calibrated_on"], effect["measured_on"]) == (60, 60)
+    assert effect["fp32"] == file_digest(network)
+    assert 0.99 < effect["cosine_min"] <= effect["cosine_mean"] < 1
+    f1 = effect["weighted_f1"]
+    assert (f1["on"], f1["splits"]) == (60, 10)
+    assert f1["difference"] == pytest.approx(f1["int8"] - f1["fp32"])
+    assert f1["low"] <= f1["difference"] <= f1["high"]
+    assert min(f1["fp32"], f1["int8"]) > 0.8
+    assert effect["speedup"] > 0
+    assert effect["pays"] == (effect["speedup"] >= 1.05)
+    assert effect["vnni"] == int8.has_vnni()
+
+
+@pytest.mark.slow
+def test_pictures_that_were_not_calibrated_on_are_measured_on_where_there_are_enough(place, network, monkeypatch):
+    monkeypatch.setattr(int8, "CALIBRATED_ON", 30)
+    effect = embedded(place, network)[1]["int8"]
+    assert (effect["calibrated_on"], effect["measured_on"]) == (30, 30)
+
+
+def test_without_labels_there_is_no_f1_and_the_reason_is_told(folder, network):
+    for number, file in enumerate(sorted(folder.rglob("*.jpg"))):
+        file.rename(folder / f"{number}.jpg")
+    workspace = locate(folder)
+    manifest.scan(workspace)
+    effect = embedded(workspace, network)[1]["int8"]
+    assert effect["weighted_f1"] is None
+    assert effect["reason"] == "fewer than two labels have 4 of these pictures"
+    assert "weighted F1" not in int8.in_words(effect)
+
+
+@pytest.mark.slow
+def test_a_table_whose_network_is_gone_takes_no_vectors_of_another(place, network):
+    store, *_ = embedded(place, network)
+    file = store.path.with_suffix(".onnx")
+    away = file.rename(file.with_suffix(".away"))
+    with pytest.raises(InputError, match=rf"{file.name}, the int8 network of .*, is gone: put it back, or move that"):
+        embedded(place, network)
+    model = onnx.load(away)
+    model.doc_string = "calibrated on other pictures"
+    onnx.save(model, file)
+    with pytest.raises(InputError, match="was made by another int8 network, calibrated on other pictures: move it"):
+        embedded(place, network)
+    away.replace(file)
+    assert embedded(place, network)[1]["reused"] == 60
+
+
+@pytest.mark.slow
+def test_an_int8_file_is_used_as_it_is(place, network, tmp_path):
+    store, made, _ = embedded(place, network)
+    file = store.path.with_suffix(".onnx").rename(tmp_path / "int8.onnx")
+    for precision in ("fp32", "int8"):
+        _, again, said = embedded(place, file, precision)
+        assert (again["reused"], again["backbone"], again["key"], said) == (60, str(file), made["key"], [])
+
+
+@pytest.mark.slow
+def test_only_onnxruntime_runs_it(place, network):
+    choice = Vectors(Recipe(precision="int8"), network, backend="tensorflow")
+    with pytest.raises(InputError, match="--backend tensorflow has no int8: use --backend onnx, or --precision fp32"):
+        embed(place, choice, lambda done, total: None, print)
+
+
+@pytest.mark.slow
+def test_a_run_on_int8_vectors_gives_a_file_that_says_the_same(place, network):
+    def winnow(*words: object) -> Any:
+        return CliRunner().invoke(cli.main, [*map(str, words)])
+
+    done = winnow("train", place.images, "--backbone", network, "--precision", "int8", "--head", "logistic", "--json")
+    assert done.exit_code == 0, done.output
+    run = json.loads(done.stdout)["run"]
+    for options in ((), ("--precision", "int8")):
+        done = winnow("export", run, *options, "--json")
+        assert done.exit_code == 0, done.output
+        said = json.loads(done.stdout)
+        assert (said["precision"], said["parity"]["labels_differ"]) == ("int8", 0)
+        assert said["parity"]["largest_difference"] < 1e-4
+    done = winnow("export", run, "--precision", "fp16")
+    assert done.exit_code == 1
+    assert "learned from int8 vectors: leave --precision out" in done.stderr
+
+
+@pytest.mark.slow
+def test_embed_prints_one_line_of_it(place, network):
+    done = CliRunner().invoke(cli.main, ["embed", str(place.images), "--backbone", str(network), "--precision", "int8"])
+    assert done.exit_code == 0, done.output
+    (line,) = (line for line in done.stdout.splitlines() if line.startswith("int8: "))
+    assert line.startswith("int8: cosine to fp32 ")
+    assert " on 60 pictures; " in line
+
+
+EFFECT = {
+    "measured_on": 300,
+    "cosine_mean": 0.9941,
+    "cosine_min": 0.984,
+    "weighted_f1": {"fp32": 0.88, "int8": 0.879, "difference": -0.001, "low": -0.005, "high": 0.004},
+    "speedup": 1.4,
+    "pays": True,
+    "vnni": True,
+}
+
+
+def test_in_words():
+    begins = (
+        "int8: cosine to fp32 0.994 (least 0.984), weighted F1 0.880 -> 0.879 [-0.5, +0.4 points] on 300 pictures; "
+    )
+    assert int8.in_words(EFFECT) == f"{begins}1.4 times as fast here."
+    assert int8.in_words(EFFECT | {"vnni": False}) == f"{begins}1.4 times as fast here, without VNNI."
+    assert int8.in_words(EFFECT | {"vnni": False, "pays": False, "speedup": 0.9}) == (
+        f"{begins}this processor has no VNNI: 0.9 times as fast as fp32 here, it does not pay: leave --precision int8 "
+        "out."
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "has"),
+    [
+        ("flags\t: fpu avx2 avx512_vnni\n", True),
+        ("flags : avx_vnni", True),
+        ("flags : avx2", False),
+        ("Features: x", None),
+    ],
+)
+def test_vnni_is_read_from_the_flags(tmp_path, text, has):
+    (tmp_path / "cpuinfo").write_text(text)
+    assert int8.has_vnni(tmp_path / "cpuinfo") is has
+    assert int8.has_vnni(tmp_path / "none") is None
+
+
+def test_calibration_takes_labels_in_turn():
+    labels = {"1": "a", "2": "a", "3": "a", "4": "b"}
+    assert int8.spread(["1", "2", "3", "4", "5"], labels, 4) == ["5", "1", "4", "2"]
+    assert int8.spread(["1", "2"], labels, 4) == ["1", "2"]
+
+
+def test_equal_vectors_cost_nothing():
+    X = np.random.default_rng(0).normal(size=(40, 6)).astype(np.float32)
+    labels = ["a" if row[0] > 0 else "b" for row in X]
+    f1 = int8.weighted_f1(X, X, [*labels[:-2], None, "rare"])
+    assert f1 is not None
+    assert (f1["difference"], f1["low"], f1["high"], f1["on"]) == (0, 0, 0, 38)
+    assert f1["fp32"] > 0.7
+    assert int8.weighted_f1(X, X, ["a"] * 40) is None
+
+
+@pytest.mark.slow
+def test_on_photographs(exported, keras_home, photographs, tmp_path):
+    """Vectors as near, and heads as good, as is promised."""
+    workspace = Workspace(tmp_path / "flowers.winnow", photographs.workspace.images)
+    workspace.folder.mkdir()
+    workspace.manifest.symlink_to(photographs.workspace.manifest)
+    plain = exported(Recipe(), keras_home)
+    effect = int8.effect(int8.int8(workspace, plain, files_of(workspace), lambda line: None))
+    assert effect is not None
+    assert (effect["calibrated_on"], effect["measured_on"]) == (100, 300)
+    assert effect["cosine_mean"] >= 0.988
+    assert effect["cosine_min"] >= 0.97
+    assert abs(effect["weighted_f1"]["difference"]) <= 0.01

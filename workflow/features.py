@@ -1,0 +1,265 @@
+"""From a scanned folder to the table of its vectors: the backbone that was asked for, and what is still missing."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from winnow.common.errors import InputError
+from winnow.common.paths import from_text
+from winnow.common.threads import Once, processors
+from winnow.common.versions import installed
+from winnow.curate import manifest
+from winnow.curate.image_file import is_picture
+from winnow.curate.walk import walk
+from winnow.curate.workspace import Workspace
+from winnow.embed import images
+from winnow.embed.backbone import PARITY_PICTURES, Backbone, load, obtain
+from winnow.embed.backends import BACKENDS, BATCHES, PACKAGES, Session
+from winnow.embed.config import Vectors
+from winnow.embed.images import PictureError
+from winnow.embed.pipeline import Batch, Filling, Outputs, fill, pixels_of
+from winnow.embed.recipe import Recipe
+from winnow.embed.store import Store
+from winnow.workflow import int8
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+LARGE = 5 * 10**9  # bytes of vectors that are not stored without asking
+Progress = Callable[[int, int], None]
+Say = Callable[[str], None]
+Missing = dict[tuple[int, ...], list[tuple[str, Path]]]  # views -> (id, path) of the pictures that lack just these
+
+
+class WhileScanning:
+    """Embeds pictures that a scan has just decoded, those that have no vector yet (see `manifest.Visitor`).
+
+    Parameters: `session`, gives the session when the first picture needs it.
+    """
+
+    def __init__(self, store: Store, recipe: Recipe, session: Callable[[], Session]) -> None:
+        self._store, self._recipe, self._session = store, recipe, session
+        self._here: set[str] = set()
+
+    def __enter__(self) -> WhileScanning:
+        self._here = self._store.ids()
+        self.filling = Filling(self._store)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.filling.commit()
+
+    def see(self, id: str, data: bytes, image: Image) -> Outputs | None:
+        """The rows of one picture; None when it has a vector."""
+        if id in self._here:
+            return None
+        square = images.square(data, self._recipe.size, self._recipe.resize, whole=image)
+        return self._session()(square[None])
+
+    def take(self, id: str, seen: Outputs) -> None:
+        """Add them to the table; of exact copies only the first."""
+        if id not in self._here:
+            self._here.add(id)
+            vectors, bottlenecks = seen
+            self.filling.add(Batch([id], [0], vectors, bottlenecks, []))
+
+
+def scan_and_embed(
+    workspace: Workspace, choice: Vectors, progress: Callable[[str], Any], say: Say
+) -> tuple[manifest.Scan, Store, dict[str, Any]]:
+    """Bring the manifest and the table up to date; a picture that is new is read and decoded once for both.
+
+    Parameters: `progress`, as that of `record.Reporter`.
+    Returns: as `manifest.scan`, and as `embed` with `scan_seconds` besides, in which new pictures are embedded, too.
+    Raises: InputError as `embed`.
+    """
+    start = time.monotonic()
+    visitor, backbone = None, None
+    # An int8 network is made of pictures that were scanned, and how much room maps take is asked first.
+    if choice.recipe.precision == "fp32" and choice.recipe.pool == "avg":
+        backbone = _able(choice, _exported(choice, _pictures(workspace), say))
+        session = Once(partial(BACKENDS[choice.backend], backbone))
+        visitor = WhileScanning(_table(workspace, choice, backbone), backbone.recipe, session)
+    with progress("Scanning and embedding" if visitor else "Scanning") as told:
+        found = manifest.scan(workspace, on_progress=told, workers=choice.workers, say=say, visitor=visitor)
+    scanned = time.monotonic()
+    with progress("Embedding") as told:
+        store, made = embed(workspace, choice, told, say, backbone, visitor.filling if visitor else None)
+    seconds = {"scan_seconds": round(scanned - start, 2), "total_seconds": round(time.monotonic() - start, 2)}
+    return found, store, made | seconds
+
+
+def embed(
+    workspace: Workspace,
+    choice: Vectors,
+    on_progress: Progress,
+    say: Say,
+    backbone: Backbone | None = None,
+    filling: Filling | None = None,
+) -> tuple[Store, dict[str, Any]]:
+    """Embed what was scanned and has no vector yet.
+
+    Parameters: `backbone`, that of the choice when it is there already; `filling`, what was embedded while scanning.
+    Returns: the table, and what was done as `embed --json` prints it.
+    Raises: InputError when weights, TensorFlow or disk space are missing, or there is no picture to embed.
+    """
+    start = time.monotonic()
+    files = files_of(workspace)
+    if not files:
+        raise InputError(f"{workspace.images} holds no picture that can be read: `winnow scan` lists what is wrong")
+    backbone = backbone or backbone_of(workspace, choice, files, say)
+    store = _table(workspace, choice, backbone)
+    filling = filling or Filling(store)
+    scanned, batch = filling.embedded, choice.batch or BATCHES[choice.backend]
+    with workspace.lock(say):
+        missing = _missing(store, files, choice.n_views, say)
+        rows = sum(len(views) * len(pairs) for views, pairs in missing.items())
+        _room(choice, backbone, rows, say)
+        session = Once(partial(BACKENDS[choice.backend], backbone))
+        done = 0
+        for views, pairs in missing.items():
+            fill(
+                store,
+                pairs,
+                backbone.recipe,
+                session(),
+                views=views,
+                workers=choice.workers,
+                batch=batch,
+                on_progress=_part(on_progress, done, len(views), rows),
+                filling=filling,
+            )
+            done += len(views) * len(pairs)
+        if not missing:
+            store.compact()  # drops what an earlier run left for readers that are done by now
+    return store, {
+        "embedded": filling.embedded,
+        "reused": len(files) - len(filling.ids) - len(filling.failed),
+        "views": choice.n_views,
+        "vectors": filling.rows,
+        "failed": len(filling.failed),
+        "failed_files": filling.failed,
+        "images_per_second": round(filling.embedded / filling.seconds, 1) if filling.rows else None,
+        "total_seconds": round(time.monotonic() - start, 2),
+        "while_scanning": scanned,
+        "workers": choice.workers or processors(),
+        "batch": batch,
+        "backend": choice.backend,
+        **_made_with(backbone, store),
+    }
+
+
+def _made_with(backbone: Backbone, store: Store) -> dict[str, Any]:
+    """Which network made the vectors of a table, and how, for `embed --json`."""
+    recipe = backbone.recipe
+    return {
+        "dimension": int(np.prod(backbone.dimension)),
+        "made_by": store.made_by(),
+        "precision": recipe.precision,
+        "int8": int8.effect(backbone) if recipe.precision == "int8" else None,
+        "recipe": str(recipe),
+        "weights": recipe.weights,
+        "alpha": recipe.alpha,
+        "key": backbone.key,
+        "parity": backbone.parity,
+        "backbone": str(backbone.file),
+        "store": str(store.path),
+    }
+
+
+def _part(on_progress: Progress, before: int, views: int, rows: int) -> Progress:
+    """What tells, of pictures with as many views each, how many of all rows are done."""
+    return lambda done, total: on_progress(before + done * views, rows)
+
+
+def _missing(store: Store, files: dict[str, Path], views: int, say: Say) -> Missing:
+    if views > 1 and (old := store.renew_views()):
+        say(f"{old:,} augmented views were made another way than today and are made anew")
+    here = [store.ids(view) for view in range(views)]
+    missing: Missing = {}
+    for id, path in files.items():
+        if lacks := tuple(view for view in range(views) if id not in here[view]):
+            missing.setdefault(lacks, []).append((id, path))
+    return missing
+
+
+def _room(choice: Vectors, backbone: Backbone, rows: int, say: Say) -> None:
+    """Tell what maps and views will take on the disk. Raises: InputError when that is much, and is not wanted."""
+    numbers = int(np.prod(backbone.dimension)) + backbone.bottleneck
+    expected = 2 * numbers * rows
+    if rows and (choice.n_views > 1 or choice.recipe.pool == "none"):
+        say(f"{rows:,} vectors of {numbers:,} numbers take about {expected / 10**9:,.2f} GB")
+    if expected > LARGE and not choice.ask(f"Store {expected / 10**9:,.1f} GB of vectors?"):
+        raise InputError(
+            f"{rows:,} vectors of {numbers:,} numbers would take {expected / 10**9:,.1f} GB: --yes stores them; fewer "
+            "--views, or a smaller --size, take less"
+        )
+
+
+def _table(workspace: Workspace, choice: Vectors, backbone: Backbone) -> Store:
+    engine = PACKAGES[choice.backend]
+    return Store(workspace.embeddings, backbone, choice.backend, f"{engine} {installed(engine)}")
+
+
+def _pictures(workspace: Workspace) -> Iterator[Path]:
+    """Files that look like pictures, whether they were scanned or not. Raises: InputError when there is none."""
+    none = True
+    for entry in walk(workspace.images, lambda path, error: None):
+        file = workspace.images / from_text(entry.path)
+        if is_picture(file, entry):
+            none = False
+            yield file
+    if none:
+        raise InputError(f"{workspace.images} holds no picture that can be read: `winnow scan` lists what is wrong")
+
+
+def files_of(workspace: Workspace) -> dict[str, Path]:
+    """Of every readable picture: id -> one file that holds it."""
+    import pyarrow.compute as pc
+
+    table = manifest.read(workspace, ["id", "path", "problem"])
+    good = table.filter(pc.is_null(table["problem"]))
+    files: dict[str, Path] = {}
+    for id, path in zip(good["id"].to_pylist(), good["path"].to_pylist(), strict=True):
+        files.setdefault(id, workspace.images / from_text(path))
+    return files
+
+
+def backbone_of(workspace: Workspace, choice: Vectors, files: dict[str, Path], say: Say) -> Backbone:
+    """The exported backbone that was asked for; `files` are pictures to compare a new export with Keras on, and to
+    calibrate an int8 one on, which is kept in the workspace."""
+    plain = replace(choice, recipe=replace(choice.recipe, precision="fp32"))
+    backbone = _exported(plain, files.values(), say)
+    if choice.recipe.precision == "int8" and backbone.recipe.precision == "fp32":
+        backbone = int8.int8(workspace, backbone, files, say)
+    return _able(choice, backbone)
+
+
+def _able(choice: Vectors, backbone: Backbone) -> Backbone:
+    if backbone.recipe.precision == "int8" and choice.backend != "onnx":
+        raise InputError(f"--backend {choice.backend} has no int8: use --backend onnx, or --precision fp32")
+    return backbone
+
+
+def _exported(choice: Vectors, files: Iterable[Path], say: Say) -> Backbone:
+    def pictures() -> np.ndarray:
+        squares: list[np.ndarray] = []
+        for path in files:
+            try:
+                squares.append(pixels_of(path, choice.recipe))
+            except PictureError:
+                continue  # a scan says so
+            if len(squares) == PARITY_PICTURES:
+                break
+        if not squares:
+            raise InputError("none of the pictures can be read: `winnow scan` lists what is wrong")
+        return np.stack(squares)
+
+    return load(choice.backbone, choice.recipe) if choice.backbone else obtain(choice.recipe, pictures, say)
