@@ -21,7 +21,7 @@ from winnow.common.errors import InputError  # noqa: E402
 
 if TYPE_CHECKING:
     from winnow.curate.manifest import Scan
-    from winnow.embed.config import Vectors
+    from winnow.embed.config import EmbeddingConfig
 
 ROOMS = {
     "Start here": ("run", "status", "demo"),
@@ -88,19 +88,19 @@ def scan(images: Path | None, workspace: Path | None, as_json: bool, labels: str
 
     place = console.opened(images, workspace)
     with console.progress("Scanning") as told:
-        found = manifest.scan(place, _rule(labels), told, workers, console.say)
+        found = manifest.scan(place, _rule(labels), told, workers, console.message)
     if as_json:
         console.print_json(found.document())
     else:
         _print_scan(found)
-        console.say_next("run", images, workspace)
+        console.print_next("run", images, workspace)
 
 
 @main.command()
 @options.images
 @options.vectors
 @click.option("--engine", type=click.Choice(["local"]), default="local", show_default=True, help="Where it runs.")
-def embed(images: Path | None, workspace: Path | None, as_json: bool, vectors: Vectors, engine: str) -> None:
+def embed(images: Path | None, workspace: Path | None, as_json: bool, vectors: EmbeddingConfig, engine: str) -> None:
     """Turn every picture into a vector, once; what is stored is used again.
 
     The first time MobileNetV2 is exported to ONNX and compared with Keras, which takes TensorFlow; from then on it is
@@ -109,7 +109,7 @@ def embed(images: Path | None, workspace: Path | None, as_json: bool, vectors: V
     from winnow.workflow import features as joined
 
     place = console.opened(images, workspace)
-    found, _, made = joined.scan_and_embed(place, vectors, console.progress, console.say)
+    found, _, made = joined.scan_and_embed(place, vectors, console.progress, console.message)
     if as_json:
         return console.print_json(made | {"scan": found.document()})
     rate = f" at {made['images_per_second']:,.0f} a second" if made["embedded"] else ""
@@ -124,7 +124,7 @@ def embed(images: Path | None, workspace: Path | None, as_json: bool, vectors: V
         click.echo(in_words(made["int8"]))
     for failure in made["failed_files"]:
         click.echo(f"  {console.shown(failure['path'])}: {failure['message']}")
-    console.say_next("compare", images, workspace)
+    console.print_next("compare", images, workspace)
     return None
 
 
@@ -142,9 +142,9 @@ def run(images: Path | None, workspace: Path | None, as_json: bool, **rest: Any)
     result = pipeline.run(console.opened(images, workspace), reporter=console.reporter(), **rest)
     _print_whole(result, as_json)
     if not as_json and _can_be_fine_tuned(result, rest["vectors"]):
-        words = ["--head", "tail", "--test-views", "mirror"]
-        line = options.as_typed(heads.train, words, without=("layer", "pool", "views", "test_views"))
-        console.say(f"Fine-tuning is often better, and takes some minutes for a thousand pictures: {line}")
+        words = ["--head", "finetune", "--tta", "flip"]
+        line = options.as_typed(heads.train, words, without=("layer", "pool", "views", "tta"))
+        console.message(f"Fine-tuning is often better, and takes some minutes for a thousand pictures: {line}")
 
 
 @main.command()
@@ -158,7 +158,7 @@ def status(images: Path | None, workspace: Path | None, as_json: bool) -> None:
     if as_json:
         return console.print_json(said)
     console.status(said)
-    console.say_next(said["next"], images, workspace)
+    console.print_next(said["next"], images, workspace)
     return None
 
 
@@ -210,7 +210,7 @@ def _print_scan(found: Scan) -> None:
     if len(found.problems) > 20:
         click.echo(f"  … and {len(found.problems) - 20:,} more: --json lists them all")
     for warning in found.warnings:
-        console.say(f"note: {warning}")
+        console.message(f"note: {warning}")
 
 
 def _print_whole(result: dict[str, Any], as_json: bool) -> None:
@@ -224,8 +224,8 @@ def _print_whole(result: dict[str, Any], as_json: bool) -> None:
     return None
 
 
-def _can_be_fine_tuned(result: dict[str, Any], vectors: Vectors) -> bool:
-    tails = [head for head in result["compare"]["heads"] if head["kind"] == "tail"]
+def _can_be_fine_tuned(result: dict[str, Any], vectors: EmbeddingConfig) -> bool:
+    tails = [head for head in result["compare"]["heads"] if head["kind"] == "finetune"]
     return not (tails or vectors.backbone or vectors.recipe.weights == "random")
 
 

@@ -42,19 +42,19 @@ def main() -> None:
     parser.add_argument("--scale", type=int, default=100_000, help="drawn vectors to score; 0 leaves it out")
     asked = parser.parse_args()
     start = time.monotonic()
-    pool = noise.pool(asked.photographs, asked.verdicts, asked.folder, say)
+    pool = noise.pool(asked.photographs, asked.verdicts, asked.folder, on_message)
     print(heading())
     peers.use_database(asked.folder / "fiftyone")
     for title, part in PARTS.items():
         begun = time.monotonic()
         print(f"\n### {title}\n\n{part(pool)}", flush=True)
-        say(f"{title}: {time.monotonic() - begun:.0f} s")
+        on_message(f"{title}: {time.monotonic() - begun:.0f} s")
     if asked.scale:
         print(f"\n### Scale\n\n{scale(asked.scale)}")
     print(f"\nAll of it took {(time.monotonic() - start) / 60:.1f} minutes.")
 
 
-def say(message: str) -> None:
+def on_message(message: str) -> None:
     print(message, file=sys.stderr)
 
 

@@ -28,7 +28,7 @@ from winnow.common.threads import processors
 from winnow.curate import manifest
 from winnow.curate.workspace import Workspace, locate
 from winnow.embed.backbone import load
-from winnow.embed.config import Vectors
+from winnow.embed.config import EmbeddingConfig
 from winnow.embed.recipe import Recipe
 from winnow.heads.evaluation.fit import Head, fit_head
 from winnow.heads.evaluation.metrics import paired
@@ -152,10 +152,10 @@ def show(rates: dict[str, list[float]], count: int, best: dict | None) -> None:
 def int8_quality(workspace: Workspace) -> str:
     """What int8 costs on all pictures: cosine, and weighted F1 over ten splits."""
     plain, small = (
-        prepare(workspace, Vectors(Recipe(precision=precision)), LISTENER, Division(), 10)
+        prepare(workspace, EmbeddingConfig(Recipe(precision=precision)), LISTENER, Division(), 10)
         for precision in ("fp32", "int8")
     )
-    a, b = (work.store.read(plain.data.ids) for work in (plain, small))
+    a, b = (experiment.store.read(plain.data.ids) for experiment in (plain, small))
     cosine = (a * b).sum(axis=1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
     parts = []
     for kind in ("lda", "logistic", "svm-rbf"):

@@ -22,7 +22,7 @@ import numpy as np
 from PIL import Image, ImageEnhance, ImageFilter
 
 from benchmarks import measures
-from benchmarks.unlike import METHODS, Score, Vectors, winnow
+from benchmarks.unlike import METHODS, EmbeddingConfig, Score, winnow
 from winnow.curate import manifest, splits
 from winnow.curate.demo.drawings import FLOWERS, SCENES, picture
 from winnow.curate.workspace import Workspace
@@ -68,11 +68,11 @@ def main() -> None:
     print(f"\nAll of it took {(time.monotonic() - start) / 60:.1f} minutes.")
 
 
-def say(message: str) -> None:
+def on_message(message: str) -> None:
     print(message, file=sys.stderr)
 
 
-def heading(photographs: Vectors, seeds: list[int]) -> str:
+def heading(photographs: EmbeddingConfig, seeds: list[int]) -> str:
     """When, on what and with what this was measured."""
     versions = ", ".join(f"{name} {version(name)}" for name in ("numpy", "scikit-learn", "onnxruntime"))
     return (
@@ -86,7 +86,7 @@ def draw(folder: Path) -> None:
     """`folder/flowers` and `folder/scenes`, drawn with a seed of their own; left as they are when they are there."""
     if folder.is_dir():
         return
-    say("drawing pictures")
+    on_message("drawing pictures")
     part = folder.with_name(f"{folder.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     for kind, names in (("flowers", list(FLOWERS)), ("scenes", list(SCENES))):
@@ -102,7 +102,7 @@ def change(images: Path, workspace: Path, folder: Path) -> None:
     """`folder/CHANGE/ID.jpg` of every photograph; left as they are when they are there."""
     if folder.is_dir():
         return
-    say("changing photographs")
+    on_message("changing photographs")
     part = folder.with_name(f"{folder.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     for kind in CHANGES:
@@ -121,28 +121,30 @@ def _files(workspace: Workspace) -> dict[str, Path]:
     return {id: workspace.images / path for id, path in pairs if id}
 
 
-def embedded(images: Path, folder: Path) -> Vectors:
+def embedded(images: Path, folder: Path) -> EmbeddingConfig:
     """The stored vectors (float16 steps) of a folder's pictures, exact copies once."""
     workspace = Workspace(folder, images.resolve())
-    manifest.scan(workspace, say=say)
-    store, _ = features.embed(workspace, features.Vectors(), lambda done, total: None, say)
+    manifest.scan(workspace, on_message=on_message)
+    store, _ = features.embed(workspace, features.EmbeddingConfig(), lambda done, total: None, on_message)
     table = manifest.read(workspace)
     labels = {id: label for id, label in zip(*(table[name].to_pylist() for name in ("id", "label")), strict=True) if id}
     ids = sorted(labels)
     files = _files(workspace)
     names = np.array([files[id].stem for id in ids])
     found = store.read(ids), store.read(ids, "bottleneck")
-    return Vectors(np.array(ids), np.array([labels[id] for id in ids]), names, *found)
+    return EmbeddingConfig(np.array(ids), np.array([labels[id] for id in ids]), names, *found)
 
 
-def divided(pictures: Vectors, seed: int) -> Iterator[Vectors]:
+def divided(pictures: EmbeddingConfig, seed: int) -> Iterator[EmbeddingConfig]:
     """train, val and test, 70/15/15 by class."""
     parts = splits.assign(pictures.ids.tolist(), pictures.labels.tolist(), np.arange(len(pictures.ids)), seed)
     for part in ("train", "val", "test"):
         yield pictures.of(parts == part)
 
 
-def cases(photographs: Vectors, drawn: Vectors) -> Iterator[tuple[str, Vectors, Vectors]]:
+def cases(
+    photographs: EmbeddingConfig, drawn: EmbeddingConfig
+) -> Iterator[tuple[str, EmbeddingConfig, EmbeddingConfig]]:
     """Of each column its name, the pictures of known classes, and those of none."""
     for label in np.unique(photographs.labels):
         away = photographs.labels == label
@@ -151,7 +153,7 @@ def cases(photographs: Vectors, drawn: Vectors) -> Iterator[tuple[str, Vectors, 
         yield f"drawn {kind}", photographs, drawn.of(drawn.labels == kind)
 
 
-def aurocs(photographs: Vectors, drawn: Vectors, seeds: list[int]) -> str:
+def aurocs(photographs: EmbeddingConfig, drawn: EmbeddingConfig, seeds: list[int]) -> str:
     """Test pictures of known classes against pictures of none, means over seeds; the last columns are means."""
     columns: list[str] = []
     cells: dict[str, list[float]] = {name: [] for name in METHODS}
@@ -173,7 +175,7 @@ def aurocs(photographs: Vectors, drawn: Vectors, seeds: list[int]) -> str:
     return measures.table(["AUROC", *columns, "mean of left out", "mean of all"], rows)
 
 
-def rejected(photographs: Vectors, drawn: Vectors, seeds: list[int]) -> str:
+def rejected(photographs: EmbeddingConfig, drawn: EmbeddingConfig, seeds: list[int]) -> str:
     """Calibrated on val: the shares of test pictures and of unknown ones below the threshold, mean and extremes."""
     rows = []
     for column, known, unknown in cases(photographs, drawn):
@@ -185,7 +187,7 @@ def rejected(photographs: Vectors, drawn: Vectors, seeds: list[int]) -> str:
     return measures.table(["", "held-out known pictures", "unknown pictures"], rows)
 
 
-def turned_away(photographs: Vectors, changed: Vectors, seeds: list[int]) -> str:
+def turned_away(photographs: EmbeddingConfig, changed: EmbeddingConfig, seeds: list[int]) -> str:
     """Calibrated on val as it is: the shares of test pictures below the threshold, as they are and changed."""
     shares: dict[str, list[float]] = {kind: [] for kind in ("as they are", *CHANGES)}
     for seed in seeds:
@@ -197,7 +199,7 @@ def turned_away(photographs: Vectors, changed: Vectors, seeds: list[int]) -> str
     return measures.table(["held-out known photographs", "turned away"], rows)
 
 
-def calibrated(photographs: Vectors) -> str:
+def calibrated(photographs: EmbeddingConfig) -> str:
     """Shares of test pictures below several thresholds, over many splits."""
     thresholds = (0.01, THRESHOLD, 0.1, 0.2, 0.5)
     shares = []
@@ -209,7 +211,7 @@ def calibrated(photographs: Vectors) -> str:
     return measures.table(title, [["held-out known pictures", *cells]])
 
 
-def usual(known: Vectors, seed: int) -> tuple[Score, Vectors]:
+def usual(known: EmbeddingConfig, seed: int) -> tuple[Score, EmbeddingConfig]:
     """Familiarity fitted on train and calibrated on val, and the pictures of test."""
     train, val, test = divided(known, seed)
     score = winnow(train)
@@ -221,7 +223,7 @@ def _spans(shares: np.ndarray) -> list[tuple[float, float, float]]:
     return list(zip(shares.mean(axis=0), shares.min(axis=0), shares.max(axis=0), strict=True))
 
 
-def _auroc(score: Score, test: Vectors, unknown: Vectors) -> float:
+def _auroc(score: Score, test: EmbeddingConfig, unknown: EmbeddingConfig) -> float:
     strange = np.concatenate([score(test), score(unknown)])
     return measures.ranking(np.arange(len(strange)) >= len(test.ids), strange)["AUROC"]
 

@@ -21,13 +21,13 @@ from benchmarks.machine import machine
 from benchmarks.quiet import reporter
 from winnow.common.errors import InputError
 from winnow.curate.workspace import locate
-from winnow.embed.config import Vectors
+from winnow.embed.config import EmbeddingConfig
 from winnow.embed.keras_import import import_keras
 from winnow.heads.evaluation.fit import Head, Split, fit_heads
 from winnow.heads.evaluation.grid_file import read_grid
 from winnow.heads.evaluation.metrics import metrics
 from winnow.workflow.pipeline import Division, prepare
-from winnow.workflow.record import Work
+from winnow.workflow.record import Experiment
 
 ROUNDS = 5
 EPOCHS, BATCH, HIDDEN = 100, 32, 128
@@ -40,17 +40,17 @@ def main() -> None:
     heads = read_grid("report").heads
     with tempfile.TemporaryDirectory() as folder:
         workspace = locate(parser.parse_args().photographs, Path(folder) / "heads.winnow")
-        work = prepare(workspace, Vectors(), LISTENER, Division(), ROUNDS)
+        experiment = prepare(workspace, EmbeddingConfig(), LISTENER, Division(), ROUNDS)
         ways = {"Winnow": winnow, "Keras": plain_keras, "scikit-learn": scikit_learn}
         seconds: dict[str, list[float]] = {name: [] for name in ways}
         scores: dict[str, list[list[float]]] = {name: [] for name in ways}
-        winnow(heads[:1], work, work.splits[0], 0)  # what is imported is not part of fitting
-        for seed, split in enumerate(work.splits):
+        winnow(heads[:1], experiment, experiment.splits[0], 0)  # what is imported is not part of fitting
+        for seed, split in enumerate(experiment.splits):
             for name in [*ways][seed % 3 :] + [*ways][: seed % 3]:
                 start = time.perf_counter()
-                probabilities = ways[name](heads, work, split, seed)
+                probabilities = ways[name](heads, experiment, split, seed)
                 seconds[name].append(time.perf_counter() - start)
-                truth = work.data.y[split.test]
+                truth = experiment.data.y[split.test]
                 print(f"split {seed + 1}: {name} {seconds[name][-1]:.1f} s", file=sys.stderr)
                 scores[name].append([100 * metrics(truth, proba)["weighted_f1"] for proba in probabilities])
     print(f"| | seconds (median of {ROUNDS}) | Winnow is faster | weighted F1 | {' | '.join(h.name for h in heads)} |")
@@ -59,25 +59,25 @@ def main() -> None:
         took, f1 = median(seconds[name]), np.mean(scores[name], axis=0)
         ratio = "" if name == "Winnow" else f"{took / median(seconds['Winnow']):.1f} ×"
         print(f"| {name} | {took:.1f} | {ratio} | {f1.mean():.1f} | {' | '.join(f'{value:.1f}' for value in f1)} |")
-    split = work.splits[0]
+    split = experiment.splits[0]
     print("\n" + machine("numpy", "keras", "tensorflow", "scikit-learn"))
     print(f"{len(split.train)} pictures to train on, {len(split.val)} for the epoch, {len(split.test)} to test on.")
 
 
-def winnow(heads: list[Head], work: Work, split: Split, seed: int) -> list[np.ndarray]:
+def winnow(heads: list[Head], experiment: Experiment, split: Split, seed: int) -> list[np.ndarray]:
     """(n, C) test probabilities of every head."""
-    fits = fit_heads(heads, work.X, work.data.y, split, work.data.classes, seed, "val")
+    fits = fit_heads(heads, experiment.X, experiment.data.y, split, experiment.data.classes, seed, "val")
     return [fit.proba["test"] for _, fit in fits]
 
 
-def plain_keras(heads: list[Head], work: Work, split: Split, seed: int) -> list[np.ndarray]:
+def plain_keras(heads: list[Head], experiment: Experiment, split: Split, seed: int) -> list[np.ndarray]:
     """The same as a person would write it."""
     keras, _ = import_keras("this benchmark", "skip it")
-    X, y = work.X, work.data.y
+    X, y = experiment.X, experiment.data.y
 
     def one(head: Head) -> np.ndarray:
         keras.utils.set_random_seed(seed)
-        layers = [keras.layers.Dense(HIDDEN, "relu"), keras.layers.Dense(len(work.data.classes), "softmax")]
+        layers = [keras.layers.Dense(HIDDEN, "relu"), keras.layers.Dense(len(experiment.data.classes), "softmax")]
         model = keras.Sequential(layers)
         sgd = keras.optimizers.SGD(head.params["lr"], float(head.params.get("momentum", 0)))
         model.compile(sgd, "sparse_categorical_crossentropy", metrics=["accuracy"])
@@ -97,11 +97,11 @@ def plain_keras(heads: list[Head], work: Work, split: Split, seed: int) -> list[
     return [one(head) for head in heads]
 
 
-def scikit_learn(heads: list[Head], work: Work, split: Split, seed: int) -> list[np.ndarray]:
+def scikit_learn(heads: list[Head], experiment: Experiment, split: Split, seed: int) -> list[np.ndarray]:
     """The last epoch of each; a fit that diverges is an error there, and counts as the first class for all."""
     from sklearn.neural_network import MLPClassifier
 
-    X, y = work.X, work.data.y
+    X, y = experiment.X, experiment.data.y
 
     def one(head: Head) -> np.ndarray:
         momentum = float(head.params.get("momentum", 0))
@@ -120,7 +120,7 @@ def scikit_learn(heads: list[Head], work: Work, split: Split, seed: int) -> list
         try:
             return np.asarray(made.fit(X[split.train], y[split.train]).predict_proba(X[split.test]))
         except ValueError:
-            return np.eye(len(work.data.classes))[np.zeros(len(split.test), np.int64)]
+            return np.eye(len(experiment.data.classes))[np.zeros(len(split.test), np.int64)]
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -165,21 +165,21 @@ def clean(pool: Pool) -> np.ndarray:
     return np.array(good, dtype=np.int64)
 
 
-def pool(photographs: Path, verdicts: Path, folder: Path, say: Callable[[str], None]) -> Pool:
+def pool(photographs: Path, verdicts: Path, folder: Path, on_message: Callable[[str], None]) -> Pool:
     """The pool in `folder`: made, scanned and embedded when it is not there yet.
 
     Below it `photographs` (links), `near/SEED/KIND`, `drawn` and `blurred`; the same seed gives the same pictures.
     """
     images = folder / "pool"
     if not images.is_dir():
-        say("writing the pictures with noise")
+        on_message("writing the pictures with noise")
         shutil.rmtree(folder / "pool.part", ignore_errors=True)
         _write(photographs.resolve(), folder / "pool.part")
         (folder / "pool.part").rename(images)
     workspace = Workspace(folder / "pool.winnow", images)
-    manifest.scan(workspace, say=say)
-    store, made = pipeline.embed(workspace, pipeline.Vectors(), lambda done, total: None, say)
-    say(f"embedded {made['embedded']} pictures, {made['reused']} were there")
+    manifest.scan(workspace, on_message=on_message)
+    store, made = pipeline.embed(workspace, pipeline.EmbeddingConfig(), lambda done, total: None, on_message)
+    on_message(f"embedded {made['embedded']} pictures, {made['reused']} were there")
     table = manifest.read(workspace)
     ids = table["id"].to_pylist()
     with verdicts.open(newline="", encoding="utf-8") as file:

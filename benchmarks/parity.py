@@ -19,12 +19,12 @@ from winnow.curate.workspace import locate
 from winnow.deploy.export import export
 from winnow.deploy.inference.model import load
 from winnow.embed.backends import one_thread
-from winnow.embed.config import Vectors
+from winnow.embed.config import EmbeddingConfig
 from winnow.embed.pipeline import pixels_of
 from winnow.heads.evaluation.compare import table
 from winnow.heads.evaluation.fit import HEADS, Head, fit_head
 from winnow.workflow.pipeline import Division, prepare
-from winnow.workflow.record import Work, leave_run
+from winnow.workflow.record import Experiment, leave_run
 
 LISTENER = reporter("parity")
 
@@ -36,23 +36,25 @@ def main() -> None:
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         workspace = locate(given.photographs, Path(folder) / "parity.winnow")
-        work = prepare(workspace, Vectors(), LISTENER, Division(), 1)
-        print(f"\n{len(work.data.ids):,} pictures, one split, {len(work.splits[0].test)} test pictures\n")
+        experiment = prepare(workspace, EmbeddingConfig(), LISTENER, Division(), 1)
+        print(f"\n{len(experiment.data.ids):,} pictures, one split, {len(experiment.splits[0].test)} test pictures\n")
         print("| head | other labels | largest difference of a probability | weighted F1, Python | file | megabytes |")
         print("|---|---|---|---|---|---|")
         for kind in given.heads.split(","):
-            print(row(work, kind), flush=True)
+            print(row(experiment, kind), flush=True)
 
 
-def row(work: Work, kind: str) -> str:
+def row(experiment: Experiment, kind: str) -> str:
     """The line of one head. Raises: InputError when the file is refused."""
-    head, split = Head(kind, kind, {}), work.splits[0]
-    estimator, fit = fit_head(head, work.X, work.data.y, split, work.data.classes, work.seed)
-    run = leave_run(work, f"train-{kind}", table([head], [[fit]], work.splits), {kind: fit}, LISTENER, estimator)
+    head, split = Head(kind, kind, {}), experiment.splits[0]
+    estimator, fit = fit_head(head, experiment.X, experiment.data.y, split, experiment.data.classes, experiment.seed)
+    run = leave_run(
+        experiment, f"train-{kind}", table([head], [[fit]], experiment.splits), {kind: fit}, LISTENER, estimator
+    )
     said = export(Path(run["run"]), Path(run["run"]) / "model.onnx", LISTENER)
-    labels, proba = by_estimator(work, estimator)
+    labels, proba = by_estimator(experiment, estimator)
     model = load(Path(said["model"]))
-    session, files = model.session(), [work.workspace.images / work.data.paths[row] for row in split.test]
+    session, files = model.session(), [experiment.workspace.images / experiment.data.paths[row] for row in split.test]
     found = [session(pixels_of(file, model.recipe)[None])[:2] for file in files]
     differ = sum(label.item() != own for (label, _), own in zip(found, labels, strict=True))
     largest = np.abs(np.concatenate([file for _, file in found]) - proba).max()
@@ -61,15 +63,17 @@ def row(work: Work, kind: str) -> str:
     return f"| {kind} | {differ} of {len(files)} | {largest:.1e} | {scores} | {said['bytes'] / 1e6:.1f} |"
 
 
-def by_estimator(work: Work, estimator) -> tuple[list[str], np.ndarray]:
+def by_estimator(experiment: Experiment, estimator) -> tuple[list[str], np.ndarray]:
     """Label and probabilities (n, C) of the test pictures, by the estimator on their vectors in float32."""
-    backbone = one_thread(Path(work.made["backbone"]))
-    recipe = Vectors.of(work.embedding).recipe
-    squares = (pixels_of(work.workspace.images / work.data.paths[row], recipe) for row in work.splits[0].test)
+    backbone = one_thread(Path(experiment.made["backbone"]))
+    recipe = EmbeddingConfig.of(experiment.embedding).recipe
+    squares = (
+        pixels_of(experiment.workspace.images / experiment.data.paths[row], recipe) for row in experiment.splits[0].test
+    )
     X = np.concatenate([backbone.run(["embedding"], {"image": square[None]})[0] for square in squares])
-    proba = np.zeros((len(X), len(work.data.classes)))
+    proba = np.zeros((len(X), len(experiment.data.classes)))
     proba[:, estimator.classes_] = estimator.predict_proba(X)
-    return [work.data.classes[column] for column in proba.argmax(axis=1)], proba
+    return [experiment.data.classes[column] for column in proba.argmax(axis=1)], proba
 
 
 if __name__ == "__main__":

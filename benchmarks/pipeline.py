@@ -27,7 +27,7 @@ from winnow.common.threads import processors
 from winnow.curate.workspace import locate
 from winnow.embed import images
 from winnow.embed.backends import OUTPUTS
-from winnow.embed.config import Vectors
+from winnow.embed.config import EmbeddingConfig
 from winnow.embed.pipeline import run
 from winnow.heads.evaluation.metrics import paired
 from winnow.heads.models.baselines import lda, logistic
@@ -43,15 +43,19 @@ def main() -> None:
     parser.add_argument("photographs", type=Path)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        work = pipeline.prepare(
-            locate(given.photographs, Path(folder) / "pipeline.winnow"), Vectors(), LISTENER, pipeline.Division(), 10
+        experiment = pipeline.prepare(
+            locate(given.photographs, Path(folder) / "pipeline.winnow"),
+            EmbeddingConfig(),
+            LISTENER,
+            pipeline.Division(),
+            10,
         )
-        files = [work.workspace.images / path for path in work.data.paths]
-        backbone = Path(work.made["backbone"])
+        files = [experiment.workspace.images / path for path in experiment.data.paths]
+        backbone = Path(experiment.made["backbone"])
         data = [file.read_bytes() for file in files[:: len(files) // DECODED]]
         inference(backbone, np.stack([images.square(one, 224) for one in data[:INFERRED]]), Path(folder))
         decoding(data)
-        kernels(work, files, backbone)
+        kernels(experiment, files, backbone)
 
 
 def medians(ways: dict[str, object], count: int) -> dict[str, float]:
@@ -88,11 +92,11 @@ def inference(backbone: Path, squares: np.ndarray, folder: Path) -> None:
         made = session(backbone, **how)
         batches = [squares[i : i + batch] for i in range(0, len(squares), batch)]
 
-        def work():
+        def experiment():
             with ThreadPoolExecutor(threads) as pool:
                 list(pool.map(lambda pixels: made.run(OUTPUTS, {"image": pixels}), batches))
 
-        return work
+        return experiment
 
     ways = {f"{cores} threads, one each | {batch}": way(cores, batch) for batch in (1, 2, 4, 8, 32)}
     ways |= {f"one inference in {cores} threads | {batch}": way(1, batch, intra=cores) for batch in (1, 4, 32)}
@@ -125,13 +129,13 @@ def decoding(data: list[bytes]) -> None:
     ways["square of a JPEG of 12 megapixels"] = (lambda: [images.square(one, 224) for one in phone], phone)
     ways["the same, decoded whole"] = (lambda: [images.fit(images.read(one)[0], 224) for one in phone], phone)
     rows = []
-    for name, (work, pieces) in ways.items():
-        rows.append([name, f"{medians({name: work}, len(pieces))[name]:.2f}"])
+    for name, (experiment, pieces) in ways.items():
+        rows.append([name, f"{medians({name: experiment}, len(pieces))[name]:.2f}"])
     print("\nDecoding, one thread\n")
     print(table(["what", "ms each"], rows))
 
 
-def kernels(work, files: list[Path], backbone: Path) -> None:
+def kernels(experiment, files: list[Path], backbone: Path) -> None:
     made, scores, times = session(backbone), {}, {}
     pictures = [Image.open(file).convert("RGB") for file in files[::5]]
     for kernel in KERNELS:
@@ -143,8 +147,8 @@ def kernels(work, files: list[Path], backbone: Path) -> None:
             lambda pixels: made.run(OUTPUTS, {"image": pixels}),
         )
         X = np.concatenate([done.outputs[0] for done in batches])
-        scores[kernel] = {head.__name__: f1(head, X, work) for head in (lda, logistic)}
-    split, rows = work.splits[0], []
+        scores[kernel] = {head.__name__: f1(head, X, experiment) for head in (lda, logistic)}
+    split, rows = experiment.splits[0], []
     for kernel in KERNELS:
         row = [kernel.lower(), f"{times[kernel]:.2f}"]
         for head, own in scores[kernel].items():
@@ -155,7 +159,10 @@ def kernels(work, files: list[Path], backbone: Path) -> None:
                 text += f" ({100 * gap['difference']:+.1f} [{100 * gap['low']:+.1f}, {100 * gap['high']:+.1f}])"
             row.append(text)
         rows.append(row)
-    print(f"\nThe kernel, {len(files):,} photographs, weighted F1 over {len(work.splits)} splits (points to bicubic)\n")
+    print(
+        f"\nThe kernel, {len(files):,} photographs, weighted F1 over {len(experiment.splits)} splits "
+        "(points to bicubic)\n"
+    )
     print(table(["kernel", "ms each", "lda", "logistic"], rows))
 
 
@@ -165,9 +172,9 @@ def square(image: Image.Image, kernel: Image.Resampling, size: int = 224) -> np.
     return np.asarray(image.resize((size, size), kernel, box=(left, top, left + side, top + side)))
 
 
-def f1(head, X: np.ndarray, work) -> np.ndarray:
-    y, found = work.data.y, []
-    for split in work.splits:
+def f1(head, X: np.ndarray, experiment) -> np.ndarray:
+    y, found = experiment.data.y, []
+    for split in experiment.splits:
         predicted = head().fit(X[split.train], y[split.train]).predict(X[split.test])
         found.append(f1_score(y[split.test], predicted, average="weighted"))
     return np.array(found)

@@ -22,7 +22,7 @@ from winnow.deploy.inference.predict import files_of, predict
 from winnow.embed import pipeline
 from winnow.embed.backbone import Backbone
 from winnow.embed.backends import onnx_session
-from winnow.embed.config import Vectors
+from winnow.embed.config import EmbeddingConfig
 from winnow.embed.store import Store
 from winnow.workflow import pipeline as workflow
 from winnow.workflow.features import backbone_of
@@ -41,10 +41,10 @@ def main() -> None:
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         workspace = locate(given.photographs, Path(folder) / "speed.winnow")
-        run = Path(workflow.train(workspace, Vectors(), LISTENER, kind=given.head, params={})["run"])
+        run = Path(workflow.train(workspace, EmbeddingConfig(), LISTENER, kind=given.head, params={})["run"])
         model = load(Path(export(run, run / "model.onnx", LISTENER)["model"]))
         files = files_by_id(workspace)
-        made = backbone_of(workspace, Vectors(), files, LISTENER.say)
+        made = backbone_of(workspace, EmbeddingConfig(), files, LISTENER.message)
         rounds = []
         for number in range(ROUNDS):
             store = Store(Path(folder) / str(number), made)

@@ -22,7 +22,7 @@ from benchmarks.quiet import reporter
 from winnow.common.errors import InputError
 from winnow.common.threads import processors
 from winnow.curate.workspace import locate
-from winnow.embed.config import Vectors
+from winnow.embed.config import EmbeddingConfig
 from winnow.embed.recipe import Recipe
 from winnow.heads.evaluation import learning_curve
 from winnow.heads.evaluation.compare import compare
@@ -46,7 +46,7 @@ class Row:
     what: str
     kind: str = "dense"
     params: dict[str, Any] = field(default_factory=dict)
-    vectors: Vectors = Vectors()
+    vectors: EmbeddingConfig = EmbeddingConfig()
 
 
 ROWS = (
@@ -62,22 +62,22 @@ ROWS = (
     Row("stops early", params={"patience": 10}),
     Row("balanced class weights", params={"class_weight": "balanced"}),
     Row("temperature scaling", params={"calibration": "temperature"}),
-    Row("judged with the mirror image", vectors=Vectors(views=2, test_views="mirror")),
-    Row(f"augmentation, {VIEWS} views", vectors=Vectors(views=VIEWS)),
-    Row(f"{VIEWS} views, judged with the mirror image", vectors=Vectors(views=VIEWS, test_views="mirror")),
-    Row(f"{VIEWS} views, judged by all of them", vectors=Vectors(views=VIEWS, test_views="mean")),
-    Row("pictures of 288", vectors=Vectors(LARGER)),
-    Row("three layers side by side", vectors=Vectors(Recipe(layer=SIDE_BY_SIDE))),
+    Row("judged with the mirror image", vectors=EmbeddingConfig(views=2, tta="flip")),
+    Row(f"augmentation, {VIEWS} views", vectors=EmbeddingConfig(views=VIEWS)),
+    Row(f"{VIEWS} views, judged with the mirror image", vectors=EmbeddingConfig(views=VIEWS, tta="flip")),
+    Row(f"{VIEWS} views, judged by all of them", vectors=EmbeddingConfig(views=VIEWS, tta="mean")),
+    Row("pictures of 288", vectors=EmbeddingConfig(LARGER)),
+    Row("three layers side by side", vectors=EmbeddingConfig(Recipe(layer=SIDE_BY_SIDE))),
     Row("triplets, then a linear layer", "triplet"),
     Row("supervised contrastive, then a linear layer", "supcon"),
     Row("another head", "logistic"),
     Row("another head", "lda"),
-    Row("288 and the mirror image", "logistic", vectors=Vectors(LARGER, views=2, test_views="mirror")),
-    Row("288 and the mirror image", "lda", vectors=Vectors(LARGER, views=2, test_views="mirror")),
-    Row(f"288, {VIEWS} views, mirror image", "logistic", vectors=Vectors(LARGER, views=VIEWS, test_views="mirror")),
-    Row("fine-tuning in a hurry: last block, 4 views, 4 epochs", "tail", HURRIED, Vectors(views=4)),
-    Row("fine-tuning, last block", "tail", {"unfreeze": 1}),
-    Row("fine-tuning, last six blocks, judged with the mirror image", "tail", vectors=Vectors(test_views="mirror")),
+    Row("288 and the mirror image", "logistic", vectors=EmbeddingConfig(LARGER, views=2, tta="flip")),
+    Row("288 and the mirror image", "lda", vectors=EmbeddingConfig(LARGER, views=2, tta="flip")),
+    Row(f"288, {VIEWS} views, mirror image", "logistic", vectors=EmbeddingConfig(LARGER, views=VIEWS, tta="flip")),
+    Row("fine-tuning in a hurry: last block, 4 views, 4 epochs", "finetune", HURRIED, EmbeddingConfig(views=4)),
+    Row("fine-tuning, last block", "finetune", {"unfreeze": 1}),
+    Row("fine-tuning, last six blocks, judged with the mirror image", "finetune", vectors=EmbeddingConfig(tta="flip")),
 )
 
 
@@ -91,7 +91,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         workspace = locate(given.photographs, Path(folder) / "recommendations.winnow")
         for together in groups():
-            few = together[0].kind == "tail" and together[0] is not ROWS[-1]
+            few = together[0].kind == "finetune" and together[0] is not ROWS[-1]
             used = given.tail_splits if few else given.splits
             every, sizes, seconds = fitted(workspace, together, given.splits, used)
             plain = plain or every[0]
@@ -99,8 +99,8 @@ def main() -> None:
                 lines[ROWS.index(row)] = line(row, fits, plain, sizes, seconds)
                 print(" | ".join(lines[ROWS.index(row)]), file=sys.stderr)
         alone = by_itself(workspace, ROWS[-1])
-        work = prepare(workspace, Vectors(), LISTENER, Division(), given.splits)
-        curve = training.fit_curve(work, Head("dense", "dense", {}), "own", processors(), False, LISTENER)
+        experiment = prepare(workspace, EmbeddingConfig(), LISTENER, Division(), given.splits)
+        curve = training.fit_curve(experiment, Head("dense", "dense", {}), "own", processors(), False, LISTENER)
     title = ["recommendation", "head", "weighted F1", "points to the plain head", "on val", "ECE", "log loss"]
     title += ["splits", "s: vectors", "s: a fit"]
     print(f"{machine('onnxruntime', 'scikit-learn', 'keras', 'tensorflow')}\n")
@@ -114,7 +114,7 @@ def groups() -> list[list[Row]]:
     """Rows that learn from the same vectors, so that dense heads among them are trained together; each tail alone."""
     of: dict[Any, list[Row]] = {}
     for number, row in enumerate(ROWS):
-        of.setdefault(number if row.kind == "tail" else str(row.vectors.document()), []).append(row)
+        of.setdefault(number if row.kind == "finetune" else str(row.vectors.document()), []).append(row)
     return list(of.values())
 
 
@@ -123,10 +123,10 @@ def fitted(workspace, together: list[Row], splits: int, used: int) -> tuple[list
     choice = together[0].vectors
     heads = [Head(f"{number} {row.what}", row.kind, row.params) for number, row in enumerate(together)]
     start = time.perf_counter()
-    work = prepare(workspace, rows.beside_tails(Grid(heads), choice), LISTENER, Division(), splits)
-    grid, works = rows.for_heads(work, Grid(heads), choice, LISTENER)
+    experiment = prepare(workspace, rows.beside_tails(Grid(heads), choice), LISTENER, Division(), splits)
+    grid, experiments = rows.for_heads(experiment, Grid(heads), choice, LISTENER)
     seconds = time.perf_counter() - start
-    learned, divided = rows.divided(works[heads[0].name])
+    learned, divided = rows.divided(experiments[heads[0].name])
     data = learned.X, learned.y, divided[:used], learned.classes
     fits = compare(grid.heads, *data, jobs=processors(), cache_dir=workspace.fits, data_key=learned.key)
     return fits, (len(divided[0].train), len(divided[0].test)), seconds
@@ -135,9 +135,9 @@ def fitted(workspace, together: list[Row], splits: int, used: int) -> tuple[list
 def by_itself(workspace, row: Row) -> float:
     """Seconds of one fit on the first split, when no other runs."""
     grid = Grid([Head(row.what, row.kind, row.params)])
-    work = prepare(workspace, rows.beside_tails(grid, row.vectors), LISTENER, Division(), 1)
-    grid, works = rows.for_heads(work, grid, row.vectors, LISTENER)
-    _, fit = training.fit_one(works[row.what], grid.heads[0], LISTENER)
+    experiment = prepare(workspace, rows.beside_tails(grid, row.vectors), LISTENER, Division(), 1)
+    grid, experiments = rows.for_heads(experiment, grid, row.vectors, LISTENER)
+    _, fit = training.fit_one(experiments[row.what], grid.heads[0], LISTENER)
     return fit.fit_seconds
 
 

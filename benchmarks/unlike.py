@@ -10,7 +10,7 @@ import numpy as np
 from winnow.deploy import novelty
 
 
-class Vectors(NamedTuple):
+class EmbeddingConfig(NamedTuple):
     """Of pictures: ids (N,), labels (N,), names (N,) without suffix, float32 (N, 1280) pooled, (N, 320) bottleneck."""
 
     ids: np.ndarray
@@ -19,38 +19,38 @@ class Vectors(NamedTuple):
     pooled: np.ndarray
     bottleneck: np.ndarray
 
-    def of(self, chosen: np.ndarray) -> Vectors:
+    def of(self, chosen: np.ndarray) -> EmbeddingConfig:
         """Some of them, by rows or a mask."""
-        return Vectors(*(part[chosen] for part in self))
+        return EmbeddingConfig(*(part[chosen] for part in self))
 
 
-Score = Callable[[Vectors], np.ndarray]  # higher is stranger; for familiarity the other way round
+Score = Callable[[EmbeddingConfig], np.ndarray]  # higher is stranger; for familiarity the other way round
 
 
-def winnow(train: Vectors, head: Any = None) -> Score:
+def winnow(train: EmbeddingConfig, head: Any = None) -> Score:
     """The strangeness that an exported file computes."""
     codes = np.unique(train.labels, return_inverse=True)[1]
     reference = novelty.fit(train.pooled, train.bottleneck, codes)
     return lambda asked: novelty.strangeness(reference, asked.pooled, asked.bottleneck)
 
 
-def softmax(train: Vectors, head: Any) -> Score:
+def softmax(train: EmbeddingConfig, head: Any) -> Score:
     """1 less the largest probability of the logistic head (Hendrycks and Gimpel 2017)."""
     return lambda asked: 1 - head.predict_proba(asked.pooled).max(axis=1)
 
 
-def energy(train: Vectors, head: Any) -> Score:
+def energy(train: EmbeddingConfig, head: Any) -> Score:
     """-log sum exp of the logistic head's logits (Liu, Wang, Owens and Li 2020)."""
     return lambda asked: -np.logaddexp.reduce(head.decision_function(asked.pooled), axis=1)
 
 
-def nearest(train: Vectors, head: Any) -> Score:
+def nearest(train: EmbeddingConfig, head: Any) -> Score:
     """Distance to the nearest unit pooled vector (Sun, Ming, Zhu and Li 2022; their k, here 1, is 1000 on ImageNet)."""
     known = _unit(train.pooled)
     return lambda asked: 1 - (_unit(asked.pooled) @ known.T).max(axis=1)
 
 
-def mahalanobis(train: Vectors, head: Any, shrinkage: float = 0.3) -> Score:
+def mahalanobis(train: EmbeddingConfig, head: Any, shrinkage: float = 0.3) -> Score:
     """Squared distance to the nearest class mean under a shared covariance, unit pooled (Lee et al. 2018)."""
     x = _unit(train.pooled)
     means, residuals = _class_means(x, train.labels)
@@ -58,21 +58,21 @@ def mahalanobis(train: Vectors, head: Any, shrinkage: float = 0.3) -> Score:
     return lambda asked: _nearest_mean(_unit(asked.pooled), means, root)
 
 
-def relative_mahalanobis(train: Vectors, head: Any, shrinkage: float = 0.1) -> Score:
+def relative_mahalanobis(train: EmbeddingConfig, head: Any, shrinkage: float = 0.1) -> Score:
     """The same less the distance to the mean of all under the covariance of all, unit bottleneck (Ren et al. 2021)."""
     x = _unit(train.bottleneck)
     means, residuals = _class_means(x, train.labels)
     centre = x.mean(axis=0, keepdims=True)
     root, root_all = _root(residuals, shrinkage), _root(x - centre, shrinkage)
 
-    def score(asked: Vectors) -> np.ndarray:
+    def score(asked: EmbeddingConfig) -> np.ndarray:
         z = _unit(asked.bottleneck)
         return _nearest_mean(z, means, root) - _nearest_mean(z, centre, root_all)
 
     return score
 
 
-def virtual_logit(train: Vectors, head: Any, dimensions: int = 50) -> Score:
+def virtual_logit(train: EmbeddingConfig, head: Any, dimensions: int = 50) -> Score:
     """ViM: length outside the first principal directions, scaled, plus the energy, unit pooled (Wang et al. 2022)."""
     x, cold = _unit(train.pooled), energy(train, head)
     outside = np.linalg.eigh(np.cov(x.T))[1][:, :-dimensions]
@@ -81,7 +81,7 @@ def virtual_logit(train: Vectors, head: Any, dimensions: int = 50) -> Score:
     return lambda asked: scale * np.linalg.norm((_unit(asked.pooled) - mean) @ outside, axis=1) + cold(asked)
 
 
-METHODS: dict[str, Callable[[Vectors, Any], Score]] = {
+METHODS: dict[str, Callable[[EmbeddingConfig, Any], Score]] = {
     "**Winnow** familiarity": winnow,
     "max softmax": softmax,
     "energy": energy,

@@ -24,7 +24,7 @@ from winnow.curate.workspace import locate
 from winnow.embed import augment
 from winnow.embed.backbone import front, load
 from winnow.embed.backends import onnx_session
-from winnow.embed.config import Vectors
+from winnow.embed.config import EmbeddingConfig
 from winnow.embed.pipeline import embed
 from winnow.embed.recipe import Recipe
 from winnow.heads.evaluation.compare import compare
@@ -32,7 +32,7 @@ from winnow.heads.evaluation.fit import Head
 from winnow.heads.evaluation.metrics import paired
 from winnow.workflow import features
 from winnow.workflow.pipeline import Division, prepare
-from winnow.workflow.record import Work
+from winnow.workflow.record import Experiment
 from winnow.workflow.rows import TAIL_VIEWS
 
 LISTENER = reporter("views")
@@ -49,7 +49,10 @@ RECIPES = {
 }
 UNFROZEN = 1
 HEADS = (  # and the vectors that each learns from
-    (Head("fine-tuning of the last block", "tail", {"unfreeze": UNFROZEN}), Recipe(layer=front(UNFROZEN), pool="none")),
+    (
+        Head("fine-tuning of the last block", "finetune", {"unfreeze": UNFROZEN}),
+        Recipe(layer=front(UNFROZEN), pool="none"),
+    ),
     (Head("logistic", "logistic"), Recipe()),
 )
 
@@ -63,12 +66,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         workspace = locate(given.photographs, Path(folder) / "views.winnow")
         for head, recipe in HEADS:
-            work = prepare(workspace, Vectors(recipe), LISTENER, Division(), given.splits)
+            experiment = prepare(workspace, EmbeddingConfig(recipe), LISTENER, Division(), given.splits)
             plain = None
             for name, constants in RECIPES.items():
-                f1 = on_val(head, work, drawn(work, constants) if constants else [])
+                f1 = on_val(head, experiment, drawn(experiment, constants) if constants else [])
                 plain = f1 if plain is None else plain
-                gap = paired(f1, plain, len(work.splits[0].train), len(work.splits[0].val))
+                gap = paired(f1, plain, len(experiment.splits[0].train), len(experiment.splits[0].val))
                 words = f"{100 * gap['difference']:+.1f} [{100 * gap['low']:+.1f}, {100 * gap['high']:+.1f}]"
                 lines[name] += [f"{f1.mean():.3f}", words if constants else ""]
                 print(f"{head.name}: {name}: {f1.mean():.4f} {words}", file=sys.stderr)
@@ -82,30 +85,30 @@ def main() -> None:
     )
 
 
-def drawn(work: Work, constants: dict) -> list[np.ndarray]:
+def drawn(experiment: Experiment, constants: dict) -> list[np.ndarray]:
     """(N, D) of the mirror image and of each drawn view."""
     for name, value in constants.items():
         setattr(augment, name, value)
-    backbone, files = load(Path(work.made["backbone"])), features.files_of(work.workspace)
-    pictures = [(id, files[id]) for id in work.data.ids]
+    backbone, files = load(Path(experiment.made["backbone"])), features.files_of(experiment.workspace)
+    pictures = [(id, files[id]) for id in experiment.data.ids]
     made = embed(pictures, backbone.recipe, onnx_session(backbone), views=range(1, TAIL_VIEWS))
     rows = np.concatenate([batch.vectors.astype(np.float16) for batch in made])
     return list(rows.reshape(len(pictures), TAIL_VIEWS - 1, -1).swapaxes(0, 1))
 
 
-def on_val(head: Head, work: Work, more: list[np.ndarray]) -> np.ndarray:
+def on_val(head: Head, experiment: Experiment, more: list[np.ndarray]) -> np.ndarray:
     """Weighted F1 on the validation part of each split."""
-    count, blocks = len(work.data.ids), 1 + len(more)
+    count, blocks = len(experiment.data.ids), 1 + len(more)
     splits = [
         replace(
             split,
             groups=np.tile(split.groups, blocks),
             more=np.concatenate([split.train + count * k for k in range(1, blocks)]) if more else None,
         )
-        for split in work.splits
+        for split in experiment.splits
     ]
-    X = np.concatenate([work.rows, *more]).astype(work.rows.dtype)
-    (fits,) = compare([head], X, np.tile(work.data.y, blocks), splits, work.data.classes, jobs=processors())
+    X = np.concatenate([experiment.rows, *more]).astype(experiment.rows.dtype)
+    (fits,) = compare([head], X, np.tile(experiment.data.y, blocks), splits, experiment.data.classes, jobs=processors())
     return np.array([fit.metrics["val"]["weighted_f1"] for fit in fits])
 
 

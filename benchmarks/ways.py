@@ -22,13 +22,13 @@ from winnow.common.threads import processors
 from winnow.curate import manifest
 from winnow.curate.workspace import Workspace, locate
 from winnow.embed.backends import BATCHES, onnx_session
-from winnow.embed.config import Vectors
+from winnow.embed.config import EmbeddingConfig
 from winnow.embed.pipeline import batched, fill, pixels_of
 from winnow.embed.recipe import Recipe
 from winnow.embed.store import Store
 from winnow.workflow.features import backbone_of, files_of
 
-Work = Callable[[], float]  # does it once, and gives the seconds that it took
+Experiment = Callable[[], float]  # does it once, and gives the seconds that it took
 LISTENER = reporter("embed")
 # Its preprocessing: what the weights expect, and the crop that is Winnow's.
 PREPROCESSOR = {
@@ -46,18 +46,18 @@ PREPROCESSOR = {
 }
 
 
-def timed(work: Callable[[], object]) -> Work:
+def timed(experiment: Callable[[], object]) -> Experiment:
     def once() -> float:
         start = time.perf_counter()
-        work()
+        experiment()
         return time.perf_counter() - start
 
     return once
 
 
-def winnow(workspace: Workspace, precision: str = "fp32") -> Work:
+def winnow(workspace: Workspace, precision: str = "fp32") -> Experiment:
     files = files_of(workspace)
-    made = backbone_of(workspace, Vectors(Recipe(precision=precision)), files, LISTENER.say)
+    made = backbone_of(workspace, EmbeddingConfig(Recipe(precision=precision)), files, LISTENER.message)
     session = onnx_session(made)
 
     def once() -> float:
@@ -70,20 +70,20 @@ def winnow(workspace: Workspace, precision: str = "fp32") -> Work:
     return once
 
 
-def decode(workspace: Workspace) -> Work:
+def decode(workspace: Workspace) -> Experiment:
     files = [*files_of(workspace).items()]
 
-    def work() -> None:
+    def experiment() -> None:
         with ThreadPoolExecutor(processors()) as pool:
             for _ in pool.map(lambda file: pixels_of(file[1], Recipe(), file[0]), files):
                 pass
 
-    return timed(work)
+    return timed(experiment)
 
 
-def inference(workspace: Workspace, precision: str = "fp32", engine: str = "onnxruntime") -> Work:
+def inference(workspace: Workspace, precision: str = "fp32", engine: str = "onnxruntime") -> Experiment:
     files = files_of(workspace)
-    made = backbone_of(workspace, Vectors(Recipe(precision=precision)), files, LISTENER.say)
+    made = backbone_of(workspace, EmbeddingConfig(Recipe(precision=precision)), files, LISTENER.message)
     squares = np.stack([pixels_of(path, made.recipe) for path in files.values()])
     batches = [squares[list(rows)] for rows in batched(range(len(squares)), BATCHES["onnx"])]
     if engine == "openvino":
@@ -94,7 +94,7 @@ def inference(workspace: Workspace, precision: str = "fp32", engine: str = "onnx
         network = openvino.Core().compile_model(made.file, "CPU", options)
         queue = openvino.AsyncInferQueue(network, processors())
 
-        def work() -> None:
+        def experiment() -> None:
             for pixels in batches:
                 queue.start_async({"image": pixels})
             queue.wait_all()
@@ -102,19 +102,19 @@ def inference(workspace: Workspace, precision: str = "fp32", engine: str = "onnx
     else:
         session = onnx_session(made)
 
-        def work() -> None:
+        def experiment() -> None:
             with ThreadPoolExecutor(processors()) as pool:
                 list(pool.map(session, batches))
 
-    return timed(work)
+    return timed(experiment)
 
 
-def fastembed(workspace: Workspace, threads: int | None = None, trial: bool = False, **how) -> Work:
+def fastembed(workspace: Workspace, threads: int | None = None, trial: bool = False, **how) -> Experiment:
     from fastembed import ImageEmbedding
 
     os.environ["HF_HUB_OFFLINE"] = "1"
     files = files_of(workspace)
-    made = backbone_of(workspace, Vectors(), files, LISTENER.say)
+    made = backbone_of(workspace, EmbeddingConfig(), files, LISTENER.message)
     folder = workspace.folder / "fastembed"
     folder.mkdir(exist_ok=True)
     if not (folder / "preprocessor_config.json").is_file():
@@ -151,7 +151,7 @@ def channels_first(exported: Path, file: Path) -> None:
     onnx.save(model, file)
 
 
-def keras(workspace: Workspace) -> Work:
+def keras(workspace: Workspace) -> Experiment:
     from winnow.embed.keras_import import import_keras
 
     kit, tf = import_keras("the benchmark", "install the training extra")
@@ -159,7 +159,7 @@ def keras(workspace: Workspace) -> Work:
     net = kit.applications.MobileNetV2(include_top=False, pooling="avg", weights=weights, input_shape=(224, 224, 3))
     scale = kit.applications.mobilenet_v2.preprocess_input
 
-    def work() -> None:
+    def experiment() -> None:
         pictures = kit.utils.image_dataset_from_directory(
             workspace.images,
             labels=None,
@@ -171,7 +171,7 @@ def keras(workspace: Workspace) -> Work:
         net.predict(pictures.map(scale, tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE), verbose=0)
 
     net.predict(np.zeros((32, 224, 224, 3), np.float32), verbose=0)
-    return timed(work)
+    return timed(experiment)
 
 
 WAYS = {
@@ -188,10 +188,10 @@ def main() -> None:
     workspace = locate(Path(photographs), Path(place))
     if not workspace.manifest.exists():
         manifest.scan(workspace)
-    work = WAYS[name](workspace, **json.loads(how))
+    experiment = WAYS[name](workspace, **json.loads(how))
     print("ready", flush=True)
     for _ in sys.stdin:
-        print(work(), flush=True)
+        print(experiment(), flush=True)
 
 
 if __name__ == "__main__":

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 LINE_SECONDS = 5.0  # between two lines of progress where there is no terminal to draw a bar on
 
 
-def say(message: str) -> None:
+def message(text: str) -> None:
     """A message for the person, on stderr; what a name in it could tell the terminal to do is made visible instead."""
-    click.echo("\n".join(map(shown, message.split("\n"))), err=True)
+    click.echo("\n".join(map(shown, text.split("\n"))), err=True)
 
 
 def asked(question: str) -> bool:
@@ -88,7 +88,7 @@ def _lines(what: str) -> Callable[[int, int], None]:
         if now - last > LINE_SECONDS and before < done < total:
             last = now
             rate = (done - before) / (now - start)
-            say(f"{what}: {done} of {total}, {rate:.3g}/s, {(total - done) / rate:.0f} s left")
+            message(f"{what}: {done} of {total}, {rate:.3g}/s, {(total - done) / rate:.0f} s left")
 
     return told
 
@@ -246,22 +246,22 @@ def opened(images: Path | None, workspace: Path | None) -> Workspace:
     from winnow.curate.workspace import locate
 
     place = locate(images, workspace)
-    say(f"Pictures: {shown(str(place.images))}   Workspace: {shown(str(place.folder))}")
+    message(f"Pictures: {shown(str(place.images))}   Workspace: {shown(str(place.folder))}")
     return place
 
 
-def say_next(command: str, images: Path | None, workspace: Path | None) -> None:
+def print_next(command: str, images: Path | None, workspace: Path | None) -> None:
     """The command that a person would type next, as this one was typed."""
     words = ["winnow", command]
     if images is not None:
         words.append(f"./{images}" if str(images).startswith("-") else str(images))
     if workspace is not None:
         words += ["--workspace", str(workspace)]
-    say(f"Next: {shlex.join(words)}")
+    message(f"Next: {shlex.join(words)}")
 
 
 def reporter() -> Reporter:
     """Who shows progress and messages here, and how this command was typed."""
     from winnow.common.progress import Reporter
 
-    return Reporter(progress, say, shlex.join(["winnow", *sys.argv[1:]]))
+    return Reporter(progress, message, shlex.join(["winnow", *sys.argv[1:]]))

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from winnow.curate.workspace import Workspace
-    from winnow.embed.config import Vectors
+    from winnow.embed.config import EmbeddingConfig
 
 REASONS = ("off_topic", "duplicate", "quality", "unreadable", "other")
 SHOWN = 10  # rows of a list that are printed
@@ -35,7 +35,7 @@ def score(
     file: Path | None,
     as_found: bool,
     projection: Path | None,
-    vectors: Vectors,
+    vectors: EmbeddingConfig,
 ) -> None:
     """Rank pictures by how likely they are noise: off-topic, mislabelled, doubled, of poor quality.
 
@@ -53,7 +53,7 @@ def score(
     _print_scores(table, said)
     if file is not None:
         click.echo(f"Every row: {console.shown(str(file))}")
-    console.say_next("review", images, workspace)
+    console.print_next("review", images, workspace)
     return None
 
 
@@ -90,7 +90,7 @@ def review(
     )
     if as_json:
         return console.print_json(said)
-    console.say_next("compare", images, workspace)
+    console.print_next("compare", images, workspace)
     return None
 
 
@@ -130,11 +130,11 @@ def decide(
         raise click.UsageError("name the pictures, or give a file of their names with --from")
     place = console.opened(images, workspace)
     verdict = "drop" if drop else "keep" if keep else "relabel"
-    said = decisions.decide(place, named, verdict, reason, label, console.say, _off_topic(place))
+    said = decisions.decide(place, named, verdict, reason, label, console.message, _off_topic(place))
     if as_json:
         return console.print_json(said)
     click.echo(f"{said['recorded']:,} recorded.")
-    console.say("Taken back by: winnow undo")
+    console.message("Taken back by: winnow undo")
     return None
 
 
@@ -165,7 +165,7 @@ def prune(
         click.echo(f"  … and {len(plan) - 2 * SHOWN:,} more: --json lists them all")
     click.echo(f"{len(plan):,} {'dropped' if yes else 'would be dropped'}.")
     if plan:
-        console.say("Taken back by: winnow undo" if yes else "The same command with --yes records it.")
+        console.message("Taken back by: winnow undo" if yes else "The same command with --yes records it.")
     return None
 
 
@@ -181,7 +181,7 @@ def undo(images: Path | None, workspace: Path | None, as_json: bool, last: int) 
         raise InputError(
             f"{place.folder} is no workspace: `winnow undo` where `winnow scan` was run, or use --workspace"
         )
-    lines = Journal(place.folder, say=console.say).undo(last)
+    lines = Journal(place.folder, on_message=console.message).undo(last)
     if as_json:
         return console.print_json({"undone": len(lines), "batches": len({line.undoes for line in lines})})
     for line in lines[: 2 * SHOWN]:
@@ -209,7 +209,7 @@ def materialize(paths: tuple[Path, ...], link: bool, workspace: Path | None, as_
         raise click.UsageError("name one new folder, as in `winnow materialize clean`")
     place = console.opened(images, workspace)
     with console.progress("Writing") as told:
-        said = made.materialize(place, rest[0], copy=not link, on_progress=told, say=console.say)
+        said = made.materialize(place, rest[0], copy=not link, on_progress=told, on_message=console.message)
     if as_json:
         return console.print_json(said)
     click.echo(f"{said['written']:,} pictures {'linked' if link else 'copied'} to {console.shown(str(rest[0]))}")
@@ -243,7 +243,7 @@ def _off_topic(place: Workspace) -> dict[str, float | None]:
     try:
         scores = score_table.read(place)
     except InputError as error:
-        console.say(f"note: {error}; the verdict is recorded without a score")
+        console.message(f"note: {error}; the verdict is recorded without a score")
         return {}
     return dict(zip(scores["id"].to_pylist(), scores["off_topic"].to_pylist(), strict=True))
 

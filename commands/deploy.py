@@ -41,8 +41,8 @@ NOT_GATHERED = "Nothing is gathered in {}: doubtful pictures are gathered at the
     help="Of the backbone. fp16: weights in half the bytes. int8: weights and arithmetic, calibrated on your pictures.",
 )
 @options.option(
-    "--test-views",
-    type=click.Choice(["one", "mirror"]),
+    "--tta",
+    type=click.Choice(["none", "flip"]),
     help="mirror: the mean of a picture and its mirror image, for twice the time.  [default: as in the run]",
 )
 @options.option(
@@ -59,7 +59,7 @@ def export(
     out: Path | None,
     shape: str,
     precision: str,
-    test_views: str | None,
+    tta: str | None,
     unfamiliar: float,
     workspace: Path | None,
     as_json: bool,
@@ -73,15 +73,15 @@ def export(
     from winnow.deploy import trained_head
 
     run = trained_head.find(run, workspace)
-    console.say(f"Run: {console.shown(str(run))}")
-    how = {"any_size": shape == "any", "precision": precision, "test_views": test_views or ""}
+    console.message(f"Run: {console.shown(str(run))}")
+    how = {"any_size": shape == "any", "precision": precision, "tta": tta or ""}
     said = exporting.export(run, out, console.reporter(), unfamiliar=unfamiliar, workspace=workspace, **how)
     if as_json:
         return console.print_json(said)
     click.echo(f"Model: {console.shown(said['model'])}, {said['bytes'] / 1e6:,.1f} MB")
     click.echo(f"Card:  {console.shown(said['card'])}")
     model = f"./{said['model']}" if said["model"].startswith("-") else said["model"]
-    console.say(f"Next: {shlex.join(['winnow', 'predict', model, 'PICTURES'])}")
+    console.message(f"Next: {shlex.join(['winnow', 'predict', model, 'PICTURES'])}")
     return None
 
 
@@ -139,7 +139,7 @@ def predict(
     folders = prediction.folders_of(names)
     if into is None and review:
         into = Path(f"{file.stem}-doubtful-{datetime.now():%Y%m%d-%H%M%S}")
-    stream = prediction.predict(model, prediction.files_of(names, console.say), workers)
+    stream = prediction.predict(model, prediction.files_of(names, console.message), workers)
     sorter, place = _targets(sort_into, into, copy, folders)
     count, doubtful = sinks.Count(model.threshold), sinks.Doubtful(DOUBTFUL if below is None else below)
     rows: list[dict[str, Any]] = []
@@ -148,15 +148,15 @@ def predict(
         wanted.append(sinks.sorting(sorter))
     wanted.append(predictions.PRINTERS[form](model, top, rows))
     whole = sinks.feed(stream, wanted, count)
-    console.say(count.in_words(whole))
+    console.message(count.in_words(whole))
     if not whole:
         if place is not None:
-            console.say(NOT_GATHERED.format(place.images))
+            console.message(NOT_GATHERED.format(place.images))
         raise click.exceptions.Exit(1)
     said: dict[str, Any] = {"predictions": rows, "model": to_text(str(file)), **count.document()}
     if sorter is not None:
         said["sorted_into"] = to_text(str(sorter.out))
-        console.say(f"Sorted into {sorter.out}")
+        console.message(f"Sorted into {sorter.out}")
     try:
         gathered = None if place is None else _gathered(doubtful, place, copy, folders, said)
     finally:
@@ -211,7 +211,7 @@ def evaluate(
     if table is not None:
         evaluated.write_csv(result, table)
     for each in [] if as_json else written:
-        console.say(f"Written: {each}")
+        console.message(f"Written: {each}")
 
 
 COMMANDS = (export, predict, evaluate)
@@ -264,16 +264,16 @@ def _gathered(
 
     said["doubtful"] = found.document()
     if not found.rows:
-        console.say(f"None is doubtful: all are familiar and at least {found.below:g} probable")
+        console.message(f"None is doubtful: all are familiar and at least {found.below:g} probable")
         return None
     try:
-        workspace = collect([*found.rows.values()], place.images, copy, console.say, folders)
+        workspace = collect([*found.rows.values()], place.images, copy, console.message, folders)
     except KeyboardInterrupt:
-        console.say(NOT_GATHERED.format(place.images))
+        console.message(NOT_GATHERED.format(place.images))
         raise
     said["doubtful"]["folder"] = to_text(str(workspace.images))
     many = "1 doubtful picture is" if len(found.rows) == 1 else f"{len(found.rows):,} doubtful pictures are"
-    console.say(f"{many} in {workspace.images}")
+    console.message(f"{many} in {workspace.images}")
     return workspace
 
 
@@ -282,8 +282,8 @@ def _look_at(place: Workspace, copy: bool, review: bool, port: int | None, brows
     from winnow.workflow import pipeline
 
     if not review:
-        return console.say_next("review", place.images, place.folder)
+        return console.print_next("review", place.images, place.folder)
     how: dict[str, Any] = {"port": port, "browser": browser, "accept": False}
     pipeline.review(place, console.reporter(), **how, ask=lambda text: click.confirm(text, err=True))
     words = ["winnow", "materialize", str(place.images), "labelled", "--workspace", str(place.folder)]
-    return console.say(f"Next: {shlex.join(words + ['--copy'] * copy)}")
+    return console.message(f"Next: {shlex.join(words + ['--copy'] * copy)}")

@@ -92,15 +92,15 @@ def tune(images: Path | None, workspace: Path | None, as_json: bool, **rest: Any
     if as_json:
         return console.print_json(result)
     _print_tuned(result)
-    console.say(f"To train with these: {options.as_typed(train, _settings(result['params']))}")
+    console.message(f"To train with these: {options.as_typed(train, _settings(result['params']))}")
     _say_next(result, rest["vectors"])
     return None
 
 
 def _say_next(result: dict[str, Any], vectors: Any) -> None:
     if result["model"]:
-        look = ["--test-views", "mirror"] if vectors.test_views == "mean" else []  # no file looks at all views
-        console.say(f"Next: {shlex.join(['winnow', 'export', result['run'], *look])}")
+        look = ["--tta", "flip"] if vectors.tta == "mean" else []  # no file looks at all views
+        console.message(f"Next: {shlex.join(['winnow', 'export', result['run'], *look])}")
 
 
 def _print_run(result: dict[str, Any], as_json: bool) -> None:

@@ -14,12 +14,12 @@ from winnow.embed.recipe import ALPHAS, POOLS, PRECISIONS, RESIZES, SCALES, SIZE
 
 Command = Callable[..., Any]
 DEFAULT_HEADS = ("dense", "dummy", "centroid", "knn", "logistic", "svm-linear", "svm-rbf", "lda", "forest", "mlp")
-ONLY_NAMED = ("triplet", "supcon", "tail")
+ONLY_NAMED = ("triplet", "supcon", "finetune")
 HEADS = (*DEFAULT_HEADS, *ONLY_NAMED)
 SCHEDULES = ("constant", "step", "exponential", "cosine", "plateau", "one-cycle")
 CALIBRATIONS = ("none", "sigmoid", "isotonic", "temperature")
 BACKENDS = ("onnx", "tensorflow")
-TEST_VIEWS = ("one", "mirror", "mean")
+TTA = ("none", "flip", "mean")
 FOLDER = click.Path(path_type=Path, file_okay=False)
 FILE = click.Path(path_type=Path, dir_okay=False)
 
@@ -78,15 +78,15 @@ projection = option(
 )
 
 
-_NOT_RECIPE = ("backbone", "backend", "workers", "batch", "views", "test_views")
+_NOT_RECIPE = ("backbone", "backend", "workers", "batch", "views", "tta")
 
 
 def _vectors(alpha: str, yes: bool, **values: Any) -> Any:
     from winnow.commands.console import asked
-    from winnow.embed.config import Vectors
+    from winnow.embed.config import EmbeddingConfig
 
     others = {name: values.pop(name) for name in _NOT_RECIPE if name in values}
-    return Vectors(Recipe(alpha=float(alpha), **values), ask=(lambda _: True) if yes else asked, **others)
+    return EmbeddingConfig(Recipe(alpha=float(alpha), **values), ask=(lambda _: True) if yes else asked, **others)
 
 
 _VECTORS = (
@@ -117,11 +117,11 @@ _VECTORS = (
     option("--weights", default="imagenet", help="imagenet, random (untrained) or a Keras FILE.h5 or FILE.weights.h5."),
     option("--backbone", type=FILE, help="An exported FILE.onnx instead of --weights: no TensorFlow needed."),
     option(
-        "--views",
+        "--augment",
         metavar="K",
         type=click.IntRange(min=1),
         help="Rows of each picture: itself, its mirror image, and K - 2 seeded variations (crop, turn, light, colour), "
-        "which heads learn from.  [default: 1, or as many as --test-views takes; tail: 8]",
+        "which heads learn from.  [default: 1, or as many as --tta takes; tail: 8]",
     ),
     option("--yes", is_flag=True, help="Store more than 5 GB of vectors without asking."),
     workers,
@@ -134,9 +134,9 @@ learned_vectors = _gathered(
     _vectors,
     *_VECTORS,
     option(
-        "--test-views",
-        type=click.Choice(TEST_VIEWS),
-        default="one",
+        "--tta",
+        type=click.Choice(TTA),
+        default="none",
         help="What a picture is judged by: itself, the mean vector of it and its mirror image (of a tail, what is said "
         "of both in the mean), or what is said of all its views in the mean.",
     ),

@@ -10,10 +10,10 @@ if TYPE_CHECKING:
     from filelock import AcquireReturnProxy
 
 
-def acquired(file: Path, busy: str, say: Callable[[str], None], poll: float = 0.05) -> AcquireReturnProxy:
+def acquired(file: Path, busy: str, on_message: Callable[[str], None], poll: float = 0.05) -> AcquireReturnProxy:
     """Hold the lock of a file as a context manager, once others have let go of it.
 
-    Parameters: `busy`, told to `say` when the wait is longer than a second; `poll`, seconds between two tries.
+    Parameters: `busy`, told to `on_message` when the wait is longer than a second; `poll`, seconds between two tries.
     Raises: OSError when the disk refuses.
     """
     from filelock import FileLock, Timeout
@@ -22,5 +22,5 @@ def acquired(file: Path, busy: str, say: Callable[[str], None], poll: float = 0.
     try:
         return lock.acquire(timeout=1, poll_interval=poll)
     except Timeout:
-        say(busy)
+        on_message(busy)
         return lock.acquire(poll_interval=poll)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-Say = Callable[[str], None]
+OnMessage = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -14,10 +14,10 @@ class Reporter:
     """Who is told what goes on.
 
     progress: gives, for the name of a piece of work, a context manager that gives a `Progress` function.
-    say: takes a message for the person.
+    message: takes a message for the person.
     command: the command as it was typed, for the report.
     """
 
     progress: Callable[[str], Any]
-    say: Say
+    message: OnMessage
     command: str

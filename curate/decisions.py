@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 NAMED = 3  # paths that a message names
 _UNFIT = ("Cc", "Cs", "Zl", "Zp")  # control characters, halves of surrogate pairs, line and paragraph separators
 _NO_PATH = re.compile("[\0\ud800-\udc7f\udd00-\udfff]")  # what no path has; \udc80 to \udcff stand for bytes
-Say = Callable[[str], None]
+OnMessage = Callable[[str], None]
 Row = dict[str, Any]
 
 
@@ -33,14 +33,14 @@ def decide(
     verdict: str,
     reason: str | None = None,
     label: str | None = None,
-    say: Say = lambda _: None,
+    on_message: OnMessage = lambda _: None,
     off_topic: Mapping[str, float | None] | None = None,
 ) -> dict[str, Any]:
     """Record one verdict on pictures (see `find`), as one batch.
 
     Parameters: `verdict`, one of `VERDICTS`; `reason`, of a drop, one of `REASONS` (None: off_topic); `label`, of a
-    relabel; `say`, told of a label that is new, and of pictures that cannot have a verdict since a verdict belongs to
-    the bytes, which cannot be read; `off_topic`, id -> the score that is written beside the verdict.
+    relabel; `on_message`, called for a label that is new, and for pictures that cannot have a verdict because their
+    bytes cannot be read; `off_topic`, id -> the score that is written beside the verdict.
     Returns: recorded (pictures; exact copies are one), batch, verdict, reason, label, skipped (paths).
     Raises: InputError; then nothing is recorded.
     """
@@ -55,10 +55,10 @@ def decide(
         what = f"{_some(skipped)}: the bytes cannot be read, and it is them that a verdict belongs to"
         if not first:
             raise InputError(f"no verdict can be kept on {what}; mend the file and run `winnow scan`")
-        say(f"no verdict is kept on {what}")
-    journal = Journal(workspace.folder, say)
+        on_message(f"no verdict is kept on {what}")
+    journal = Journal(workspace.folder, on_message)
     if verdict == "relabel":
-        label = checked_label(label or "", labels_so_far(workspace, journal), say)
+        label = checked_label(label or "", labels_so_far(workspace, journal), on_message)
     scores = off_topic or {}
     batch = journal.record([Decision(id, path, verdict, reason, label, scores.get(id)) for id, path in first.items()])
     return {
@@ -90,11 +90,11 @@ def labels_so_far(workspace: Workspace, journal: Journal) -> list[str]:
     return sorted({label for label in (*found, *given) if label is not None})
 
 
-def checked_label(label: str, known: Collection[str], say: Say = lambda _: None) -> str:
+def checked_label(label: str, known: Collection[str], on_message: OnMessage = lambda _: None) -> str:
     """A label as it is recorded: without spaces around it, and spelt as the known one that looks the same (NFC).
 
-    Parameters: `say`, told when it is not among `known`. Raises: InputError when it is empty, or a part of it cannot be
-    printed on one line.
+    Parameters: `on_message`, called when the label is not among `known`. Raises: InputError when it is empty, or
+    a part of it cannot be printed on one line.
     """
     label = label.strip()
     if not label:
@@ -105,7 +105,7 @@ def checked_label(label: str, known: Collection[str], say: Say = lambda _: None)
     if label not in known:
         label = spelt.get(unicodedata.normalize("NFC", label), label)
     if label not in known:
-        say(f"{label} is a new label; labels so far: {_some(sorted(known), 20) or 'none'}")
+        on_message(f"{label} is a new label; labels so far: {_some(sorted(known), 20) or 'none'}")
     return label
 
 

@@ -57,12 +57,12 @@ class Line:
 class Journal:
     """`folder/journal.jsonl`. Any number of processes and threads may record at once, and read meanwhile.
 
-    Lines are ASCII (other characters as \\uXXXX), so no name can break one. `say` is told of what was damaged.
+    Lines are ASCII (other characters as \\uXXXX), so no name can break one. `on_message` is told of what was damaged.
     """
 
-    def __init__(self, folder: Path, say: Callable[[str], None] = lambda _: None) -> None:
+    def __init__(self, folder: Path, on_message: Callable[[str], None] = lambda _: None) -> None:
         self.file = folder / "journal.jsonl"
-        self._say = say
+        self._on_message = on_message
 
     def record(self, decisions: Sequence[Decision], who: str | None = None, undecided_only: bool = False) -> str:
         """Append verdicts as one batch, all of them on the disk on return. Returns the name of the batch.
@@ -99,7 +99,9 @@ class Journal:
         damaged = [n for n, line in enumerate(parsed, start=1) if line is None and whole[n - 1].strip()]
         if damaged:
             more = f" and {len(damaged) - 1} more" if len(damaged) > 1 else ""
-            self._say(f"{self.file}: line {damaged[0]}{more} cannot be read and is passed over; it stays as it is")
+            self._on_message(
+                f"{self.file}: line {damaged[0]}{more} cannot be read and is passed over; it stays as it is"
+            )
         return [line for line in (*parsed, _parsed(rest)) if line is not None]
 
     def undo(self, last: int = 1, who: str | None = None) -> list[Line]:
@@ -122,7 +124,7 @@ class Journal:
             self.file.parent.mkdir(parents=True, exist_ok=True)
             busy = f"waiting for another winnow command to write {self.file}"
             # A lock of its own: that of the workspace is held while a long command writes vectors.
-            with acquired(self.file.with_name(".journal.lock"), busy, self._say, POLL):
+            with acquired(self.file.with_name(".journal.lock"), busy, self._on_message, POLL):
                 stream = os.open(self.file, os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0), 0o666)
                 try:
                     self._repair(stream)
@@ -151,7 +153,7 @@ class Journal:
         with self.file.with_suffix(".torn").open("ab", buffering=0) as aside:
             _write(aside.fileno(), torn + b"\n")
         os.ftruncate(stream, size - len(torn))
-        self._say(
+        self._on_message(
             f"{self.file} ended in a torn line, as after a crash; its {len(torn)} bytes were moved to journal.torn"
         )
 

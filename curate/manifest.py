@@ -104,14 +104,15 @@ def scan(
     rule: str | None = None,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
     workers: int | None = None,
-    say: Callable[[str], None] = lambda message: None,
+    on_message: Callable[[str], None] = lambda message: None,
     visitor: Visitor | None = None,
 ) -> Scan:
     """Bring the manifest up to date: files whose path, size or time changed are read and decoded, the rest is kept.
 
     Parameters: `rule`, a label rule (None: that of the workspace, "folder" at first); `on_progress`, told how many of
-    how many files are read; `workers`, decode threads (None: one a processor); `say`, told when another command has
-    to be waited for, or all has to be read anew; `visitor`, shown every picture that is read and can be used.
+    how many files are read; `workers`, decode threads (None: one a processor); `on_message`, called when
+    another command has to be waited for, or everything has to be read again; `visitor`, shown every
+    picture that is read and can be used.
     Raises: InputError for a label file that cannot be used and a disk that refuses.
     """
     import pyarrow as pa
@@ -119,8 +120,8 @@ def scan(
     workspace = replace(workspace, labels=rule or workspace.labels)
     labels.assign(workspace.labels, [], workspace.images)  # a bad rule is told before the work, not after it
     workspace.save()
-    with workspace.lock(say), visitor or nullcontext():
-        _renew(workspace, say)
+    with workspace.lock(on_message), visitor or nullcontext():
+        _renew(workspace, on_message)
         before, others = read(workspace), other_files(workspace)
         unlisted: list[dict[str, Any]] = []
         found = list(walk(workspace.images, lambda path, error: unlisted.append(_unlisted(path, error))))
@@ -185,11 +186,11 @@ def _is_old(found: pa.Schema, columns: pa.Schema) -> bool:
     return set(found) < set(columns) and "path" in found.names
 
 
-def _renew(workspace: Workspace, say: Callable[[str], None]) -> None:
+def _renew(workspace: Workspace, on_message: Callable[[str], None]) -> None:
     """Empty a manifest of an earlier version, so that what it lacks is measured."""
     found = open_table(workspace.manifest)
     if found is not None and _is_old(found.schema, schema()):
-        say(f"{workspace.manifest} was written by an older Winnow: every picture is read anew")
+        on_message(f"{workspace.manifest} was written by an older Winnow: every picture is read anew")
         write_table(workspace.manifest, schema().empty_table(), "overwrite")
 
 
@@ -208,8 +209,8 @@ def _examined(
     rows: list[dict[str, Any]] = []
     last = time.monotonic()
     see = visitor.see if visitor else None
-    work = ahead(lambda entry: examine(root, entry, see), entries, workers, 4 * workers)
-    for done, (entry, examined) in enumerate(work, start=1):
+    experiment = ahead(lambda entry: examine(root, entry, see), entries, workers, 4 * workers)
+    for done, (entry, examined) in enumerate(experiment, start=1):
         row, seen = examined.result()
         if row is None:
             others.add(entry)

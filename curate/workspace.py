@@ -70,13 +70,13 @@ class Workspace:
             raise InputError(f"{self.folder}: {error.strerror}; use --workspace to put it elsewhere") from None
 
     @contextmanager
-    def lock(self, say: Callable[[str], None] = lambda _: None) -> Iterator[None]:
+    def lock(self, on_message: Callable[[str], None] = lambda _: None) -> Iterator[None]:
         """Hold the workspace while it is written to; another command waits for its turn.
 
-        Parameters: `say`, told when the wait is longer than a second. Raises: InputError when the disk refuses.
+        Parameters: `on_message`, told when the wait is longer than a second. Raises: InputError when the disk refuses.
         """
         try:
-            held = acquired(self.folder / ".lock", f"waiting for another winnow command on {self.folder}", say)
+            held = acquired(self.folder / ".lock", f"waiting for another winnow command on {self.folder}", on_message)
         except OSError as error:
             raise InputError(f"{self.folder}: {error.strerror}; use --workspace to put it elsewhere") from None
         with held:

@@ -70,7 +70,7 @@ def export(
     said = _metadata(source) | {"familiarity": familiarity, "familiarity_threshold": repr(unfamiliar)}
     said |= {"parity": parity.compared(seen)}
     _describe(model, said)
-    reporter.say(in_words(said))
+    reporter.message(in_words(said))
     card = _write(out, model, said | _beside(source) | {"file": out.name}, reporter)
     return {
         "model": str(out),
@@ -78,7 +78,7 @@ def export(
         "run": str(run),
         "head": source.trained.run["heads"][0]["name"],
         "bytes": out.stat().st_size,
-        **{name: said[name] for name in ("input", "precision", "test_views", "familiarity", "parity", "metrics")},
+        **{name: said[name] for name in ("input", "precision", "tta", "familiarity", "parity", "metrics")},
     }
 
 
@@ -90,7 +90,7 @@ def in_words(said: dict[str, Any]) -> str:
     agree = _counted(other, "other label") if other else "the same labels"
     near = f"probabilities at most {at_most(apart)} from Python's path" if apart else "probabilities to the last bit"
     lines = [f"Parity {on}: {agree}, {near}."]
-    other_views = said["test_views"] != said["metrics"]["test_views"]
+    other_views = said["tta"] != said["metrics"]["tta"]
     if said["input"] == "any" or said["precision"] != "fp32" or other_views:
         low, change, high = (f"{100 * f1[name]:+.1f}" for name in ("low", "change", "high"))
         lines.append(f"Weighted F1 {f1['ordinary']:.3f} becomes {f1['file']:.3f}: {change} points [{low}, {high}].")
@@ -115,9 +115,9 @@ class _Python:
         self._classes = np.array(source.trained.classes, dtype=object)
 
     def __call__(self, pixels: Pixels, views: str) -> Said:
-        """Label and probabilities (1, C) of a picture that is looked at as one of `choice.TEST_VIEWS` says."""
+        """Label and probabilities (1, C) of a picture that is looked at as one of `choice.TTA` says."""
         looks = [pixels.square]
-        if views == "mirror":
+        if views == "flip":
             looks.append(pixels.square[:, :, ::-1])
         elif views == "mean":
             looks += [other[None] for other in pixels.others]
@@ -144,7 +144,7 @@ def _calibration(source: Source) -> tuple[Calibration, int]:
 def _seen(source: Source, model: Any) -> Seen:
     """The test pictures by Python's path and by the file."""
     python, session = _Python(source), one_thread(model.SerializeToString())
-    views, names = source.kind.test_views, ["label", "probabilities", "familiarity"]
+    views, names = source.kind.tta, ["label", "probabilities", "familiarity"]
     ordinary, others = source.judged_by, range(1, source.choice.n_views)
 
     def look(pixels: Pixels) -> tuple[Said, Said, Said, np.ndarray]:
@@ -194,7 +194,9 @@ def _each(
             f"{gone} of {len(ids)} {part} pictures are gone from {source.workspace.images} or changed: train again"
         )
     if gone:
-        source.reporter.say(f"note: {gone} of {len(ids)} {part} pictures are gone or changed since, and are left out")
+        source.reporter.message(
+            f"note: {gone} of {len(ids)} {part} pictures are gone or changed since, and are left out"
+        )
     return found
 
 
@@ -218,12 +220,12 @@ def _metadata(source: Source) -> dict[str, Any]:
         "weights": recipe["weights"],
         "input": "any" if kind.any_size else "square",
         "precision": kind.precision,
-        "test_views": kind.test_views,
+        "tta": kind.tta,
         "kind": source.trained.kind,
         "params": params,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "metrics": {name: chosen[name] for name in ("weighted_f1", "accuracy", "macro_f1")}
-        | {"splits": run["repeats"], "pictures": len(source.trained.parts["test"]), "test_views": source.judged_by},
+        | {"splits": run["repeats"], "pictures": len(source.trained.parts["test"]), "tta": source.judged_by},
         "training": {
             "pictures": len(train),
             "pictures_as_found": found["train"],
@@ -281,7 +283,7 @@ def _write(out: Path, model: Any, said: dict[str, Any], reporter: Reporter) -> P
     beside = out.with_suffix(".md")
     with _written(out):
         if beside.exists() and not (beside.is_file() and is_untouched(beside)):
-            reporter.say(f"note: {beside} is not as Winnow wrote it and is kept; the new card is {out.stem}.new.md")
+            reporter.message(f"note: {beside} is not as Winnow wrote it and is kept; the new card is {out.stem}.new.md")
             beside = out.with_name(f"{out.stem}.new.md")
         with whole_file(out) as stream:
             stream.write(model.SerializeToString())

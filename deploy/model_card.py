@@ -45,9 +45,9 @@ def card(said: dict[str, Any]) -> str:
     counts = given["training"]["classes"]
     scores = {row["label"]: row for row in (given["classification_report"] or {}).get("classes", ())}
     f1, measured = given["metrics"]["weighted_f1"], given["parity"]["weighted_f1"]["file"]
-    as_judged = ("square", "fp32", given["metrics"].get("test_views", "one"))
-    is_plain = (given["input"], given["precision"], given["test_views"]) == as_judged
-    body = environment.get_template("card.md.j2").render(
+    as_judged = ("square", "fp32", given["metrics"].get("tta", "none"))
+    is_plain = (given["input"], given["precision"], given["tta"]) == as_judged
+    body = environment.get_template("model_card.md.j2").render(
         given,
         is_plain=is_plain,
         score=f1["mean"] if is_plain else measured,

@@ -22,7 +22,7 @@ from winnow.deploy.onnx.fuse import VIEWS, fuse
 from winnow.deploy.trained_head import Trained
 from winnow.embed import images
 from winnow.embed.backbone import Backbone
-from winnow.embed.config import Vectors
+from winnow.embed.config import EmbeddingConfig
 from winnow.embed.images import PictureError
 from winnow.embed.pipeline import looks_of
 from winnow.embed.store import read_vectors
@@ -42,12 +42,12 @@ class Variant:
     """Which of the files that a trained head can become.
 
     any_size: it takes one picture of any size and resizes it inside. precision: fp32, fp16 (weights only) or int8.
-    test_views: "one", or "mirror": the mean of a picture and its mirror image, see `fuse`; "": as in the run.
+    tta: "none", or "flip": the mean of a picture and its mirror image, see `fuse`; "": as in the run.
     """
 
     any_size: bool = False
     precision: str = "fp32"
-    test_views: str = ""
+    tta: str = ""
 
     @property
     def is_exact(self) -> bool:
@@ -57,7 +57,7 @@ class Variant:
     @property
     def suffix(self) -> str:
         """What tells its file from the plain one: `-any-int8-mirror`, or nothing."""
-        parts = ["any" if self.any_size else "", self.precision, self.test_views]
+        parts = ["any" if self.any_size else "", self.precision, self.tta]
         return "".join(f"-{part}" for part in parts if part not in ("", "fp32"))
 
 
@@ -81,7 +81,7 @@ class Source:
     backbone: Backbone
     files: dict[str, Path]  # id -> a file with that content
     kind: Variant
-    choice: Vectors  # how the vectors of the run were made
+    choice: EmbeddingConfig  # how the vectors of the run were made
     reporter: Reporter
 
     @classmethod
@@ -94,29 +94,29 @@ class Source:
         place = workspaces.kept(workspace or run.resolve().parent.parent)
         files = features.files_of(place)
         try:
-            choice = Vectors.of(read.run["embedding"])
+            choice = EmbeddingConfig.of(read.run["embedding"])
         except (KeyError, TypeError, AttributeError):
             raise InputError(f"{run} is damaged: its run.json does not say how its vectors were made") from None
-        backbone = features.backbone_of(place, choice, files, reporter.say)
+        backbone = features.backbone_of(place, choice, files, reporter.message)
         if backbone.key != read.run["vectors"]:
             raise InputError(f"the weights that the vectors of {run.name} were made with are gone: train again")
         if backbone.recipe.precision == "int8":
             if kind.precision == "fp16":
                 raise InputError(f"the head of {run.name} learned from int8 vectors: leave --precision out")
             kind = replace(kind, precision="int8")
-        if not kind.test_views and choice.test_views not in VIEWS:
-            line = shlex.join(["winnow", "export", str(run), "--test-views", VIEWS[0]])
+        if not kind.tta and choice.tta not in VIEWS:
+            line = shlex.join(["winnow", "export", str(run), "--tta", VIEWS[0]])
             raise InputError(
-                f"{run.name} judged pictures by --test-views {choice.test_views}, which cannot be inside one file: "
+                f"{run.name} judged pictures by --tta {choice.tta}, which cannot be inside one file: "
                 f"`{line}` or {VIEWS[1]} makes one, and measures what that costs"
             )
-        kind = replace(kind, test_views=kind.test_views or choice.test_views)
+        kind = replace(kind, tta=kind.tta or choice.tta)
         return cls(read, place, backbone, files, kind, choice, reporter)
 
     @property
     def judged_by(self) -> str:
-        """Which views of a picture the run judged it by, one of `choice.TEST_VIEWS`."""
-        return self.choice.test_views
+        """Which views of a picture the run judged it by, one of `choice.TTA`."""
+        return self.choice.tta
 
     def some(self, part: str, most: int = MOST) -> list[str]:
         """Ids of a part; they are hashes, so the first ones are a random choice."""
@@ -150,14 +150,14 @@ class Source:
         if self.backbone.recipe.precision == "int8":
             return proto
         if self.kind.precision == "int8":
-            self.reporter.say("Quantising to int8, calibrated on training pictures")
+            self.reporter.message("Quantising to int8, calibrated on training pictures")
             return quantize.int8(proto, self.squares(CALIBRATION))
         return quantize.half(proto) if self.kind.precision == "fp16" else proto
 
     def fused(self, calibration: Calibration | None) -> Any:
         """The onnx.ModelProto of the file; without a calibration its last output is `strangeness`."""
         made = self.proto, self.trained.head, self.backbone.recipe, self.reference, calibration
-        return fuse(*made, views=self.kind.test_views, any_size=self.kind.any_size)
+        return fuse(*made, views=self.kind.tta, any_size=self.kind.any_size)
 
     def squares(self, most: int) -> np.ndarray:
         """Training pictures as they are embedded, uint8 (n, S, S, 3), n at most `most`; those that are gone are not."""

@@ -56,11 +56,13 @@ def cache_folder() -> Path:
     return Path(os.environ.get("WINNOW_CACHE") or user_cache_path("winnow", appauthor=False)).expanduser()
 
 
-def obtain(recipe: Recipe, pictures: Callable[[], np.ndarray], say: Callable[[str], None] = lambda _: None) -> Backbone:
+def obtain(
+    recipe: Recipe, pictures: Callable[[], np.ndarray], on_message: Callable[[str], None] = lambda _: None
+) -> Backbone:
     """The backbone of a recipe from the cache, or exported now. A cached one is found without TensorFlow.
 
     Parameters: `pictures`, gives uint8 (n, S, S, 3) real pictures to compare the export with Keras on; called only when
-    there is something to export; `say`, told what takes long.
+    there is something to export; `on_message`, told what takes long.
     Raises: InputError when the weights, TensorFlow or a place to write are missing, or the export is not like Keras.
     """
     folder = cache_folder()
@@ -72,7 +74,7 @@ def obtain(recipe: Recipe, pictures: Callable[[], np.ndarray], say: Callable[[st
     file = folder / f"{_stem(recipe)}-{weights.digest[:12]}.onnx"
     with contextlib.suppress(InputError):  # not there yet, or damaged
         return replace(load(file, recipe), recipe=recipe, weights=weights)
-    say("Exporting MobileNetV2 to ONNX and comparing it with Keras (once for these options)")
+    on_message("Exporting MobileNetV2 to ONNX and comparing it with Keras (once for these options)")
     _write(export(recipe, weights, pictures()), file)
     return replace(load(file, recipe), recipe=recipe, weights=weights)
 

@@ -10,12 +10,12 @@ from typing import Any
 from winnow.common.errors import InputError
 from winnow.embed.recipe import Recipe
 
-LEAST_VIEWS = {"one": 1, "mirror": 2, "mean": 2}  # rows of a picture that judging it by these takes
-TEST_VIEWS = tuple(LEAST_VIEWS)
+LEAST_AUGMENT = {"none": 1, "flip": 2, "mean": 2}  # rows of a picture that judging it by these takes
+TTA = tuple(LEAST_AUGMENT)
 
 
 @dataclass(frozen=True)
-class Vectors:
+class EmbeddingConfig:
     """How vectors are chosen on the command line: the recipe, an exported backbone instead of weights, the engine.
 
     projection: the run whose head projects them (`projection.Projection`); only for scores and the App.
@@ -28,34 +28,34 @@ class Vectors:
     batch: int | None = None  # that of the backend
     projection: Path | None = None
     views: int | None = None  # as asked for; see `n_views`, `embed.views`
-    test_views: str = "one"  # what a picture is judged by, one of `TEST_VIEWS`
+    tta: str = "none"  # what a picture is judged by, one of `TTA`
     ask: Callable[[str], bool] = field(default=lambda question: False, compare=False)  # before much is stored
 
     def __post_init__(self) -> None:
         """Raises: InputError for views that do not go together."""
-        if self.test_views not in TEST_VIEWS:
-            raise InputError(f"--test-views is one of {', '.join(TEST_VIEWS)}, not {self.test_views!r}")
-        if self.n_views < LEAST_VIEWS[self.test_views]:
-            least = LEAST_VIEWS[self.test_views]
-            raise InputError(f"--test-views {self.test_views} takes --views {least} or more, not {self.n_views}")
+        if self.tta not in TTA:
+            raise InputError(f"--tta is one of {', '.join(TTA)}, not {self.tta!r}")
+        if self.n_views < LEAST_AUGMENT[self.tta]:
+            least = LEAST_AUGMENT[self.tta]
+            raise InputError(f"--tta {self.tta} takes --augment {least} or more, not {self.n_views}")
 
     @property
     def n_views(self) -> int:
         """Rows of each picture, the plain one among them: as many as judging it takes, unless more were asked for."""
-        return LEAST_VIEWS[self.test_views] if self.views is None else self.views
+        return LEAST_AUGMENT[self.tta] if self.views is None else self.views
 
     def document(self) -> dict[str, Any]:
         """As JSON can hold it, with as many views as there are; `of` is the way back."""
         backbone = None if self.backbone is None else str(self.backbone.resolve())
         said: dict[str, Any] = {"recipe": asdict(self.recipe), "backbone": backbone, "backend": self.backend}
-        said |= {"views": self.n_views, "test_views": self.test_views}
+        said |= {"views": self.n_views, "tta": self.tta}
         return said | ({"projection": str(self.projection.resolve())} if self.projection else {})
 
     @classmethod
-    def of(cls, said: dict[str, Any] | None) -> Vectors:
+    def of(cls, said: dict[str, Any] | None) -> EmbeddingConfig:
         """From `document`; the default for None."""
         if said is None:
             return cls()
         backbone, projection = (said.get(name) and Path(said[name]) for name in ("backbone", "projection"))
-        views = {name: said[name] for name in ("views", "test_views") if name in said}
+        views = {name: said[name] for name in ("views", "tta") if name in said}
         return cls(Recipe(**said["recipe"]), backbone, said["backend"], projection=projection, **views)

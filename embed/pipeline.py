@@ -95,7 +95,7 @@ def run(
     """
     workers = workers or processors()
 
-    def work(chunk: tuple[Item, ...]) -> Done[Item]:
+    def experiment(chunk: tuple[Item, ...]) -> Done[Item]:
         pixels: list[np.ndarray] = []
         errors: list[PictureError | None] = []
         for item in chunk:
@@ -106,7 +106,7 @@ def run(
                 errors.append(error)
         return Done(chunk, errors, session(np.stack(pixels)) if pixels else ())
 
-    for _, made in ahead(work, batched(items, batch), workers, window=2 * workers):
+    for _, made in ahead(experiment, batched(items, batch), workers, window=2 * workers):
         yield made.result()
 
 

@@ -102,7 +102,7 @@ def photographs(flowers: Path, keras_home: Path, session_cache: Path, tmp_path_f
     """Scanned and embedded once a session, with ImageNet weights."""
     from winnow.curate import manifest
     from winnow.curate.workspace import locate
-    from winnow.embed.config import Vectors
+    from winnow.embed.config import EmbeddingConfig
     from winnow.workflow.features import embed
 
     with pytest.MonkeyPatch.context() as patch:
@@ -110,7 +110,7 @@ def photographs(flowers: Path, keras_home: Path, session_cache: Path, tmp_path_f
         patch.setenv("KERAS_HOME", str(keras_home))
         workspace = locate(flowers, tmp_path_factory.mktemp("photographs") / "flowers.winnow")
         manifest.scan(workspace)
-        store, _ = embed(workspace, Vectors(), lambda done, total: None, lambda line: None)
+        store, _ = embed(workspace, EmbeddingConfig(), lambda done, total: None, lambda line: None)
     table = manifest.read(workspace)
     ids, labels = (table[name].to_pylist() for name in ("id", "label"))
     with (SHARED / "flower_noise_half.csv").open(newline="") as stream:

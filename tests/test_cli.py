@@ -20,7 +20,7 @@ from winnow import cli
 from winnow.commands import heads as fitting
 from winnow.commands import options
 from winnow.curate.workspace import locate
-from winnow.embed.config import Vectors
+from winnow.embed.config import EmbeddingConfig
 from winnow.embed.recipe import Recipe
 
 HEAVY = ["numpy", "PIL", "pyarrow", "lance", "sklearn", "scipy", "tensorflow", "keras", "onnx", "onnxruntime"]
@@ -305,13 +305,13 @@ def demo(tmp_path_factory: pytest.TempPathFactory, session_cache: Path) -> tuple
 @pytest.mark.parametrize(
     ("kinds", "vectors", "can"),
     [
-        (["lda", "dense"], Vectors(), True),
-        (["lda", "tail"], Vectors(), False),  # it was
-        (["lda"], Vectors(backbone=Path("own.onnx")), False),
-        (["lda"], Vectors(Recipe(weights="random")), False),
+        (["lda", "dense"], EmbeddingConfig(), True),
+        (["lda", "finetune"], EmbeddingConfig(), False),  # it was
+        (["lda"], EmbeddingConfig(backbone=Path("own.onnx")), False),
+        (["lda"], EmbeddingConfig(Recipe(weights="random")), False),
     ],
 )
-def test_run_speaks_of_fine_tuning_where_it_can_be_done(kinds: list[str], vectors: Vectors, can: bool) -> None:
+def test_run_speaks_of_fine_tuning_where_it_can_be_done(kinds: list[str], vectors: EmbeddingConfig, can: bool) -> None:
     heads = [{"kind": kind} for kind in kinds]
     assert cli._can_be_fine_tuned({"compare": {"heads": heads}}, vectors) is can
 
@@ -322,10 +322,10 @@ def test_the_line_for_another_command_has_what_was_typed_and_it_takes() -> None:
     @options.repeats
     @options.learned_vectors
     def this(**_: object) -> None:
-        words = ["--head", "tail"]
+        words = ["--head", "finetune"]
         click.echo(options.as_typed(fitting.train, words, without=("layer", "views")))
 
-    words = ["-photos", "--workspace", "a b", "--size", "288", "--views", "4", "--layer", "x", "--repeats", "3"]
+    words = ["-photos", "--workspace", "a b", "--size", "288", "--augment", "4", "--layer", "x", "--repeats", "3"]
     said = CliRunner().invoke(this, ["--json", *words[1:], "--", words[0]])
     assert said.output == "winnow train ./-photos --workspace 'a b' --size 288 --head tail\n"
 

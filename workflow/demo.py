@@ -7,7 +7,7 @@ from typing import Any
 
 from winnow.common.progress import Reporter
 from winnow.curate.workspace import Workspace
-from winnow.embed.config import Vectors
+from winnow.embed.config import EmbeddingConfig
 from winnow.embed.recipe import Recipe
 from winnow.embed.weights import WeightsMissing
 from winnow.workflow.pipeline import Division, run
@@ -16,13 +16,15 @@ from winnow.workflow.pipeline import Division, run
 def demo(workspace: Workspace, reporter: Reporter, *, repeats: int = 10, seed: int = 0) -> dict[str, Any]:
     """`run` on drawn pictures; where the ImageNet weights cannot be had, with an untrained backbone, and it says so."""
     try:
-        return run(workspace, Vectors(), reporter, repeats=repeats, division=Division(seed))
+        return run(workspace, EmbeddingConfig(), reporter, repeats=repeats, division=Division(seed))
     except WeightsMissing as error:
         bar = "=" * 100
-        reporter.say(
+        reporter.message(
             f"{bar}\nTHE BACKBONE IS UNTRAINED: {error}.\nScores below say nothing of what Winnow can do.\n{bar}"
         )
-        return run(workspace, Vectors(Recipe(weights="random")), reporter, repeats=repeats, division=Division(seed))
+        return run(
+            workspace, EmbeddingConfig(Recipe(weights="random")), reporter, repeats=repeats, division=Division(seed)
+        )
 
 
 def draw(folder: Path, per_class: int, seed: int, reporter: Reporter) -> None:
@@ -30,7 +32,7 @@ def draw(folder: Path, per_class: int, seed: int, reporter: Reporter) -> None:
     from winnow.curate.demo import dataset
 
     if folder.is_dir() and dataset.truth_path(folder).is_file():
-        reporter.say(f"{folder} was drawn before and is used again; delete it to draw anew")
+        reporter.message(f"{folder} was drawn before and is used again; delete it to draw anew")
         return
     with reporter.progress("Drawing") as told:
         dataset.draw(folder, per_class=per_class, seed=seed, on_picture=told)

@@ -22,7 +22,7 @@ from winnow.curate.workspace import Workspace
 from winnow.embed import images
 from winnow.embed.backbone import PARITY_PICTURES, Backbone, load, obtain
 from winnow.embed.backends import BACKENDS, BATCHES, PACKAGES, Session
-from winnow.embed.config import Vectors
+from winnow.embed.config import EmbeddingConfig
 from winnow.embed.images import PictureError
 from winnow.embed.pipeline import Batch, Filling, Outputs, fill, pixels_of
 from winnow.embed.recipe import Recipe
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 LARGE = 5 * 10**9  # bytes of vectors that are not stored without asking
 Progress = Callable[[int, int], None]
-Say = Callable[[str], None]
+OnMessage = Callable[[str], None]
 Missing = dict[tuple[int, ...], list[tuple[str, Path]]]  # views -> (id, path) of the pictures that lack just these
 
 
@@ -72,7 +72,7 @@ class WhileScanning:
 
 
 def scan_and_embed(
-    workspace: Workspace, choice: Vectors, progress: Callable[[str], Any], say: Say
+    workspace: Workspace, choice: EmbeddingConfig, progress: Callable[[str], Any], on_message: OnMessage
 ) -> tuple[manifest.Scan, Store, dict[str, Any]]:
     """Bring the manifest and the table up to date; a picture that is new is read and decoded once for both.
 
@@ -84,23 +84,25 @@ def scan_and_embed(
     visitor, backbone = None, None
     # An int8 network is made of pictures that were scanned, and how much room maps take is asked first.
     if choice.recipe.precision == "fp32" and choice.recipe.pool == "avg":
-        backbone = _able(choice, _exported(choice, _pictures(workspace), say))
+        backbone = _able(choice, _exported(choice, _pictures(workspace), on_message))
         session = Once(partial(BACKENDS[choice.backend], backbone))
         visitor = WhileScanning(_table(workspace, choice, backbone), backbone.recipe, session)
     with progress("Scanning and embedding" if visitor else "Scanning") as told:
-        found = manifest.scan(workspace, on_progress=told, workers=choice.workers, say=say, visitor=visitor)
+        found = manifest.scan(
+            workspace, on_progress=told, workers=choice.workers, on_message=on_message, visitor=visitor
+        )
     scanned = time.monotonic()
     with progress("Embedding") as told:
-        store, made = embed(workspace, choice, told, say, backbone, visitor.filling if visitor else None)
+        store, made = embed(workspace, choice, told, on_message, backbone, visitor.filling if visitor else None)
     seconds = {"scan_seconds": round(scanned - start, 2), "total_seconds": round(time.monotonic() - start, 2)}
     return found, store, made | seconds
 
 
 def embed(
     workspace: Workspace,
-    choice: Vectors,
+    choice: EmbeddingConfig,
     on_progress: Progress,
-    say: Say,
+    on_message: OnMessage,
     backbone: Backbone | None = None,
     filling: Filling | None = None,
 ) -> tuple[Store, dict[str, Any]]:
@@ -114,14 +116,14 @@ def embed(
     files = files_of(workspace)
     if not files:
         raise InputError(f"{workspace.images} holds no picture that can be read: `winnow scan` lists what is wrong")
-    backbone = backbone or backbone_of(workspace, choice, files, say)
+    backbone = backbone or backbone_of(workspace, choice, files, on_message)
     store = _table(workspace, choice, backbone)
     filling = filling or Filling(store)
     scanned, batch = filling.embedded, choice.batch or BATCHES[choice.backend]
-    with workspace.lock(say):
-        missing = _missing(store, files, choice.n_views, say)
+    with workspace.lock(on_message):
+        missing = _missing(store, files, choice.n_views, on_message)
         rows = sum(len(views) * len(pairs) for views, pairs in missing.items())
-        _room(choice, backbone, rows, say)
+        _room(choice, backbone, rows, on_message)
         session = Once(partial(BACKENDS[choice.backend], backbone))
         done = 0
         for views, pairs in missing.items():
@@ -179,9 +181,9 @@ def _part(on_progress: Progress, before: int, views: int, rows: int) -> Progress
     return lambda done, total: on_progress(before + done * views, rows)
 
 
-def _missing(store: Store, files: dict[str, Path], views: int, say: Say) -> Missing:
+def _missing(store: Store, files: dict[str, Path], views: int, on_message: OnMessage) -> Missing:
     if views > 1 and (old := store.renew_views()):
-        say(f"{old:,} augmented views were made another way than today and are made anew")
+        on_message(f"{old:,} augmented views were made another way than today and are made anew")
     here = [store.ids(view) for view in range(views)]
     missing: Missing = {}
     for id, path in files.items():
@@ -190,20 +192,20 @@ def _missing(store: Store, files: dict[str, Path], views: int, say: Say) -> Miss
     return missing
 
 
-def _room(choice: Vectors, backbone: Backbone, rows: int, say: Say) -> None:
+def _room(choice: EmbeddingConfig, backbone: Backbone, rows: int, on_message: OnMessage) -> None:
     """Tell what maps and views will take on the disk. Raises: InputError when that is much, and is not wanted."""
     numbers = int(np.prod(backbone.dimension)) + backbone.bottleneck
     expected = 2 * numbers * rows
     if rows and (choice.n_views > 1 or choice.recipe.pool == "none"):
-        say(f"{rows:,} vectors of {numbers:,} numbers take about {expected / 10**9:,.2f} GB")
+        on_message(f"{rows:,} vectors of {numbers:,} numbers take about {expected / 10**9:,.2f} GB")
     if expected > LARGE and not choice.ask(f"Store {expected / 10**9:,.1f} GB of vectors?"):
         raise InputError(
             f"{rows:,} vectors of {numbers:,} numbers would take {expected / 10**9:,.1f} GB: --yes stores them; fewer "
-            "--views, or a smaller --size, take less"
+            "--augment, or a smaller --size, take less"
         )
 
 
-def _table(workspace: Workspace, choice: Vectors, backbone: Backbone) -> Store:
+def _table(workspace: Workspace, choice: EmbeddingConfig, backbone: Backbone) -> Store:
     engine = PACKAGES[choice.backend]
     return Store(workspace.embeddings, backbone, choice.backend, f"{engine} {installed(engine)}")
 
@@ -232,23 +234,25 @@ def files_of(workspace: Workspace) -> dict[str, Path]:
     return files
 
 
-def backbone_of(workspace: Workspace, choice: Vectors, files: dict[str, Path], say: Say) -> Backbone:
+def backbone_of(
+    workspace: Workspace, choice: EmbeddingConfig, files: dict[str, Path], on_message: OnMessage
+) -> Backbone:
     """The exported backbone that was asked for; `files` are pictures to compare a new export with Keras on, and to
     calibrate an int8 one on, which is kept in the workspace."""
     plain = replace(choice, recipe=replace(choice.recipe, precision="fp32"))
-    backbone = _exported(plain, files.values(), say)
+    backbone = _exported(plain, files.values(), on_message)
     if choice.recipe.precision == "int8" and backbone.recipe.precision == "fp32":
-        backbone = int8.int8(workspace, backbone, files, say)
+        backbone = int8.int8(workspace, backbone, files, on_message)
     return _able(choice, backbone)
 
 
-def _able(choice: Vectors, backbone: Backbone) -> Backbone:
+def _able(choice: EmbeddingConfig, backbone: Backbone) -> Backbone:
     if backbone.recipe.precision == "int8" and choice.backend != "onnx":
         raise InputError(f"--backend {choice.backend} has no int8: use --backend onnx, or --precision fp32")
     return backbone
 
 
-def _exported(choice: Vectors, files: Iterable[Path], say: Say) -> Backbone:
+def _exported(choice: EmbeddingConfig, files: Iterable[Path], on_message: OnMessage) -> Backbone:
     def pictures() -> np.ndarray:
         squares: list[np.ndarray] = []
         for path in files:
@@ -262,4 +266,4 @@ def _exported(choice: Vectors, files: Iterable[Path], say: Say) -> Backbone:
             raise InputError("none of the pictures can be read: `winnow scan` lists what is wrong")
         return np.stack(squares)
 
-    return load(choice.backbone, choice.recipe) if choice.backbone else obtain(choice.recipe, pictures, say)
+    return load(choice.backbone, choice.recipe) if choice.backbone else obtain(choice.recipe, pictures, on_message)

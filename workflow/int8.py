@@ -37,10 +37,10 @@ LEAST = 4  # pictures of a label, for it to be in both parts
 TIMED, ROUNDS = 4, 15  # pictures of one inference that is timed, and how often
 PAYS = 1.05  # so much faster it has to be
 _EFFECT = "winnow_int8"
-Say = Callable[[str], None]
+OnMessage = Callable[[str], None]
 
 
-def int8(workspace: Workspace, plain: Backbone, files: dict[str, Path], say: Say) -> Backbone:
+def int8(workspace: Workspace, plain: Backbone, files: dict[str, Path], on_message: OnMessage) -> Backbone:
     """The int8 form of a float32 backbone, made of the pictures of a workspace the first time, from then on found.
 
     Parameters: `files`, id -> a picture. Raises: InputError when it is gone but vectors of it are there (those of
@@ -48,7 +48,7 @@ def int8(workspace: Workspace, plain: Backbone, files: dict[str, Path], say: Say
     """
     recipe = replace(plain.recipe, precision="int8")
     made = workspace.embeddings / f"{recipe.key(plain.weights.digest)}.onnx"
-    with workspace.lock(say):
+    with workspace.lock(on_message):
         if not made.is_file():
             table = made.with_suffix(".lance")
             if open_table(table) is not None:
@@ -56,7 +56,7 @@ def int8(workspace: Workspace, plain: Backbone, files: dict[str, Path], say: Say
                     f"{made}, the int8 network of {table.name}, is gone: put it back, or move that table away too, "
                     "then both are made anew"
                 )
-            _make(workspace, plain, files, made, say)
+            _make(workspace, plain, files, made, on_message)
     return replace(load(made, recipe), recipe=recipe, weights=plain.weights)
 
 
@@ -96,21 +96,21 @@ def has_vnni(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool | None:
     return "avx512_vnni" in flags or "avx_vnni" in flags
 
 
-def _make(workspace: Workspace, plain: Backbone, files: dict[str, Path], made: Path, say: Say) -> None:
+def _make(workspace: Workspace, plain: Backbone, files: dict[str, Path], made: Path, on_message: OnMessage) -> None:
     import onnx
 
     from winnow.embed.quantize import int8 as quantised
 
     labels = _labels(workspace)
     chosen = spread(sorted(files), labels, CALIBRATED_ON)
-    say(f"Quantising the network to int8 on {len(chosen)} of your pictures (once for these options)")
+    on_message(f"Quantising the network to int8 on {len(chosen)} of your pictures (once for these options)")
     pixels = [square[None] for _, square in _squares(plain, files, chosen)]
     if not pixels:
         raise InputError("none of the pictures can be read: `winnow scan` lists what is wrong")
     model = quantised(onnx.load(plain.file), np.concatenate(pixels))
     rest = sorted(files.keys() - set(chosen))
     measured = (rest if len(rest) >= FEW else sorted(files))[:MEASURED_ON]
-    say(f"Measuring what int8 costs on {len(measured)} pictures")
+    on_message(f"Measuring what int8 costs on {len(measured)} pictures")
     found = _measured(plain, model, files, measured, labels)
     found |= {"calibrated_on": len(pixels), "calibration": digest(chosen), "fp32": file_digest(plain.file)}
     _write(model, plain, found, made)

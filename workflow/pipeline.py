@@ -14,11 +14,11 @@ from winnow.curate.dataset import Dataset
 from winnow.curate.journal import Decision, Journal, holding
 from winnow.curate.noise import score_table, suspects
 from winnow.curate.workspace import Workspace
-from winnow.embed.config import Vectors
+from winnow.embed.config import EmbeddingConfig
 from winnow.embed.store import Store
 from winnow.workflow import rows, training
 from winnow.workflow.features import scan_and_embed
-from winnow.workflow.record import Work, leave_run, timed
+from winnow.workflow.record import Experiment, leave_run, timed
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -37,8 +37,13 @@ class Division:
 
 
 def prepare(
-    workspace: Workspace, vectors: Vectors, reporter: Reporter, division: Division, repeats: int, scored: bool = False
-) -> Work:
+    workspace: Workspace,
+    vectors: EmbeddingConfig,
+    reporter: Reporter,
+    division: Division,
+    repeats: int,
+    scored: bool = False,
+) -> Experiment:
     """Scan, embed, perhaps score, and divide: what every run begins with. Raises: InputError."""
     seconds: dict[str, float] = {}
     embedded, scores = None, None
@@ -53,9 +58,9 @@ def prepare(
     if failed := made["failed_files"]:
         notes.append(f"left out, {len(failed)} pictures that could not be embedded, as {failed[0]['path']}")
     for note in notes:
-        reporter.say(f"note: {note}")
+        reporter.message(f"note: {note}")
     own, looks = rows.read(store, data.ids, vectors)
-    return Work(
+    return Experiment(
         workspace=workspace,
         data=data,
         rows=own,
@@ -76,7 +81,7 @@ def prepare(
 def _dataset(
     workspace: Workspace, store: Store, division: Division, repeats: int, near: dict[str, int], reporter: Reporter
 ) -> Dataset:
-    journal = Journal(workspace.folder, say=reporter.say)
+    journal = Journal(workspace.folder, on_message=reporter.message)
     return datasets.read(
         workspace,
         repeats=repeats,
@@ -88,15 +93,17 @@ def _dataset(
     )
 
 
-def _embedded(workspace: Workspace, vectors: Vectors, reporter: Reporter, seconds: dict[str, float]) -> Embedded:
-    found, store, made = scan_and_embed(workspace, vectors, reporter.progress, reporter.say)
+def _embedded(
+    workspace: Workspace, vectors: EmbeddingConfig, reporter: Reporter, seconds: dict[str, float]
+) -> Embedded:
+    found, store, made = scan_and_embed(workspace, vectors, reporter.progress, reporter.message)
     spent = {"scan": made["scan_seconds"], "embed": made["total_seconds"] - made["scan_seconds"]}
     seconds |= {stage: round(seconds.get(stage, 0.0) + took, 2) for stage, took in spent.items()}
     return found, store, made
 
 
 def _scored(
-    workspace: Workspace, vectors: Vectors, reporter: Reporter, seconds: dict[str, float], as_found: bool
+    workspace: Workspace, vectors: EmbeddingConfig, reporter: Reporter, seconds: dict[str, float], as_found: bool
 ) -> tuple[pa.Table, Embedded]:
     """The table of scores, by pooled vectors whatever heads learn from, or as a run projects its own, and how these
     were made."""
@@ -107,15 +114,15 @@ def _scored(
     found, store, made = _embedded(workspace, wanted, reporter, seconds)
     if learned:
         with timed(seconds, "project"):
-            made |= learned.project(workspace, store, reporter.say)
+            made |= learned.project(workspace, store, reporter.message)
     with timed(seconds, "score"):
         path, how = Path(made["store"]), wanted.document()
-        table = score_table.score(workspace, path, reporter.say, as_found=as_found, made=how)
+        table = score_table.score(workspace, path, reporter.message, as_found=as_found, made=how)
     return table, (found, store, made)
 
 
 def score(
-    workspace: Workspace, vectors: Vectors, reporter: Reporter, as_found: bool = False
+    workspace: Workspace, vectors: EmbeddingConfig, reporter: Reporter, as_found: bool = False
 ) -> tuple[pa.Table, dict[str, Any]]:
     """Scan, embed, and score every picture with the verdicts so far.
 
@@ -134,9 +141,9 @@ def review(workspace: Workspace, reporter: Reporter, projection: Path | None = N
     """
     from winnow.curate.app.launch import open_review
 
-    vectors = Vectors(projection=projection) if projection else Vectors.of(score_table.made(workspace))
+    vectors = EmbeddingConfig(projection=projection) if projection else EmbeddingConfig.of(score_table.made(workspace))
     _, said = score(workspace, vectors, reporter)
-    return open_review(workspace, Path(said["store"]), say=reporter.say, **how)
+    return open_review(workspace, Path(said["store"]), on_message=reporter.message, **how)
 
 
 def prune(workspace: Workspace, reporter: Reporter, *, record: bool, **rules: Any) -> list[Decision]:
@@ -144,16 +151,16 @@ def prune(workspace: Workspace, reporter: Reporter, *, record: bool, **rules: An
     from winnow.curate import decisions
 
     with reporter.progress("Scanning") as told:
-        manifest.scan(workspace, on_progress=told, say=reporter.say)
+        manifest.scan(workspace, on_progress=told, on_message=reporter.message)
     areas = manifest.areas(workspace)
     if areas and (rules["duplicates"] or rules["off_topic_above"] is not None):
-        table, _ = score(workspace, Vectors.of(score_table.made(workspace)), reporter)
+        table, _ = score(workspace, EmbeddingConfig.of(score_table.made(workspace)), reporter)
     else:  # what scan knows is enough
-        table = score_table.unscored(workspace, reporter.say)
-    journal = Journal(workspace.folder, say=reporter.say)
+        table = score_table.unscored(workspace, reporter.message)
+    journal = Journal(workspace.folder, on_message=reporter.message)
     plan = decisions.plan(table, **rules, verdicts=holding(journal.lines()), area=areas)
     if mixed := suspects.mixed(table, [decision.id for decision in plan if decision.reason == "duplicate"]):
-        reporter.say(f"note: {mixed} of the duplicates have copies under other labels: `winnow review` shows them")
+        reporter.message(f"note: {mixed} of the duplicates have copies under other labels: `winnow review` shows them")
     if record:
         journal.record(plan, undecided_only=True)
     return plan
@@ -161,7 +168,7 @@ def prune(workspace: Workspace, reporter: Reporter, *, record: bool, **rules: An
 
 def compare(
     workspace: Workspace,
-    vectors: Vectors,
+    vectors: EmbeddingConfig,
     reporter: Reporter,
     *,
     heads: str | None = None,
@@ -184,38 +191,42 @@ def compare(
     from winnow.heads.evaluation.grid_file import read_grid
 
     chosen = read_grid(grid) if grid else training.named(heads)
-    if cleaning and (vectors.n_views > 1 or any(head.kind == "tail" for head in chosen.heads)):
-        raise InputError("--cleaning compares heads on plain vectors: leave out --views, --test-views and tail")
-    if cleaning and not holding(Journal(workspace.folder, say=reporter.say).lines()):
+    if cleaning and (vectors.n_views > 1 or any(head.kind == "finetune" for head in chosen.heads)):
+        raise InputError("--cleaning compares heads on plain vectors: leave out --augment, --tta and tail")
+    if cleaning and not holding(Journal(workspace.folder, on_message=reporter.message).lines()):
         raise InputError("nothing is decided yet: `winnow review`, `winnow decide` or `winnow prune` first")
-    work = prepare(workspace, rows.beside_tails(chosen, vectors), reporter, division, repeats)
+    experiment = prepare(workspace, rows.beside_tails(chosen, vectors), reporter, division, repeats)
     if heads is None and grid is None:
-        chosen = training.affordable(chosen, work, reporter)
-    found = _as_found(work, division, repeats, reporter) if cleaning else None
+        chosen = training.affordable(chosen, experiment, reporter)
+    found = _as_found(experiment, division, repeats, reporter) if cleaning else None
     if found is None:
-        chosen, works = rows.for_heads(work, chosen, vectors, reporter)
-        compared, fits = training.fit_all(work, chosen, jobs, fresh, reporter, works)
-        work = works[compared[0]["name"]]
+        chosen, experiments = rows.for_heads(experiment, chosen, vectors, reporter)
+        compared, fits = training.fit_all(experiment, chosen, jobs, fresh, reporter, experiments)
+        experiment = experiments[compared[0]["name"]]
     else:
-        X_found = work.store.read(found.ids)
-        compared, fits, bought = training.fit_cleaning(work, found, X_found, chosen, jobs, fresh, reporter)
-        work = replace(work, cleaning=bought)
+        X_found = experiment.store.read(found.ids)
+        compared, fits, bought = training.fit_cleaning(experiment, found, X_found, chosen, jobs, fresh, reporter)
+        experiment = replace(experiment, cleaning=bought)
     if learning_curve:
         best = next(head for head in chosen.heads if head.name == compared[0]["name"])
-        work = replace(work, learning_curve=training.fit_curve(work, best, chosen.validation, jobs, fresh, reporter))
-    return leave_run(work, "compare", compared, fits, reporter)
+        experiment = replace(
+            experiment, learning_curve=training.fit_curve(experiment, best, chosen.validation, jobs, fresh, reporter)
+        )
+    return leave_run(experiment, "compare", compared, fits, reporter)
 
 
-def _as_found(work: Work, division: Division, repeats: int, reporter: Reporter) -> Dataset:
+def _as_found(experiment: Experiment, division: Division, repeats: int, reporter: Reporter) -> Dataset:
     try:
-        return _dataset(work.workspace, work.store, replace(division, as_found=True), repeats, work.near, reporter)
+        return _dataset(
+            experiment.workspace, experiment.store, replace(division, as_found=True), repeats, experiment.near, reporter
+        )
     except InputError as error:
         raise InputError(f"there is nothing to compare with, leave out --cleaning: as found, {error}") from None
 
 
 def train(
     workspace: Workspace,
-    vectors: Vectors,
+    vectors: EmbeddingConfig,
     reporter: Reporter,
     *,
     kind: str,
@@ -231,17 +242,17 @@ def train(
 
     grid = Grid([Head(kind, kind, params)])
     build(grid.heads[0], division.seed)  # a wrong parameter is told before the work, not after it
-    work = prepare(workspace, rows.beside_tails(grid, vectors), reporter, division, 1)
-    grid, works = rows.for_heads(work, grid, vectors, reporter)
-    with timed(work.seconds, "train"):
-        estimator, fit = training.fit_one(works[kind], grid.heads[0], reporter)
-    made = table(grid.heads, [[fit]], work.splits)
-    return leave_run(works[kind], f"train-{kind}", made, {kind: fit}, reporter, estimator)
+    experiment = prepare(workspace, rows.beside_tails(grid, vectors), reporter, division, 1)
+    grid, experiments = rows.for_heads(experiment, grid, vectors, reporter)
+    with timed(experiment.seconds, "train"):
+        estimator, fit = training.fit_one(experiments[kind], grid.heads[0], reporter)
+    made = table(grid.heads, [[fit]], experiment.splits)
+    return leave_run(experiments[kind], f"train-{kind}", made, {kind: fit}, reporter, estimator)
 
 
 def run(
     workspace: Workspace,
-    vectors: Vectors,
+    vectors: EmbeddingConfig,
     reporter: Reporter,
     *,
     heads: str | None = None,
@@ -256,27 +267,27 @@ def run(
     from winnow.heads.evaluation.fit import Head
 
     grid = training.named(heads)
-    work = prepare(workspace, rows.beside_tails(grid, vectors), reporter, division, repeats, scored=True)
+    experiment = prepare(workspace, rows.beside_tails(grid, vectors), reporter, division, repeats, scored=True)
     if heads is None:
-        grid = training.affordable(grid, work, reporter)
-    grid, works = rows.for_heads(work, grid, vectors, reporter)
-    compared, fits = training.fit_all(work, grid, jobs, False, reporter, works)
+        grid = training.affordable(grid, experiment, reporter)
+    grid, experiments = rows.for_heads(experiment, grid, vectors, reporter)
+    compared, fits = training.fit_all(experiment, grid, jobs, False, reporter, experiments)
     best = Head(*(compared[0][name] for name in ("name", "kind", "params")))
-    work = works[best.name]
-    with timed(work.seconds, "train"):
-        estimator, fits[best.name] = training.fit_one(work, best, reporter)
-    document = leave_run(work, "run", compared, fits, reporter, estimator)
-    with timed(work.seconds, "export"):
+    experiment = experiments[best.name]
+    with timed(experiment.seconds, "train"):
+        estimator, fits[best.name] = training.fit_one(experiment, best, reporter)
+    document = leave_run(experiment, "run", compared, fits, reporter, estimator)
+    with timed(experiment.seconds, "export"):
         exported = _exported(document, reporter)
     return {
-        "scan": work.scan.document(),
-        "embed": work.made,
-        "score": suspects.document(work.scores),
+        "scan": experiment.scan.document(),
+        "embed": experiment.made,
+        "score": suspects.document(experiment.scores),
         "compare": {name: document[name] for name in ("heads", "data", "run")},
         "train": {"head": best.name} | {name: document[name] for name in ("run", "weighted_f1", "accuracy", "model")},
         "report": document["report"],
         "export": exported,
-        "seconds": work.seconds,
+        "seconds": experiment.seconds,
     }
 
 
@@ -290,5 +301,5 @@ def _exported(document: dict[str, Any], reporter: Reporter) -> dict[str, Any] | 
     try:
         return export(run, run / "model.onnx", reporter)
     except InputError as error:
-        reporter.say(f"note: model.onnx was not written: {error}")
+        reporter.message(f"note: model.onnx was not written: {error}")
         return None

@@ -25,7 +25,7 @@ from winnow.curate.workspace import Workspace
 from winnow.deploy import trained_head
 from winnow.deploy.onnx.head import PROJECTION
 from winnow.deploy.trained_head import Trained
-from winnow.embed.config import Vectors
+from winnow.embed.config import EmbeddingConfig
 from winnow.embed.recipe import Recipe
 from winnow.embed.store import Store, read_ids
 
@@ -41,10 +41,10 @@ class Projection:
     """What a run of `train --head triplet` or `supcon` learned: the head, and the vectors that it takes."""
 
     run: Trained
-    choice: Vectors
+    choice: EmbeddingConfig
 
     @classmethod
-    def read(cls, workspace: Workspace, vectors: Vectors) -> Projection:
+    def read(cls, workspace: Workspace, vectors: EmbeddingConfig) -> Projection:
         """That of the run `vectors.projection`, a folder or the name of one in the workspace.
 
         Raises: InputError when it is no run, its head has no projection, or other vectors were asked for than its own.
@@ -61,7 +61,7 @@ class Projection:
             raise InputError(
                 f"{folder.name}: a head of kind {run.kind} has no projection: `winnow train --head supcon`"
             )
-        own = Vectors.of(run.run["embedding"])
+        own = EmbeddingConfig.of(run.run["embedding"])
         if vectors.recipe not in (Recipe(), own.recipe) or vectors.backbone not in (None, own.backbone):
             raise InputError(
                 f"{folder.name} projects the vectors that it was trained on: leave out what asks for others"
@@ -69,7 +69,7 @@ class Projection:
         how = replace(own, backend=vectors.backend, workers=vectors.workers, batch=vectors.batch, ask=vectors.ask)
         return cls(run, replace(how, projection=run.folder))
 
-    def project(self, workspace: Workspace, base: Store, say: Any) -> dict[str, Any]:
+    def project(self, workspace: Workspace, base: Store, on_message: Any) -> dict[str, Any]:
         """Add what is missing of the vectors of `base` to the table of their projections, `embeddings/KEY.lance`.
 
         KEY is a digest of the key of `base` and of the head's file. Its rows are those of a table of vectors: `vector`
@@ -86,8 +86,8 @@ class Projection:
         table = open_table(base.path)
         if table is None:
             raise InputError(f"there are no vectors in {base.path}: run `winnow embed` first")
-        say(f"Ranked by the projection of {self.run.folder.name}; {NOTE}")
-        with workspace.lock(say):
+        on_message(f"Ranked by the projection of {self.run.folder.name}; {NOTE}")
+        with workspace.lock(on_message):
             count = self._append(table, path, head)
         said = {"key": path.stem, "store": str(path), "dimension": self.dimension}
         return said | {"projected": count, "projection": self.run.folder.name}

@@ -33,11 +33,11 @@ if TYPE_CHECKING:
 
     from winnow.heads.evaluation.fit import Fit, Split
 
-Say = Callable[[str], None]
+OnMessage = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Work:
+class Experiment:
     """Everything that heads are trained on: the dataset, its vectors, and how they were made.
 
     rows: (R, D) float, R >= N: those of the plain view of all pictures first, then those of the mirror images, and so
@@ -85,7 +85,7 @@ def timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
 
 
 def leave_run(
-    work: Work,
+    experiment: Experiment,
     name: str,
     rows: list[dict[str, Any]],
     fits: dict[str, Fit],
@@ -100,17 +100,19 @@ def leave_run(
     when the file was not like the head: the person is told, the run stays).
     """
     now = datetime.now(UTC)
-    folder = runs.new_folder(work.workspace.runs, name, now)
+    folder = runs.new_folder(experiment.workspace.runs, name, now)
     try:
-        document = _document(work, name.split("-")[0], rows, fits, reporter.command, now)
-        _write_tables(work, folder, document, fits)
+        document = _document(experiment, name.split("-")[0], rows, fits, reporter.command, now)
+        _write_tables(experiment, folder, document, fits)
         start = time.monotonic()
-        page = report.write(document, folder, lambda path: report.thumbnail(work.workspace.images / from_text(path)))
-        work.seconds["report"] = round(time.monotonic() - start, 2)
+        page = report.write(
+            document, folder, lambda path: report.thumbnail(experiment.workspace.images / from_text(path))
+        )
+        experiment.seconds["report"] = round(time.monotonic() - start, 2)
         write_json(folder / "metrics.json", document)
         model = None
         if estimator is not None:
-            model = _write_head(work, folder / "head.onnx", rows[0], estimator, reporter)
+            model = _write_head(experiment, folder / "head.onnx", rows[0], estimator, reporter)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
@@ -121,67 +123,69 @@ def leave_run(
 
 
 def _document(
-    work: Work, kind: str, rows: list[dict[str, Any]], fits: dict[str, Fit], command: str, now: datetime
+    experiment: Experiment, kind: str, rows: list[dict[str, Any]], fits: dict[str, Fit], command: str, now: datetime
 ) -> dict[str, Any]:
     """What `metrics.json` holds and the report is made from."""
-    data, made, test = work.data, work.made, work.splits[0].test
+    data, made, test = experiment.data, experiment.made, experiment.splits[0].test
     proba = fits[rows[0]["name"]].proba["test"]
     return {
-        "title": to_text(work.workspace.images.name),
+        "title": to_text(experiment.workspace.images.name),
         "command": to_text(command),
         "created": now.isoformat(timespec="seconds"),
         "kind": kind,
         "version": installed("winnow-images"),
-        "data": _data_document(work),
+        "data": _data_document(experiment),
         "vectors": {name: made[name] for name in ("recipe", "key", "dimension", "parity", "made_by", "precision")}
         | {"backbone": _backbone_in_words(made), "untrained": made["weights"] == "random"},
         "heads": [
             row | {"chosen": row is rows[0], "shown": runs.shown(fits[row["name"]], data.classes)} for row in rows
         ],
-        "curation": None if work.as_found else summary(work.workspace, work.scores),
-        "cleaning": work.cleaning,
-        "learning_curve": work.learning_curve,
-        "search": work.search,
+        "curation": None if experiment.as_found else summary(experiment.workspace, experiment.scores),
+        "cleaning": experiment.cleaning,
+        "learning_curve": experiment.learning_curve,
+        "search": experiment.search,
         "most_wrong": runs.most_wrong(data.classes, [data.paths[row] for row in test], data.y[test], proba),
-        "seconds": work.seconds,
+        "seconds": experiment.seconds,
     }
 
 
-def _write_tables(work: Work, folder: Path, document: dict[str, Any], fits: dict[str, Fit]) -> None:
+def _write_tables(experiment: Experiment, folder: Path, document: dict[str, Any], fits: dict[str, Fit]) -> None:
     """`splits.lance`, `history.csv`, `predictions.csv` of the chosen head, and `run.json`."""
-    data, heads = work.data, document["heads"]
+    data, heads = experiment.data, document["heads"]
     digest = runs.write_splits(folder / "splits.lance", data.ids, data.labels, data.parts)
     runs.write_history(folder / "history.csv", {name: fit.history for name, fit in fits.items() if fit.history})
     proba = fits[heads[0]["name"]].proba
-    parts = {part: (getattr(work.splits[0], part), proba[part]) for part in ("val", "test")}
+    parts = {part: (getattr(experiment.splits[0], part), proba[part]) for part in ("val", "test")}
     pictures = list(zip(data.ids, data.paths, strict=True))
     runs.write_predictions(folder / "predictions.csv", data.classes, pictures, data.y, parts, heads[0]["name"])
     said = {name: document[name] for name in ("command", "created", "kind", "version")}
-    said |= {"seed": work.seed, "repeats": len(data.parts), "split_rule": data.rule, "splits_digest": digest}
-    said |= {"vectors": work.made["key"], "embedding": work.embedding}
+    said |= {"seed": experiment.seed, "repeats": len(data.parts), "split_rule": data.rule, "splits_digest": digest}
+    said |= {"vectors": experiment.made["key"], "embedding": experiment.embedding}
     said |= {"heads": [{n: head[n] for n in ("name", "kind", "params")} for head in heads]}
     used = {"python": sys.version.split()[0]} | {name: installed(name) for name in PACKAGES}
     write_json(folder / "run.json", said | {"versions": used})
 
 
-def _write_head(work: Work, file: Path, row: dict[str, Any], estimator: Any, reporter: Reporter) -> str | None:
+def _write_head(
+    experiment: Experiment, file: Path, row: dict[str, Any], estimator: Any, reporter: Reporter
+) -> str | None:
     from winnow.deploy.onnx.head import save_head
     from winnow.heads.evaluation.fit import Head
 
     head = Head(row["name"], row["kind"], row["params"])
-    extra = {"recipe": work.made["recipe"], "vectors": work.made["key"]}
+    extra = {"recipe": experiment.made["recipe"], "vectors": experiment.made["key"]}
     try:
-        save_head(file, estimator, head, work.data.classes, work.X[work.splits[0].test], extra)
+        save_head(file, estimator, head, experiment.data.classes, experiment.X[experiment.splits[0].test], extra)
     except InputError as error:
-        reporter.say(f"note: {file.name} was not written: {error}")
+        reporter.message(f"note: {file.name} was not written: {error}")
         return None
     return str(file)
 
 
-def _data_document(work: Work) -> dict[str, Any]:
-    data = work.data
+def _data_document(experiment: Experiment) -> dict[str, Any]:
+    data = experiment.data
     return {
-        "images": to_text(str(work.workspace.images)),
+        "images": to_text(str(experiment.workspace.images)),
         "pictures": len(data.ids),
         "classes": data.classes,
         "splits": data.counts(),
@@ -191,9 +195,9 @@ def _data_document(work: Work) -> dict[str, Any]:
         "dropped": data.dropped,
         "relabelled": data.relabelled,
         "left_out": data.left_out,
-        "problems": work.scan.problems,
-        "exact_duplicates": work.scan.exact_duplicates,
-        "warnings": work.notes,
+        "problems": experiment.scan.problems,
+        "exact_duplicates": experiment.scan.exact_duplicates,
+        "warnings": experiment.notes,
     }
 
 

@@ -12,16 +12,16 @@ from winnow.common.digests import digest
 from winnow.common.errors import InputError
 from winnow.common.progress import Reporter
 from winnow.embed.augment import VIEWS
-from winnow.embed.config import Vectors
+from winnow.embed.config import EmbeddingConfig
 from winnow.embed.recipe import Recipe
 from winnow.embed.store import Store
 from winnow.workflow import features
-from winnow.workflow.record import Work
+from winnow.workflow.record import Experiment
 
 if TYPE_CHECKING:
     from winnow.heads.evaluation.fit import Grid, Head, Split
 
-TAIL_VIEWS = 8  # of each picture that a tail learns from, unless --views says how many
+TAIL_VIEWS = 8  # of each picture that a tail learns from, unless --augment says how many
 NETWORK = ("alpha", "weights", "size")  # of the recipe, which are parameters of a tail, too
 
 
@@ -34,7 +34,7 @@ class Rows(NamedTuple):
     key: str
 
 
-def read(store: Store, ids: Sequence[str], choice: Vectors) -> tuple[np.ndarray, np.ndarray]:
+def read(store: Store, ids: Sequence[str], choice: EmbeddingConfig) -> tuple[np.ndarray, np.ndarray]:
     """The rows of a table that heads learn from and are judged by: (rows, looks).
 
     rows: (R, D), the N plain views in the order of ids, then N rows of each other view, and where vectors are judged by
@@ -42,7 +42,7 @@ def read(store: Store, ids: Sequence[str], choice: Vectors) -> tuple[np.ndarray,
     judged by; maps with the mirror image by both of them, since their mean would show things where they never were.
     """
     is_map, n_views = choice.recipe.pool == "none", choice.n_views
-    averaged = choice.test_views == "mirror" and not is_map
+    averaged = choice.tta == "flip" and not is_map
     dtype = np.float16 if is_map else np.float32
     plain = store.read(ids, view=0).astype(dtype, copy=False)
     blocks = n_views + averaged
@@ -52,34 +52,34 @@ def read(store: Store, ids: Sequence[str], choice: Vectors) -> tuple[np.ndarray,
         every[view] = store.read(ids, view=view)
     if averaged:
         np.mean(every[:2], axis=0, out=every[-1])
-    judged = [n_views] if averaged else range({"one": 1, "mirror": 2, "mean": n_views}[choice.test_views])
+    judged = [n_views] if averaged else range({"none": 1, "flip": 2, "mean": n_views}[choice.tta])
     return every.reshape(-1, plain.shape[1]), np.arange(len(ids))[:, None] + len(ids) * np.array(judged)
 
 
-def divided(work: Work, splits: list[Split] | None = None) -> tuple[Rows, list[Split]]:
+def divided(experiment: Experiment, splits: list[Split] | None = None) -> tuple[Rows, list[Split]]:
     """The rows of a work, and splits of its pictures (None: its own) as splits of rows.
 
     Every view of the training pictures is learned from, a picture's views are of one group, and pictures are judged by
     the views that were asked for.
     """
-    data, count = work.data, len(work.data.ids)
-    repeated = np.tile(np.arange(count), len(work.rows) // count)
-    views, judged = (work.embedding[name] for name in ("views", "test_views"))
+    data, count = experiment.data, len(experiment.data.ids)
+    repeated = np.tile(np.arange(count), len(experiment.rows) // count)
+    views, judged = (experiment.embedding[name] for name in ("views", "tta"))
     made = []
-    for split in work.splits if splits is None else splits:
+    for split in experiment.splits if splits is None else splits:
         more = (split.train + count * np.arange(1, views)[:, None]).ravel() if views > 1 else None
-        parts = {} if judged == "one" else {part: work.looks[getattr(split, part)] for part in ("val", "test")}
+        parts = {} if judged == "none" else {part: experiment.looks[getattr(split, part)] for part in ("val", "test")}
         made.append(replace(split, groups=split.groups[repeated], more=more, **parts))
-    key = digest([work.made["key"], data.ids, *([judged, views, VIEWS] if views > 1 else [])])
-    return Rows(work.rows, data.y[repeated], data.classes, key), made
+    key = digest([experiment.made["key"], data.ids, *([judged, views, VIEWS] if views > 1 else [])])
+    return Rows(experiment.rows, data.y[repeated], data.classes, key), made
 
 
-def beside_tails(grid: Grid, choice: Vectors) -> Vectors:
+def beside_tails(grid: Grid, choice: EmbeddingConfig) -> EmbeddingConfig:
     """How vectors are chosen where there may be tails, whose views are of maps: without others nobody needs more.
 
     Raises: InputError when there are no weights that a tail could go on from, or for what a tail would not heed.
     """
-    tails = [head for head in grid.heads if head.kind == "tail"]
+    tails = [head for head in grid.heads if head.kind == "finetune"]
     if tails and choice.backbone:
         raise InputError("a tail is trained from Keras' own weights: leave out --backbone, or choose other heads")
     for name in NETWORK:
@@ -91,42 +91,44 @@ def beside_tails(grid: Grid, choice: Vectors) -> Vectors:
         raise InputError("a tail begins where --unfreeze says: type --unfreeze N, 1 to 16 blocks, instead of --layer")
     if choice.recipe.pool != Recipe.pool:
         raise InputError("a tail learns from maps as it is: leave out --pool none")
-    return replace(choice, views=1, test_views="one")
+    return replace(choice, views=1, tta="none")
 
 
-def for_heads(work: Work, grid: Grid, choice: Vectors, reporter: Reporter) -> tuple[Grid, dict[str, Work]]:
+def for_heads(
+    experiment: Experiment, grid: Grid, choice: EmbeddingConfig, reporter: Reporter
+) -> tuple[Grid, dict[str, Experiment]]:
     """Head name -> the work whose rows it learns from. Tails learn from maps, which are embedded where they lack.
 
     Returns the grid, too, with the network whose end is trained among the parameters of its tails.
     Raises: InputError when there is no room.
     """
-    heads, works, of_layer = [], dict[str, Work](), dict[str, Work]()
+    heads, experiments, of_layer = [], dict[str, Experiment](), dict[str, Experiment]()
     network = {name: getattr(choice.recipe, name) for name in NETWORK}
     for head in grid.heads:
-        works[head.name] = work
-        if head.kind == "tail":
+        experiments[head.name] = experiment
+        if head.kind == "finetune":
             layer = _layer(head)
             if layer not in of_layer:
-                of_layer[layer] = _of_maps(work, layer, choice, reporter)
-            works[head.name], head = of_layer[layer], replace(head, params=head.params | network)
+                of_layer[layer] = _of_maps(experiment, layer, choice, reporter)
+            experiments[head.name], head = of_layer[layer], replace(head, params=head.params | network)
         heads.append(head)
-    return replace(grid, heads=heads), works
+    return replace(grid, heads=heads), experiments
 
 
 def _layer(head: Head) -> str:
     from winnow.embed.backbone import front
-    from winnow.heads.models.finetune import TailHead
+    from winnow.heads.models.finetune import FineTunedHead
 
-    return front(head.params.get("unfreeze", TailHead().unfreeze))
+    return front(head.params.get("unfreeze", FineTunedHead().unfreeze))
 
 
-def _of_maps(work: Work, layer: str, choice: Vectors, reporter: Reporter) -> Work:
+def _of_maps(experiment: Experiment, layer: str, choice: EmbeddingConfig, reporter: Reporter) -> Experiment:
     """The same pictures with the maps of a layer."""
     recipe = replace(choice.recipe, layer=layer, pool="none")
     choice = replace(choice, recipe=recipe, views=TAIL_VIEWS if choice.views is None else choice.views)
     with reporter.progress("Embedding maps") as told:
-        store, made = features.embed(work.workspace, choice, told, reporter.say)
-    work.seconds["embed"] = round(work.seconds["embed"] + made["total_seconds"], 2)
-    found, looks = read(store, work.data.ids, choice)
-    made = {"scan_seconds": work.made["scan_seconds"]} | made
-    return replace(work, rows=found, looks=looks, made=made, embedding=choice.document(), store=store)
+        store, made = features.embed(experiment.workspace, choice, told, reporter.message)
+    experiment.seconds["embed"] = round(experiment.seconds["embed"] + made["total_seconds"], 2)
+    found, looks = read(store, experiment.data.ids, choice)
+    made = {"scan_seconds": experiment.made["scan_seconds"]} | made
+    return replace(experiment, rows=found, looks=looks, made=made, embedding=choice.document(), store=store)

@@ -12,7 +12,7 @@ from winnow.common.progress import Reporter
 from winnow.common.threads import processors
 from winnow.curate.dataset import Dataset
 from winnow.curate.splits import PARTS
-from winnow.workflow.record import Work, timed
+from winnow.workflow.record import Experiment, timed
 from winnow.workflow.rows import Rows, divided
 
 if TYPE_CHECKING:
@@ -31,17 +31,24 @@ def named(heads: str | None) -> Grid:
     return Grid(heads_from_names(names))
 
 
-def affordable(grid: Grid, work: Work, reporter: Reporter) -> Grid:
+def affordable(grid: Grid, experiment: Experiment, reporter: Reporter) -> Grid:
     """The heads without those whose time grows with the square of a large training part; they can still be named."""
-    pictures = len(work.splits[0].train)
+    pictures = len(experiment.splits[0].train)
     if pictures <= QUADRATIC_LIMIT:
         return grid
-    reporter.say(f"note: {', '.join(QUADRATIC)} are left out, slow on {pictures:,} pictures; name them with --heads")
+    reporter.message(
+        f"note: {', '.join(QUADRATIC)} are left out, slow on {pictures:,} pictures; name them with --heads"
+    )
     return replace(grid, heads=[head for head in grid.heads if head.kind not in QUADRATIC])
 
 
 def fit_all(
-    work: Work, grid: Grid, jobs: int | None, fresh: bool, reporter: Reporter, works: dict[str, Work] | None = None
+    experiment: Experiment,
+    grid: Grid,
+    jobs: int | None,
+    fresh: bool,
+    reporter: Reporter,
+    experiments: dict[str, Experiment] | None = None,
 ) -> tuple[list[dict[str, Any]], dict[str, Fit]]:
     """The rows of the comparison, and of every head the fit on the first split.
 
@@ -49,29 +56,35 @@ def fit_all(
     """
     from winnow.heads.evaluation.compare import table
 
-    works = works or {head.name: work for head in grid.heads}
+    experiments = experiments or {head.name: experiment for head in grid.heads}
     found: dict[str, list[Fit]] = {}
-    with timed(work.seconds, "compare"):
-        for own in {id(own): own for own in works.values()}.values():
-            heads = [head for head in grid.heads if works[head.name] is own]
+    with timed(experiment.seconds, "compare"):
+        for own in {id(own): own for own in experiments.values()}.values():
+            heads = [head for head in grid.heads if experiments[head.name] is own]
             rows, splits = divided(own)
             fits = _fit(rows, splits, own, replace(grid, heads=heads), jobs, fresh, reporter)
             found |= {head.name: of for head, of in zip(heads, fits, strict=True)}
     ordered = [found[head.name] for head in grid.heads]
-    return table(grid.heads, ordered, work.splits), _first(grid, ordered)
+    return table(grid.heads, ordered, experiment.splits), _first(grid, ordered)
 
 
-def fit_one(work: Work, head: Head, reporter: Reporter) -> tuple[Any, Fit]:
+def fit_one(experiment: Experiment, head: Head, reporter: Reporter) -> tuple[Any, Fit]:
     """A head fitted on the first split, and how well it does there."""
     from winnow.heads.evaluation.fit import fit_head
 
-    rows, splits = divided(work)
+    rows, splits = divided(experiment)
     with reporter.progress("Training") as told:
-        return fit_head(head, rows.X, rows.y, splits[0], rows.classes, work.seed, on_epoch=told)
+        return fit_head(head, rows.X, rows.y, splits[0], rows.classes, experiment.seed, on_epoch=told)
 
 
 def fit_cleaning(
-    work: Work, found: Dataset, X_found: np.ndarray, grid: Grid, jobs: int | None, fresh: bool, reporter: Reporter
+    experiment: Experiment,
+    found: Dataset,
+    X_found: np.ndarray,
+    grid: Grid,
+    jobs: int | None,
+    fresh: bool,
+    reporter: Reporter,
 ) -> tuple[list[dict[str, Any]], dict[str, Fit], dict[str, Any]]:
     """As `fit_all`, and what the verdicts bought: every head is trained on the pictures as found and as decided.
 
@@ -81,23 +94,23 @@ def fit_cleaning(
     from winnow.heads.evaluation import cleaning_effect
     from winnow.heads.evaluation.compare import table
 
-    rows, of_found = _with_found(work, found, X_found)
+    rows, of_found = _with_found(experiment, found, X_found)
     groups = np.zeros(len(rows.X), dtype=np.int64)
-    groups[: len(work.X)], groups[of_found] = work.data.groups, found.groups
+    groups[: len(experiment.X)], groups[of_found] = experiment.data.groups, found.groups
     before, after = [], []
-    for split, parts in zip(work.splits, found.parts, strict=True):
+    for split, parts in zip(experiment.splits, found.parts, strict=True):
         as_found = {part: of_found[parts == part] for part in PARTS}
         before.append(replace(split, groups=groups, also=split.test, **as_found))
         after.append(replace(split, groups=groups, also=as_found["test"]))
-    with timed(work.seconds, "compare"):
-        fits_before, fits = (_fit(rows, of, work, grid, jobs, fresh, reporter) for of in (before, after))
-    said = cleaning_effect.summary(grid.heads, fits_before, fits, before, after) | _changed(work.data, found)
-    first = {name: fit.of_classes(len(work.data.classes)) for name, fit in _first(grid, fits).items()}
+    with timed(experiment.seconds, "compare"):
+        fits_before, fits = (_fit(rows, of, experiment, grid, jobs, fresh, reporter) for of in (before, after))
+    said = cleaning_effect.summary(grid.heads, fits_before, fits, before, after) | _changed(experiment.data, found)
+    first = {name: fit.of_classes(len(experiment.data.classes)) for name, fit in _first(grid, fits).items()}
     return table(grid.heads, fits, after), first, said
 
 
 def fit_curve(
-    work: Work, head: Head, validation: str, jobs: int | None, fresh: bool, reporter: Reporter
+    experiment: Experiment, head: Head, validation: str, jobs: int | None, fresh: bool, reporter: Reporter
 ) -> dict[str, Any]:
     """The learning curve of a head on every split: `heads.learning_curve.summary` with `head` and `sizes`.
 
@@ -108,30 +121,33 @@ def fit_curve(
     from winnow.heads.evaluation.compare import table
     from winnow.heads.evaluation.fit import Grid
 
-    parts = [learning_curve.nested(split, work.data.y, work.seed + r) for r, split in enumerate(work.splits)]
+    parts = [
+        learning_curve.nested(split, experiment.data.y, experiment.seed + r)
+        for r, split in enumerate(experiment.splits)
+    ]
     of_size = {
         sum(len(split.train) for split in splits): (share, list(splits))
         for share, splits in zip(learning_curve.SHARES, zip(*parts, strict=True), strict=True)
     }
     sizes, scores = [], []
-    with timed(work.seconds, "learning_curve"):
+    with timed(experiment.seconds, "learning_curve"):
         for total, (share, splits) in of_size.items():
             pictures, again = total / len(splits), fresh and share < 1
             what = f"Fitting on {pictures:,.0f} pictures"
-            rows, of_rows = divided(work, splits)
-            fits = _fit(rows, of_rows, work, Grid([head], validation), jobs, again, reporter, what)
+            rows, of_rows = divided(experiment, splits)
+            fits = _fit(rows, of_rows, experiment, Grid([head], validation), jobs, again, reporter, what)
             f1 = table([head], fits, splits)[0]["weighted_f1"]
             sizes.append({"pictures": round(pictures), "share": share, "weighted_f1": f1})
             scores.append([fit.metrics["test"]["weighted_f1"] for fit in fits[0]])
-        n_test = float(np.mean([len(split.test) for split in work.splits]))
+        n_test = float(np.mean([len(split.test) for split in experiment.splits]))
         said = learning_curve.summary(np.array(list(of_size)) / len(parts), np.array(scores), n_test)
     return {"head": head.name, "sizes": sizes} | said
 
 
-def _with_found(work: Work, found: Dataset, X_found: np.ndarray) -> tuple[Rows, np.ndarray]:
+def _with_found(experiment: Experiment, found: Dataset, X_found: np.ndarray) -> tuple[Rows, np.ndarray]:
     """The rows of `work`, then those pictures that had another label as found or are dropped; and the row of each
     picture as found, int64 (n,). Classes that no picture has as decided come last."""
-    data = work.data
+    data = experiment.data
     row_of = {pair: row for row, pair in enumerate(zip(data.ids, data.labels, strict=True))}
     pairs = list(zip(found.ids, found.labels, strict=True))
     only = [row for row, pair in enumerate(pairs) if pair not in row_of]
@@ -139,8 +155,8 @@ def _with_found(work: Work, found: Dataset, X_found: np.ndarray) -> tuple[Rows, 
     classes = [*data.classes, *sorted(set(found.labels) - set(data.classes))]
     index = {label: number for number, label in enumerate(classes)}
     y = [*data.y.tolist(), *(index[found.labels[row]] for row in only)]
-    key = digest([work.made["key"], data.ids, [found.ids[row] for row in only]])
-    rows = Rows(np.concatenate([work.X, X_found[only]]), np.array(y, dtype=np.int64), classes, key)
+    key = digest([experiment.made["key"], data.ids, [found.ids[row] for row in only]])
+    rows = Rows(np.concatenate([experiment.X, X_found[only]]), np.array(y, dtype=np.int64), classes, key)
     return rows, np.array([row_of[pair] for pair in pairs], dtype=np.int64)
 
 
@@ -158,7 +174,7 @@ def _changed(decided: Dataset, found: Dataset) -> dict[str, Any]:
 def _fit(
     rows: Rows,
     splits: list[Split],
-    work: Work,
+    experiment: Experiment,
     grid: Grid,
     jobs: int | None,
     fresh: bool,
@@ -174,9 +190,9 @@ def _fit(
             rows.y,
             splits,
             rows.classes,
-            seed=work.seed,
+            seed=experiment.seed,
             validation=grid.validation,
-            cache_dir=work.workspace.fits,
+            cache_dir=experiment.workspace.fits,
             data_key=rows.key,
             fresh=fresh,
             jobs=jobs or processors(),

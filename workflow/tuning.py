@@ -8,7 +8,7 @@ from typing import Any
 from winnow.common.progress import Reporter
 from winnow.common.threads import processors
 from winnow.curate.workspace import Workspace
-from winnow.embed.config import Vectors
+from winnow.embed.config import EmbeddingConfig
 from winnow.workflow.pipeline import Division, prepare
 from winnow.workflow.record import leave_run, timed
 from winnow.workflow.rows import beside_tails, divided, for_heads
@@ -17,7 +17,7 @@ from winnow.workflow.training import fit_one
 
 def tune(
     workspace: Workspace,
-    vectors: Vectors,
+    vectors: EmbeddingConfig,
     reporter: Reporter,
     *,
     kind: str,
@@ -38,29 +38,29 @@ def tune(
     from winnow.heads.evaluation.fit import Grid
 
     heads = search_spaces.candidates(kind, candidates, division.seed)  # a kind that will not do is told before the work
-    work = prepare(workspace, beside_tails(Grid(heads), vectors), reporter, division, repeats)
-    grid, works = for_heads(work, Grid(heads), vectors, reporter)
-    work = works[kind]
-    learned, _ = divided(work)
-    with timed(work.seconds, "search"), reporter.progress("Searching") as told:
+    experiment = prepare(workspace, beside_tails(Grid(heads), vectors), reporter, division, repeats)
+    grid, experiments = for_heads(experiment, Grid(heads), vectors, reporter)
+    experiment = experiments[kind]
+    learned, _ = divided(experiment)
+    with timed(experiment.seconds, "search"), reporter.progress("Searching") as told:
         found = search.nested(
             grid.heads,
             learned.X,
             learned.y,
-            work.splits,
+            experiment.splits,
             learned.classes,
-            as_rows=lambda splits: divided(work, splits)[1],
+            as_rows=lambda splits: divided(experiment, splits)[1],
             cache_dir=workspace.fits,
             data_key=learned.key,
             jobs=jobs or processors(),
-            seed=work.seed,
-            say=reporter.say,
+            seed=experiment.seed,
+            on_message=reporter.message,
             on_fit=told,
         )
     head = found.heads[0]
-    with timed(work.seconds, "train"):
-        estimator, fit = fit_one(work, head, reporter)
+    with timed(experiment.seconds, "train"):
+        estimator, fit = fit_one(experiment, head, reporter)
     settings = [heads[grid.heads.index(head)] for head in found.heads]  # without the network of a tail, which was given
-    said = search.summary(replace(found, heads=settings), heads, work.splits)
-    rows = table([head], [found.tuned], work.splits)
-    return leave_run(replace(work, search=said), f"tune-{kind}", rows, {kind: fit}, reporter, estimator) | said
+    said = search.summary(replace(found, heads=settings), heads, experiment.splits)
+    rows = table([head], [found.tuned], experiment.splits)
+    return leave_run(replace(experiment, search=said), f"tune-{kind}", rows, {kind: fit}, reporter, estimator) | said

@@ -91,7 +91,7 @@ def sorting(sorter: Sorter) -> Sink:
         try:
             sorter.put(found.file, None if found.unfamiliar else found.label)
         except PictureError as error:
-            console.say(f"{found.path} is not in {sorter.out}: {error}")
+            console.message(f"{found.path} is not in {sorter.out}: {error}")
 
     return put
 

@@ -24,7 +24,7 @@ from winnow.curate.workspace import Workspace
 PORT = 5151  # FiftyOne's own; the next free one when it is taken
 START_SECONDS = 90.0  # for the App's server to answer
 TOKEN_BYTES = 16
-Say = Callable[[str], None]
+OnMessage = Callable[[str], None]
 _HOME = "USERPROFILE" if sys.platform == "win32" else "HOME"
 
 
@@ -43,7 +43,7 @@ def open_review(
     port: int | None = None,
     browser: bool = True,
     accept: bool = False,
-    say: Say = print,
+    on_message: OnMessage = print,
     ask: Callable[[str], bool] | None = None,
 ) -> dict[str, Any]:
     """Open the App on the pictures as last scored until Ctrl-C, then read back what was done with its own tools.
@@ -60,13 +60,13 @@ def open_review(
     folder = workspace.folder / "fiftyone"
     with _alone(folder) as alone:
         if not alone:
-            return _open_other(folder, browser, say)
+            return _open_other(folder, browser, on_message)
         _port(port)
         table = score_table.read(workspace)
         if not table.num_rows:
             raise InputError(f"the pictures of {workspace.images} have no scores yet: run `winnow score` first")
         with database.running(folder) as mongod:
-            say(f"Database: mongod {version}, {executable}")
+            on_message(f"Database: mongod {version}, {executable}")
             _load(folder, mongod.uri)
             with ExitStack() as servers:
                 app = _serve(servers, folder, _port(port))
@@ -75,7 +75,7 @@ def open_review(
                     app = _serve(servers, folder, _port(port))
                 address = f"http://{database.ADDRESS}:{app.port}{opening(workspace)}"
                 with _until_told():
-                    _welcome(folder, address, app.port, browser, say)
+                    _welcome(folder, address, app.port, browser, on_message)
                     add_umap(dataset)
                     _watch([app.process, mongod.process])
                 ended = app.process.poll() is not None
@@ -84,9 +84,9 @@ def open_review(
                     f"the database ended by itself: {folder / 'mongod.log'} says why; every click is in the journal, "
                     "tags wait for the next review"
                 )
-            say("Closed.")
+            on_message("Closed.")
             there = sys.stdin is not None and sys.stdin.isatty()
-            recorded = pull(workspace, dataset, say, (lambda _: True) if accept else ask if there else None)
+            recorded = pull(workspace, dataset, on_message, (lambda _: True) if accept else ask if there else None)
             close()
     if ended:
         raise InputError(f"the App ended by itself: {folder / 'app.log'} says why; every click is in the journal")
@@ -108,12 +108,12 @@ def _alone(folder: Path) -> Iterator[bool]:
         raise InputError(f"{folder}: {error.strerror}; use --workspace to put it elsewhere") from None
 
 
-def _open_other(folder: Path, browser: bool, say: Say) -> dict[str, Any]:
+def _open_other(folder: Path, browser: bool, on_message: OnMessage) -> dict[str, Any]:
     try:
         address = (folder / "address").read_text()
     except FileNotFoundError:
         raise InputError("another `winnow review` of this folder is just starting: wait for its address") from None
-    say(f"Open already: {address}   (Ctrl-C where it was started ends it)")
+    on_message(f"Open already: {address}   (Ctrl-C where it was started ends it)")
     if browser:
         _browse(address)
     return {"address": address, "recorded": {}, "running": True}
@@ -191,16 +191,18 @@ def _taken(port: int) -> bool:
     return False
 
 
-def _welcome(folder: Path, address: str, port: int, browser: bool, say: Say) -> None:
+def _welcome(folder: Path, address: str, port: int, browser: bool, on_message: OnMessage) -> None:
     with whole_file(folder / "address") as stream:
         stream.write(address.encode())
-    say(f"Open: {address}")
+    on_message(f"Open: {address}")
     if tunnel := _tunnel(port, os.environ.get("SSH_CONNECTION")):
-        say(f"From the machine where you sit: {tunnel}, then open that address there")
+        on_message(f"From the machine where you sit: {tunnel}, then open that address there")
     elif browser:
         _browse(address)
-    say("Drop, Keep, Relabel, Undo and Re-rank are icons above the pictures; in a narrow window, some under the arrow.")
-    say("Every click is in the journal at once. Ctrl-C here ends it.")
+    on_message(
+        "Drop, Keep, Relabel, Undo and Re-rank are icons above the pictures; in a narrow window, some under the arrow."
+    )
+    on_message("Every click is in the journal at once. Ctrl-C here ends it.")
 
 
 def _tunnel(port: int, connection: str | None) -> str | None:

@@ -104,7 +104,7 @@ def close() -> None:
 
 
 def pull(
-    workspace: Workspace, dataset: Any, say: Callable[[str], None], ask: Callable[[str], bool] | None
+    workspace: Workspace, dataset: Any, on_message: Callable[[str], None], ask: Callable[[str], bool] | None
 ) -> dict[str, int]:
     """Show what was tagged and deleted with the App's own tools, and record it after a yes.
 
@@ -112,16 +112,16 @@ def pull(
     Returns: verdict -> how many were recorded.
     """
     found = _found(workspace, dataset)
-    _tell(found, say)
+    _tell(found, on_message)
     if found.decisions:
         if ask is None:
-            say("not recorded, kept for the next time: answer at a terminal, or use --accept")
+            on_message("not recorded, kept for the next time: answer at a terminal, or use --accept")
             return {}
         if not ask(f"Record {_count(found.decisions)}?"):
-            say("not recorded; tags stay, and what was deleted comes back at the next review")
+            on_message("not recorded; tags stay, and what was deleted comes back at the next review")
             _remember(workspace, dict(zip(*dataset.values(["path", "picture"]), strict=True)))
             return {}
-        Journal(workspace.folder, say=say).record(found.decisions)
+        Journal(workspace.folder, on_message=on_message).record(found.decisions)
     _forget(workspace, dataset, found)
     return dict(Counter(decision.verdict for decision in found.decisions))
 
@@ -136,22 +136,26 @@ def _found(workspace: Workspace, dataset: Any) -> tags.Found:
     return tags.read(here, gone, labels, holding(lines))
 
 
-def _tell(found: tags.Found, say: Callable[[str], None]) -> None:
+def _tell(found: tags.Found, on_message: Callable[[str], None]) -> None:
     """A line for each verdict that tags and deletions come to: how many pictures, and some of their names."""
     rows: dict[str, list[str]] = {}
     for decision in found.decisions:
         detail = decision.reason or decision.label
         rows.setdefault(decision.verdict + (f" ({detail})" if detail else ""), []).append(decision.path)
     if rows:
-        say("Tagged and deleted in the App:")
+        on_message("Tagged and deleted in the App:")
     for what, paths in sorted(rows.items()):
-        say(f"  {what:24} {len(paths):6,}  {_names(paths)}")
+        on_message(f"  {what:24} {len(paths):6,}  {_names(paths)}")
     for tag, count in sorted(found.strange.items()):
-        say(f"  tag {tag!r} of {count:,} is no verdict: drop, keep, a reason, a label, or label:NAME for a new one")
+        on_message(
+            f"  tag {tag!r} of {count:,} is no verdict: drop, keep, a reason, a label, or label:NAME for a new one"
+        )
     if found.contradictory:
-        say(f"  {len(found.contradictory):,} have tags that contradict each other: {_names(found.contradictory)}")
+        on_message(
+            f"  {len(found.contradictory):,} have tags that contradict each other: {_names(found.contradictory)}"
+        )
     if found.copies:
-        say(f"  {len(found.copies):,} deleted, but a copy is still there, so it stays: {_names(found.copies)}")
+        on_message(f"  {len(found.copies):,} deleted, but a copy is still there, so it stays: {_names(found.copies)}")
 
 
 def _names(paths: list[str]) -> str:

@@ -48,7 +48,7 @@ def collect(
     rows: Sequence[Row],
     out: Path,
     copy: bool,
-    say: Callable[[str], None] = lambda _: None,
+    on_message: Callable[[str], None] = lambda _: None,
     among: Sequence[Path] = (),
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Workspace:
@@ -70,12 +70,12 @@ def collect(
         undo.callback(shutil.rmtree, workspace.folder, ignore_errors=True)
         sorter = Sorter(workspace.images, copy, among)
         undo.callback(sorter.remove, placed)
-        _put(sorter, rows, placed, say)
+        _put(sorter, rows, placed, on_message)
         workspace = replace(workspace, labels=_rule(workspace, placed))
-        manifest.scan(workspace, workspace.labels, on_progress, say=say)
+        manifest.scan(workspace, workspace.labels, on_progress, on_message=on_message)
         ids = manifest.read(workspace).select(["path", "id"]).to_pylist()
         said = {row["id"]: placed[row["path"]] for row in ids if row["id"] and row["path"] in placed}
-        with workspace.lock(say):
+        with workspace.lock(on_message):
             write_table(_file(workspace), _table(said))
         undo.pop_all()
     return workspace
@@ -102,7 +102,7 @@ def _claim(folder: Path) -> None:
         raise InputError(f"{folder}: {error.strerror}: name another folder") from None
 
 
-def _put(sorter: Sorter, rows: Iterable[Row], placed: dict[str, Row], say: Callable[[str], None]) -> None:
+def _put(sorter: Sorter, rows: Iterable[Row], placed: dict[str, Row], on_message: Callable[[str], None]) -> None:
     """Put the pictures, and note the row of each by its manifest path in `placed`."""
     gone = []
     for row in rows:
@@ -115,7 +115,7 @@ def _put(sorter: Sorter, rows: Iterable[Row], placed: dict[str, Row], say: Calla
         raise InputError(f"no doubtful picture is there any more, as {gone[0]}")
     if gone:
         pictures = "1 picture" if len(gone) == 1 else f"{len(gone):,} pictures"
-        say(f"left out, {pictures} that cannot be read any more, as {gone[0]}")
+        on_message(f"left out, {pictures} that cannot be read any more, as {gone[0]}")
 
 
 def _rule(workspace: Workspace, placed: Mapping[str, Row]) -> str:

@@ -54,7 +54,7 @@ def materialize(
     out: Path,
     *,
     copy: bool = False,
-    say: Callable[[str], None] = lambda _: None,
+    on_message: Callable[[str], None] = lambda _: None,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[str, Any]:
     """Write the dataset as decided as `out`/LABEL/NAME, whole or not at all, with a README.md of what was left out.
@@ -67,7 +67,7 @@ def materialize(
     message}] (of the pictures that changed or vanished).
     Raises: InputError; then nothing is left of `out`.
     """
-    pictures = _pictures(manifest.read(workspace), holding(Journal(workspace.folder, say).lines()))
+    pictures = _pictures(manifest.read(workspace), holding(Journal(workspace.folder, on_message).lines()))
     below = {picture.path.rpartition("/")[0] for picture in pictures}
     apart = {workspace.images / from_text(folder): "the pictures" for folder in sorted(below | {""})}
     out = checked_target(out, apart | {workspace.folder: "the workspace"})
@@ -96,7 +96,7 @@ def materialize(
         result = _result(pictures, written, problems) | {"out": str(out), "copied": copy}
         (part / README).write_text(readme(workspace.images, pictures, result), encoding="utf-8")
     if problems:
-        say(f"left out, {len(problems)} pictures that changed since the scan, as {next(iter(problems))}")
+        on_message(f"left out, {len(problems)} pictures that changed since the scan, as {next(iter(problems))}")
     return result
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 VERSION = 1  # of what is kept from one scoring to the next: raise it when a score of the folder as found changes
 FOUND = ("off_topic_prior", "duplicate_group", "duplicate_keep")  # columns that no verdict changes
-Say = Callable[[str], None]
+OnMessage = Callable[[str], None]
 
 
 def schema() -> pa.Schema:
@@ -53,7 +53,7 @@ def read(workspace: Workspace) -> pa.Table:
 def score(
     workspace: Workspace,
     store: Path,
-    say: Say = lambda _: None,
+    on_message: OnMessage = lambda _: None,
     *,
     fresh_labels: bool = True,
     as_found: bool = False,
@@ -68,7 +68,7 @@ def score(
     Raises: InputError when pictures have no vector yet, or the disk refuses.
     """
     rows = manifest.read(workspace)
-    verdicts = {} if as_found else holding(Journal(workspace.folder, say=say).lines())
+    verdicts = {} if as_found else holding(Journal(workspace.folder, on_message=on_message).lines())
     before = read(workspace)
     pictures = _Pictures.read(rows, verdicts, store)
     if not pictures.ids:
@@ -79,7 +79,7 @@ def score(
     columns["split"] = _splits(workspace, pictures, found["duplicate_group"], verdicts)
     said = {"winnow": json.dumps({"found": pictures.key(), "made": made or _said(before).get("made")})}
     table = _by_path(rows, pictures, columns, verdicts).replace_schema_metadata(said)
-    with workspace.lock(say):
+    with workspace.lock(on_message):
         write_table(workspace.scores, table, "overwrite")
     return table
 
@@ -89,10 +89,10 @@ def made(workspace: Workspace) -> dict[str, Any] | None:
     return _said(read(workspace)).get("made")
 
 
-def unscored(workspace: Workspace, say: Say = lambda _: None) -> pa.Table:
+def unscored(workspace: Workspace, on_message: OnMessage = lambda _: None) -> pa.Table:
     """The table as `score` returns it, with what needs no vectors: the rest is null."""
     rows = manifest.read(workspace)
-    return _by_path(rows, None, {}, holding(Journal(workspace.folder, say=say).lines()))
+    return _by_path(rows, None, {}, holding(Journal(workspace.folder, on_message=on_message).lines()))
 
 
 def near_groups(workspace: Workspace, store: Path) -> dict[str, int]:

@@ -89,7 +89,7 @@ def _find(folder: Path, rule: str, trained_on: set[str], reporter: Reporter, wor
         what = "is a file" if folder.exists() else "does not exist"
         raise InputError(f"{folder} {what}: name a folder of pictures with labels")
     labels.assign(rule, [], folder.resolve())  # a bad rule is told before the work, not after it
-    named = predict.files_of([folder], reporter.say)
+    named = predict.files_of([folder], reporter.message)
     files = [(to_text(file.relative_to(folder).as_posix()), file) for _, file in named]
     assigned = labels.assign(rule, [path for path, _ in files], folder.resolve())
     ids, problems = _identified(files, reporter, workers)

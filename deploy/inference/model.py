@@ -22,7 +22,7 @@ OUTPUTS = ("label", "probabilities", "embedding", "familiarity")
 # Metadata that every model has: kinds of JSON values, and plain texts.
 _JSON: dict[str, type] = {"labels": list, "trained_on": list}
 _JSON |= dict.fromkeys(("recipe", "params", "familiarity", "metrics", "training", "parity"), dict)
-_TEXTS = ("winnow", "preprocessing", "backbone", "weights", "precision", "test_views", "kind", "created")
+_TEXTS = ("winnow", "preprocessing", "backbone", "weights", "precision", "tta", "kind", "created")
 _DOMAINS = ("", "ai.onnx", "ai.onnx.ml")
 _ENDLESS = ("Loop", "Scan")
 _OPEN = ("batch", "height", "width")  # dimensions that are not the same every time

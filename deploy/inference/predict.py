@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 # Pixels that a graph which resizes is given, in one picture and in all at a time: it needs about 50 bytes for each.
 MOST_WHOLE = 50_000_000
-Say = Callable[[str], None]
+OnMessage = Callable[[str], None]
 File = tuple[str, Path]  # a path as it was given or found, valid Unicode (see `curate.paths`), and the file
 
 
@@ -107,17 +107,17 @@ def best(model: Model, prediction: Prediction, count: int) -> list[tuple[str, fl
     return [(model.labels[column], float(probabilities[column])) for column in order]
 
 
-def files_of(paths: Sequence[str | Path], say: Say = lambda _: None) -> Iterator[File]:
+def files_of(paths: Sequence[str | Path], on_message: OnMessage = lambda _: None) -> Iterator[File]:
     """The files that paths mean, in the order in which they are given: a file is itself, a folder the pictures in it.
 
     A pattern that the shell did not expand (`*`, `?`, `[`, `**`) is expanded, unless a file has that very name. What is
     not there is given too: reading it says so. Folders are walked as `scan` does, in the order of names.
-    Parameters: `say`, told what was passed over. Raises: InputError at the end when there was no file at all.
+    Parameters: `on_message`, told what was passed over. Raises: InputError at the end when there was no file at all.
     """
     found = 0
     for path in [os.fspath(path) for path in paths]:
         for match in _matches(path):
-            for file in _below(match, say) if _is_folder(match) else [(to_text(match), Path(match))]:
+            for file in _below(match, on_message) if _is_folder(match) else [(to_text(match), Path(match))]:
                 found += 1
                 yield file
     if not found:
@@ -156,9 +156,9 @@ def _is_folder(path: str) -> bool:
         return False
 
 
-def _below(folder: str, say: Say) -> Iterator[File]:
+def _below(folder: str, on_message: OnMessage) -> Iterator[File]:
     def unlisted(path: str, error: OSError) -> None:
-        say(
+        on_message(
             f"{to_text(os.path.join(folder, path))}: {error.strerror}; passed over: check the permissions of the folder"
         )
 
@@ -170,4 +170,6 @@ def _below(folder: str, say: Say) -> Iterator[File]:
         else:
             others += 1
     if others:
-        say(f"{to_text(folder)}: {others:,} {'file' if others == 1 else 'files'} passed over that are no pictures")
+        on_message(
+            f"{to_text(folder)}: {others:,} {'file' if others == 1 else 'files'} passed over that are no pictures"
+        )

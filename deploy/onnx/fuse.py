@@ -16,7 +16,7 @@ from winnow.embed.recipe import Recipe
 if TYPE_CHECKING:
     from winnow.deploy.novelty import Calibration, Reference
 
-VIEWS = ("one", "mirror")
+VIEWS = ("none", "flip")
 IR_VERSION = 8
 
 
@@ -27,7 +27,7 @@ def fuse(
     reference: Reference | None,
     calibration: Calibration | None,
     *,
-    views: str = "one",
+    views: str = "none",
     any_size: bool = False,
 ) -> Any:
     """One checked `onnx.ModelProto` without external data or metadata: opset 17, ai.onnx.ml 3 where the head needs it.
@@ -39,7 +39,7 @@ def fuse(
 
     Parameters: backbone, a ModelProto from `image` to `embedding` and `bottleneck` (`embed.backbone`, also quantised);
     head, one from `embedding`, flattened where it is a map, to `label` and `probabilities` (`heads.export.to_onnx`);
-    views, one of `VIEWS`: "mirror" averages the vectors of a picture and of its mirror image, and where they are maps
+    views, one of `VIEWS`: "flip" averages the vectors of a picture and of its mirror image, and where they are maps
     what the head says of each.
     Raises: InputError when views is another, or backbone, head and recipe do not belong together.
     """
@@ -50,12 +50,12 @@ def fuse(
     _check(backbone, head, recipe)
     write = Writer("winnow/")
     image = _square(write, recipe) if any_size else "image"
-    if views == "one":
+    if views == "none":
         _add(write, backbone, "backbone/", {"image": image})
     else:
         _add_mirrored(write, backbone, image)
     is_map = recipe.pool == "none"
-    if is_map and views == "mirror":
+    if is_map and views == "flip":
         _add_head_of_both(write, head)
     else:
         _add(write, head, "head/", {"embedding": write("Flatten", "embedding")} if is_map else {})

@@ -140,7 +140,7 @@ def _scores(estimator: Any, dimension: int, decisions: bool = False) -> tuple[An
         "NearestMean": export_nodes.nearest_mean,
         "CosineNeighbours": export_nodes.neighbours,
         "MetricHead": _metric,
-        "TailHead": _tail_head,
+        "FineTunedHead": _tail_head,
     }
     kind = type(estimator).__name__
     return own[kind](estimator, dimension) if kind in own else _sklearn(estimator, dimension, decisions)

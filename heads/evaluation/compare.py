@@ -36,8 +36,8 @@ from winnow.heads.evaluation.fit import Fit, Head, Split, build, fit_heads, toge
 FORMAT = "3"  # of a stored fit: raise it when what a head does changes and none of its parameters shows it
 MEMORY = Path("/dev/shm")  # a file system in memory, where there is one
 # So that no core waits for a long last fit.
-_SLOWEST_FIRST = ("tail", "dense", "forest", "svm-rbf", "lda", "svm-linear", "mlp")
-_LIBRARIES = {"dense": ("keras", "tensorflow"), "tail": ("keras", "tensorflow")}
+_SLOWEST_FIRST = ("finetune", "dense", "forest", "svm-rbf", "lda", "svm-linear", "mlp")
+_LIBRARIES = {"dense": ("keras", "tensorflow"), "finetune": ("keras", "tensorflow")}
 
 
 def compare(

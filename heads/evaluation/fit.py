@@ -15,8 +15,8 @@ from winnow.common.errors import InputError
 from winnow.heads.evaluation import metrics as evaluate
 from winnow.heads.models.baselines import BASELINES
 
-HEADS = ("dense", *BASELINES, "tail")
-ONLY_NAMED = ("triplet", "supcon", "tail")  # not among the heads of `run` and `compare` unless they are named
+HEADS = ("dense", *BASELINES, "finetune")
+ONLY_NAMED = ("triplet", "supcon", "finetune")  # not among the heads of `run` and `compare` unless they are named
 DEFAULT_HEADS = tuple(kind for kind in HEADS if kind not in ONLY_NAMED)
 MOST_AT_ONCE = 2**25  # numbers of X that something is predicted from: 128 MiB of them
 OnEpoch = Callable[[int, int], None]  # told (done, total)
@@ -103,7 +103,7 @@ def build(head: Head, seed: int) -> Any:
     if head.kind not in HEADS:
         raise InputError(f"no head is called {head.kind!r}; there are {', '.join(HEADS)}")
     params = {"seed": seed % SEEDS, **head.params}
-    if head.kind in ("dense", "tail"):
+    if head.kind in ("dense", "finetune"):
         estimator = _network(head.kind, params)
     else:
         estimator = BASELINES[head.kind](**{"random_state": params.pop("seed"), **params})
@@ -155,7 +155,7 @@ def fit_heads(
     on_epoch: OnEpoch | None = None,
 ) -> list[tuple[Any, Fit]]:
     """As `fit_head` for each of heads that are fitted together, see `together`; each has its share of the seconds."""
-    if heads[0].kind in ("dense", "tail"):
+    if heads[0].kind in ("dense", "finetune"):
         from winnow.embed.keras_import import import_keras
 
         import_keras(f"the {heads[0].kind} head", "choose other heads")
@@ -186,7 +186,7 @@ def _fitted(
     with warnings.catch_warnings(), _said_of(heads[0]):
         warnings.simplefilter("ignore", ConvergenceWarning)  # the scores say how good a head is, finished or not
         warnings.filterwarnings("ignore", "Only one sample available")  # LDA, on a fold with one of a class
-        if heads[0].kind == "tail":
+        if heads[0].kind == "finetune":
             groups = np.arange(len(rows)) % len(split.train)  # `more` has whole views of train
             estimators[0].fit(X, y[rows], groups=groups, rows=rows, on_epoch=on_epoch)  # maps are too many to be copied
             return estimators
@@ -257,7 +257,7 @@ def _network(kind: str, params: dict[str, Any]) -> Any:
     if kind == "dense":
         from winnow.heads.models.dense import DenseHead as Network
     else:
-        from winnow.heads.models.finetune import TailHead as Network  # type: ignore[assignment]
+        from winnow.heads.models.finetune import FineTunedHead as Network  # type: ignore[assignment]
 
     known = Network().get_params()
     unknown = sorted(set(params) - set(known))

@@ -54,7 +54,7 @@ def nested(
     data_key: str = "",
     jobs: int = 1,
     seed: int = 0,
-    say: Callable[[str], None] | None = None,
+    on_message: Callable[[str], None] | None = None,
     on_fit: Callable[[int, int], None] | None = None,
 ) -> Found:
     """Search on the train part of every split, and fit what was found there, and the default, to be judged on test.
@@ -63,15 +63,15 @@ def nested(
 
     Parameters: `heads`, as of `spaces.candidates`, the default first; `splits` of pictures, which are the first rows of
     X and y; `as_rows` makes of these, or of others of the same pictures, splits of all rows of X that a head learns
-    from and is judged by; `say` is told beforehand how many fits there will be; the others are those of
+    from and is judged by; `on_message` is told beforehand how many fits there will be; the others are those of
     `heads.compare.compare`: in cache_dir are the fits on whole splits, not the many of a search; on_fit(done, total) is
     called as fits come in.
     Raises: InputError for a train part that cannot be divided.
     """
     plans = [_rounds(heads, y, split, seed + r) for r, split in enumerate(splits)]
     total = sum(left * len(inner) for plan in plans for left, inner in plan) + 2 * len(splits)
-    if say:
-        say(f"Searching among {len(heads):,} settings of {heads[0].kind}: {total:,} fits")
+    if on_message:
+        on_message(f"Searching among {len(heads):,} settings of {heads[0].kind}: {total:,} fits")
     done = 0
 
     def arrived(*_: Any) -> None:

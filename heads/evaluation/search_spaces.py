@@ -64,11 +64,11 @@ SPACES: dict[str, dict[str, Draw]] = {
     },
     "triplet": _PROJECTED | {"margin": _log(0.05, 0.8)},
     "supcon": _PROJECTED | {"temperature": _log(0.01, 0.2)},
-    "tail": {"lr": _log(0.002, 0.05), "epochs": _among(8, 16, 24), "label_smoothing": _among(0.0, 0.1, 0.2)},
+    "finetune": {"lr": _log(0.002, 0.05), "epochs": _among(8, 16, 24), "label_smoothing": _among(0.0, 0.1, 0.2)},
 }
 # Searched on all pictures at once: their best settings depend on how many there are (steps of an epoch, neighbours).
-WHOLE = ("dense", "knn", "triplet", "supcon", "tail")
-SLOW = ("tail",)  # a fit takes up to a minute: there are fewer folds, and fewer candidates
+WHOLE = ("dense", "knn", "triplet", "supcon", "finetune")
+SLOW = ("finetune",)  # a fit takes up to a minute: there are fewer folds, and fewer candidates
 CANDIDATES, FEW_CANDIDATES = 30, 6
 
 

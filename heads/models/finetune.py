@@ -26,7 +26,7 @@ PROBED = 2000  # rows that the last layer is fitted on before anything moves
 BATCH = 64  # maps that are predicted together
 
 
-class TailHead(ClassifierMixin, BaseEstimator):
+class FineTunedHead(ClassifierMixin, BaseEstimator):
     """The end of MobileNetV2 from a map on, and a softmax behind it, fine-tuned by SGD with momentum.
 
     First the softmax alone is fitted on what the pretrained end gives (a logistic regression), then all of it is
@@ -101,7 +101,7 @@ class TailHead(ClassifierMixin, BaseEstimator):
         groups: np.ndarray | None = None,
         rows: np.ndarray | None = None,
         on_epoch: Callable[[int, int], None] | None = None,
-    ) -> TailHead:
+    ) -> FineTunedHead:
         """Train on maps X, float (N, H W C), and labels y (N,); groups (N,): rows of one picture, None: each its own.
 
         Parameters: `rows`, int64 (m,): only these rows of X, whose y and groups are (m,); X is not copied for it;
@@ -117,7 +117,7 @@ class TailHead(ClassifierMixin, BaseEstimator):
         check_classification_targets(y)
         self.classes_, codes = np.unique(y, return_inverse=True)
         if len(self.classes_) < 2:
-            raise ValueError("TailHead needs at least two classes in y, got one class")
+            raise ValueError("FineTunedHead needs at least two classes in y, got one class")
         keras, tf = import_keras("the tail head", "choose other heads")
         recipe = Recipe(alpha=self.alpha, weights=self.weights, size=self.size)
         self.model_ = _end(keras, network(keras, recipe, find(recipe)), self.unfreeze, X.shape[1], len(self.classes_))

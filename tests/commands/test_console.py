@@ -67,7 +67,7 @@ def test_lines_of_progress_start_their_clock_with_the_work(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     now = 100.0
-    monkeypatch.setattr("console.time.monotonic", lambda: now)
+    monkeypatch.setattr("winnow.commands.console.time.monotonic", lambda: now)
     with console.progress("Embedding") as told:
         now = 200.0  # something else took a while
         told(10, 100)

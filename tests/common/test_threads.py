@@ -15,7 +15,7 @@ def most_at_a_time(budget, amounts):
     """The largest sum that was out at one moment, when eight threads each take their amount for a while."""
     out, most, lock = [], [], threading.Lock()
 
-    def work(amount):
+    def experiment(amount):
         with budget.spent(amount):
             with lock:
                 out.append(amount)
@@ -25,7 +25,7 @@ def most_at_a_time(budget, amounts):
                 out.remove(amount)
 
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(work, amounts))
+        list(pool.map(experiment, amounts))
     return max(most)
 
 

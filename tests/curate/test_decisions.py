@@ -189,7 +189,7 @@ def test_many_thousands_of_paths_are_found_quickly(tmp_path):
     ],
 )
 def test_a_verdict_is_recorded_as_one_batch(place, said, verdict, options, line):
-    made = decide(place, ["blue/0.jpg", "photos/blue/1.jpg"], verdict, **options, say=said.append)
+    made = decide(place, ["blue/0.jpg", "photos/blue/1.jpg"], verdict, **options, on_message=said.append)
     assert held(place) == {"blue/0.jpg": line, "blue/1.jpg": line}
     (batch,) = {written.batch for written in Journal(place.folder).lines()}
     assert made == {
@@ -229,7 +229,7 @@ def test_a_broken_picture_has_a_verdict_one_that_cannot_be_read_has_none(place, 
     (folder / "red/broken.jpg").write_bytes(b"\xff\xd8\xff")
     (folder / "red/nowhere.jpg").symlink_to("nothing")
     scan(place)
-    made = decide(place, ["red/nowhere.jpg", "red/broken.jpg"], "drop", "unreadable", say=said.append)
+    made = decide(place, ["red/nowhere.jpg", "red/broken.jpg"], "drop", "unreadable", on_message=said.append)
     assert (made["recorded"], made["skipped"]) == (1, ["red/nowhere.jpg"])
     assert list(held(place)) == ["red/broken.jpg"]
     why = "red/nowhere.jpg: the bytes cannot be read, and it is them that a verdict belongs to"
@@ -268,10 +268,10 @@ def test_a_label_that_is_more_than_a_line_is_refused(label):
 
 
 def test_a_new_label_is_told_once_it_is_known_it_is_not(place, said):
-    decide(place, ["red/0.jpg"], "relabel", label="  Löwenzahn 👩‍🌾 ", say=said.append)
+    decide(place, ["red/0.jpg"], "relabel", label="  Löwenzahn 👩‍🌾 ", on_message=said.append)
     assert said == ["Löwenzahn 👩‍🌾 is a new label; labels so far: blue, red"]
     assert labels_so_far(place, Journal(place.folder)) == ["Löwenzahn 👩‍🌾", "blue", "red"]
-    decide(place, ["red/1.jpg"], "relabel", label="Löwenzahn 👩‍🌾", say=said.append)
+    decide(place, ["red/1.jpg"], "relabel", label="Löwenzahn 👩‍🌾", on_message=said.append)
     assert len(said) == 1
 
 

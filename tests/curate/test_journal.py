@@ -454,12 +454,12 @@ def test_a_full_disk_is_one_line_and_leaves_the_journal_as_it_was(tmp_path, how)
 
 
 def test_threads_that_record_and_undo_at_once_lose_nothing(tmp_path):
-    def work(name: int) -> list[str]:
+    def experiment(name: int) -> list[str]:
         own = Journal(tmp_path)
         return [own.record(keep(f"{name}-{number}", f"{name}-{number}b")) for number in range(25)]
 
     with ThreadPoolExecutor(4) as pool:
-        batches = [batch for of in pool.map(work, range(4)) for batch in of]
+        batches = [batch for of in pool.map(experiment, range(4)) for batch in of]
     lines = Journal(tmp_path).lines()
     assert len(set(batches)) == 100
     assert len(lines) == 200

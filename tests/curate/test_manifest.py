@@ -396,11 +396,11 @@ def old(place) -> Workspace:
 
 def test_an_older_manifest_is_read_anew_by_scan_which_says_so(old):
     said = []
-    found = scan(old, say=said.append)
+    found = scan(old, on_message=said.append)
     assert said == [f"{old.manifest} was written by an older Winnow: every picture is read anew"]
     assert (found.read, found.images, problems(found)) == (2, 2, {"roses/2.png": "not_an_image"})
     assert rows(old)["roses/1.png"]["contrast"] > 0
-    assert scan(old, say=said.append).read == 0
+    assert scan(old, on_message=said.append).read == 0
     assert len(said) == 1
 
 

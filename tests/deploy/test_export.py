@@ -145,7 +145,7 @@ def test_pruning_is_told(hues: Path, colours: Path) -> None:
 
 @pytest.mark.parametrize(
     "words",
-    [("--input", "any"), ("--precision", "fp16"), ("--test-views", "mirror")],
+    [("--input", "any"), ("--precision", "fp16"), ("--tta", "flip")],
 )
 def test_what_a_variant_changes_is_measured_and_stored(run: Path, hues: Path, words: tuple[str, str]) -> None:
     done = CliRunner().invoke(cli.main, ["export", str(run), "-o", "model.onnx", *words])

@@ -235,7 +235,7 @@ def test_drawn_rooms_streets_signs_and_charts_are_told_from_photographs(photogra
     from winnow.curate import manifest
     from winnow.curate.demo.drawings import SCENES, picture
     from winnow.curate.workspace import locate
-    from winnow.embed.config import Vectors
+    from winnow.embed.config import EmbeddingConfig
     from winnow.workflow.features import embed
 
     rng = np.random.default_rng(0)
@@ -245,7 +245,7 @@ def test_drawn_rooms_streets_signs_and_charts_are_told_from_photographs(photogra
         image.save(tmp_path / "drawn" / "scenes" / f"{number}.jpg", quality=90)
     workspace = locate(tmp_path / "drawn", tmp_path / "drawn.winnow")
     manifest.scan(workspace)
-    store, _ = embed(workspace, Vectors(), lambda done, total: None, lambda line: None)
+    store, _ = embed(workspace, EmbeddingConfig(), lambda done, total: None, lambda line: None)
     ids = manifest.read(workspace)["id"].to_pylist()
     drawn = store.read(ids), store.read(ids, "bottleneck")
 

@@ -60,11 +60,11 @@ def test_a_session_may_be_called_from_many_threads(colours):
     session = BACKENDS["onnx"](load(colours))
     found: dict[int, float] = {}
 
-    def work(level):
+    def experiment(level):
         for _ in range(20):
             found[level] = float(session(np.full((3, 96, 96, 3), level, dtype=np.uint8))[0][2, 1])
 
-    threads = [threading.Thread(target=work, args=(level,)) for level in (0, 51, 255)]
+    threads = [threading.Thread(target=experiment, args=(level,)) for level in (0, 51, 255)]
     for thread in threads:
         thread.start()
     for thread in threads:

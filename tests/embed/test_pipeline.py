@@ -139,7 +139,7 @@ def test_files_are_taken_only_a_little_ahead_of_what_is_used(files):
 def test_ahead_begins_no_more_than_its_window_and_keeps_the_order():
     running, most, lock = 0, 0, threading.Lock()
 
-    def work(item):
+    def experiment(item):
         nonlocal running, most
         with lock:
             running += 1
@@ -151,7 +151,7 @@ def test_ahead_begins_no_more_than_its_window_and_keeps_the_order():
 
     begun = []
     results = []
-    for item, future in ahead(work, (begun.append(n) or n for n in range(40)), workers=3, window=5):
+    for item, future in ahead(experiment, (begun.append(n) or n for n in range(40)), workers=3, window=5):
         results.append((item, future.result()))
         assert len(begun) <= len(results) + 4
     assert results == [(n, n * n) for n in range(40)]
@@ -160,9 +160,9 @@ def test_ahead_begins_no_more_than_its_window_and_keeps_the_order():
 
 def test_ahead_stops_when_it_is_closed():
     begun = []
-    work = ahead(lambda item: begun.append(item) or time.sleep(0.01), range(1000), workers=2, window=10)
-    next(work)
-    work.close()
+    experiment = ahead(lambda item: begun.append(item) or time.sleep(0.01), range(1000), workers=2, window=10)
+    next(experiment)
+    experiment.close()
     time.sleep(0.1)
     assert len(begun) <= 10
 

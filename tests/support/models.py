@@ -68,7 +68,7 @@ def metadata(labels: Sequence[str], any_size: bool) -> dict[str, Any]:
         "weights": "imagenet",
         "input": "any" if any_size else "square",
         "precision": "fp32",
-        "test_views": "one",
+        "tta": "none",
         "kind": "lda",
         "params": {"shrinkage": 0.1},
         "created": "2026-05-01T12:00:00+00:00",

@@ -24,7 +24,7 @@ from winnow.curate.app import mongod
 from winnow.curate.journal import Journal, Line, holding
 from winnow.curate.noise import score_table
 from winnow.curate.workspace import Workspace, locate
-from winnow.embed.config import Vectors
+from winnow.embed.config import EmbeddingConfig
 from winnow.workflow.features import embed
 
 CHROMIUM = "/usr/bin/chromium"
@@ -61,7 +61,7 @@ def place(hues: Path, colours: Path) -> tuple[Workspace, Path]:
     (hues / "blue" / "broken.jpg").write_bytes((hues / "red" / "00.jpg").read_bytes()[:300])
     workspace = locate(hues)
     manifest.scan(workspace)
-    store, _ = embed(workspace, Vectors(backbone=colours), lambda done, total: None, print)
+    store, _ = embed(workspace, EmbeddingConfig(backbone=colours), lambda done, total: None, print)
     score_table.score(workspace, store.path)
     return workspace, store.path
 
@@ -203,3 +203,14 @@ def order(workspace: Workspace) -> list[str]:
     given = holding(Journal(workspace.folder).lines())
     first = {row["id"]: row for row in reversed(rows) if row["id"] not in given}
     return [row["path"] for row in sorted(first.values(), key=lambda row: -row["off_topic"])]
+
+
+@contextmanager
+def samples(running: Running) -> Iterator[Any]:
+    """The App's pictures, as the database holds them."""
+    from pymongo import MongoClient
+
+    port = next(c.laddr.port for c in running.mongod().net_connections("tcp") if c.status == "LISTEN")
+    with MongoClient("127.0.0.1", port) as client:
+        held = client["fiftyone"]
+        yield held[next(name for name in held.list_collection_names() if name.startswith("samples."))]

@@ -22,7 +22,7 @@ from winnow.common.errors import InputError
 from winnow.curate import manifest
 from winnow.curate.workspace import locate
 from winnow.embed import images
-from winnow.embed.config import Vectors
+from winnow.embed.config import EmbeddingConfig
 from winnow.embed.recipe import Recipe
 from winnow.embed.store import read_ids
 from winnow.workflow import features
@@ -35,7 +35,7 @@ def silent(what):
 
 
 def both(workspace, backbone, **choice):
-    return scan_and_embed(workspace, Vectors(backbone=backbone, **choice), silent, print)
+    return scan_and_embed(workspace, EmbeddingConfig(backbone=backbone, **choice), silent, print)
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def odd(hues):
 def test_in_one_pass_as_in_two(odd, colours, tmp_path):
     plain, joint = (locate(odd, tmp_path / name) for name in ("plain.winnow", "joint.winnow"))
     manifest.scan(plain)
-    expected, _ = embed(plain, Vectors(backbone=colours), lambda done, total: None, print)
+    expected, _ = embed(plain, EmbeddingConfig(backbone=colours), lambda done, total: None, print)
     found, store, made = both(joint, colours)
     assert manifest.read(joint).equals(manifest.read(plain))
     assert (made["embedded"], made["while_scanning"], made["reused"], made["failed"]) == (66, 66, 0, 0)
@@ -190,7 +190,7 @@ def test_five_gigabytes_of_maps_are_asked_for_once_and_fewer_are_not(answer):
         asked.append(question)
         return answer
 
-    choice = Vectors(Recipe(pool="none"), views=8, ask=ask)
+    choice = EmbeddingConfig(Recipe(pool="none"), views=8, ask=ask)
     features._room(choice, maps, 190_000, said.append)
     assert asked == []
     with nullcontext() if answer else pytest.raises(InputError, match="would take 5.1 GB: --yes stores them; fewer"):
@@ -211,7 +211,7 @@ def test_a_disk_that_is_full_costs_no_view_that_was_stored(hues, colours, monkey
         written.append(real(*what, **how))
         return written[-1]
 
-    choice = Vectors(backbone=colours, views=3)
+    choice = EmbeddingConfig(backbone=colours, views=3)
     with monkeypatch.context() as full:
         full.setattr(lance, "write_dataset", write)
         with pytest.raises(InputError, match="No space left; what was committed is kept: make room and run the comman"):

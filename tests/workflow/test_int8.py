@@ -18,7 +18,7 @@ from winnow.common.errors import InputError
 from winnow.curate import manifest
 from winnow.curate.workspace import Workspace, locate
 from winnow.embed.backbone import load
-from winnow.embed.config import Vectors
+from winnow.embed.config import EmbeddingConfig
 from winnow.embed.recipe import Recipe
 from winnow.workflow import int8
 from winnow.workflow.features import embed, files_of
@@ -43,7 +43,7 @@ def place(hues: Path) -> Workspace:
 
 def embedded(place: Workspace, network: Path, precision: str = "int8") -> Any:
     said: list[str] = []
-    choice = Vectors(Recipe(precision=precision), network)
+    choice = EmbeddingConfig(Recipe(precision=precision), network)
     return *embed(place, choice, lambda done, total: None, said.append), said
 
 
@@ -138,7 +138,7 @@ def test_an_int8_file_is_used_as_it_is(place, network, tmp_path):
 
 @pytest.mark.slow
 def test_only_onnxruntime_runs_it(place, network):
-    choice = Vectors(Recipe(precision="int8"), network, backend="tensorflow")
+    choice = EmbeddingConfig(Recipe(precision="int8"), network, backend="tensorflow")
     with pytest.raises(InputError, match="--backend tensorflow has no int8: use --backend onnx, or --precision fp32"):
         embed(place, choice, lambda done, total: None, print)
 

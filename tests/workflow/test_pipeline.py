@@ -343,11 +343,9 @@ def test_a_schedule_is_told_in_the_history_and_drawn(hues: Path, colours: Path) 
 
 
 def test_what_is_judged_by_all_its_views_is_sent_on_to_a_file_that_looks_twice(hues: Path, colours: Path) -> None:
-    words = ["train", str(hues), "--backbone", str(colours), "--head", "centroid", "--views", "2", "--test-views"]
-    said = {
-        views: CliRunner().invoke(cli.main, [*words, views]).output.splitlines()[-1] for views in ("mean", "mirror")
-    }
+    words = ["train", str(hues), "--backbone", str(colours), "--head", "centroid", "--augment", "2", "--tta"]
+    said = {views: CliRunner().invoke(cli.main, [*words, views]).output.splitlines()[-1] for views in ("mean", "flip")}
     assert said["mean"].startswith("Next: winnow export")
-    assert said["mean"].endswith(" --test-views mirror")
-    assert said["mirror"].startswith("Next: winnow export")
-    assert "--test-views" not in said["mirror"]
+    assert said["mean"].endswith(" --tta mirror")
+    assert said["flip"].startswith("Next: winnow export")
+    assert "--tta" not in said["flip"]

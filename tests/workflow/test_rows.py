@@ -16,12 +16,12 @@ from click.testing import CliRunner
 
 from winnow import cli
 from winnow.common.errors import InputError
-from winnow.embed.config import Vectors
+from winnow.embed.config import EmbeddingConfig
 from winnow.embed.recipe import Recipe
 from winnow.embed.store import read_vectors
 from winnow.heads.evaluation.fit import Grid, Head, Split, _proba
 from winnow.workflow import features, rows
-from winnow.workflow.record import Work
+from winnow.workflow.record import Experiment
 
 
 def winnow(*words: object) -> Any:
@@ -46,40 +46,40 @@ class Stored:
 @pytest.mark.parametrize(
     ("views", "judged", "expected", "looks"),
     [
-        (1, "one", [0, 1, 2], [[0], [1], [2]]),
-        (2, "one", [0, 1, 2, 10, 11, 12], [[0], [1], [2]]),
-        (2, "mirror", [0, 1, 2, 10, 11, 12, 5, 6, 7], [[6], [7], [8]]),
+        (1, "none", [0, 1, 2], [[0], [1], [2]]),
+        (2, "none", [0, 1, 2, 10, 11, 12], [[0], [1], [2]]),
+        (2, "flip", [0, 1, 2, 10, 11, 12, 5, 6, 7], [[6], [7], [8]]),
         (3, "mean", [0, 1, 2, 10, 11, 12, 20, 21, 22], [[0, 3, 6], [1, 4, 7], [2, 5, 8]]),
     ],
 )
 def test_rows_are_views_in_order_and_looks_point_at_what_is_judged(views, judged, expected, looks):
-    found, at = rows.read(Stored(), "abc", Vectors(views=views, test_views=judged))
+    found, at = rows.read(Stored(), "abc", EmbeddingConfig(views=views, tta=judged))
     assert found[:, 0].tolist() == expected
     assert at.tolist() == looks
 
 
 def test_maps_are_never_averaged_but_what_is_said_of_them():
-    found, at = rows.read(Stored(), "abc", Vectors(Recipe(pool="none"), views=3, test_views="mirror"))
+    found, at = rows.read(Stored(), "abc", EmbeddingConfig(Recipe(pool="none"), views=3, tta="flip"))
     assert found[:, 0].tolist() == [0, 1, 2, 10, 11, 12, 20, 21, 22]
     assert at.tolist() == [[0, 3], [1, 4], [2, 5]]
 
 
 def test_judging_by_more_views_takes_as_many_unless_more_are_asked_for():
-    assert [Vectors(test_views=judged).n_views for judged in ("one", "mirror", "mean")] == [1, 2, 2]
-    assert Vectors(views=5, test_views="mirror").n_views == 5
+    assert [EmbeddingConfig(tta=judged).n_views for judged in ("none", "flip", "mean")] == [1, 2, 2]
+    assert EmbeddingConfig(views=5, tta="flip").n_views == 5
 
 
-def work(views, judged):
+def experiment(views, judged):
     """Three pictures, the first to learn from, the others to choose and to be judged by."""
-    found, looks = rows.read(Stored(), "abc", Vectors(views=views, test_views=judged))
+    found, looks = rows.read(Stored(), "abc", EmbeddingConfig(views=views, tta=judged))
     parts = Split(*(np.array([row]) for row in range(3)), groups=np.array([7, 8, 9]))
     data = SimpleNamespace(ids=list("abc"), y=np.array([0, 1, 0]), classes=["x", "y"])
-    embedding = {"views": views, "test_views": judged}
+    embedding = {"views": views, "tta": judged}
     return SimpleNamespace(data=data, rows=found, looks=looks, splits=[parts], embedding=embedding, made={"key": "k"})
 
 
 def test_every_view_of_a_training_picture_is_learned_from_and_none_of_another():
-    learned, (split,) = rows.divided(work(3, "mirror"))
+    learned, (split,) = rows.divided(experiment(3, "flip"))
     assert split.learned.tolist() == [0, 3, 6]
     assert learned.y[split.learned].tolist() == [0, 0, 0]
     assert split.groups[split.learned].tolist() == [7, 7, 7]
@@ -89,7 +89,10 @@ def test_every_view_of_a_training_picture_is_learned_from_and_none_of_another():
 
 
 def test_the_key_of_fits_knows_views_and_how_pictures_are_judged():
-    keys = {rows.divided(work(*how))[0].key for how in ((1, "one"), (2, "one"), (3, "one"), (2, "mirror"), (3, "mean"))}
+    keys = {
+        rows.divided(experiment(*how))[0].key
+        for how in ((1, "none"), (2, "none"), (3, "none"), (2, "flip"), (3, "mean"))
+    }
     assert len(keys) == 5
 
 
@@ -112,26 +115,26 @@ def test_probabilities_of_several_looks_are_averaged_some_at_a_time(monkeypatch,
 @pytest.mark.parametrize(
     ("how", "message"),
     [
-        ({"views": 1, "test_views": "mirror"}, "--test-views mirror takes --views 2 or more, not 1"),
-        ({"test_views": "all"}, "--test-views is one of one, mirror, mean, not 'all'"),
+        ({"views": 1, "tta": "flip"}, "--tta mirror takes --augment 2 or more, not 1"),
+        ({"tta": "all"}, "--tta is one of one, mirror, mean, not 'all'"),
     ],
 )
 def test_views_that_do_not_go_together_are_refused(how, message):
     with pytest.raises(InputError, match=message):
-        Vectors(**how)
+        EmbeddingConfig(**how)
 
 
 def test_a_choice_is_remembered_with_its_views():
-    chosen = Vectors(Recipe(size=288), views=4, test_views="mirror")
-    assert Vectors.of(chosen.document()) == chosen
-    assert Vectors().document()["views"] == 1
-    earlier = {name: value for name, value in Vectors().document().items() if "views" not in name}
-    assert Vectors.of(earlier) == Vectors()
+    chosen = EmbeddingConfig(Recipe(size=288), views=4, tta="flip")
+    assert EmbeddingConfig.of(chosen.document()) == chosen
+    assert EmbeddingConfig().document()["views"] == 1
+    earlier = {name: value for name, value in EmbeddingConfig().document().items() if "views" not in name}
+    assert EmbeddingConfig.of(earlier) == EmbeddingConfig()
 
 
 def test_views_are_embedded_once_and_the_plain_one_never_again(hues, colours):
     first = winnow("embed", hues, "--backbone", colours)
-    more = winnow("embed", hues, "--backbone", colours, "--views", 3)
+    more = winnow("embed", hues, "--backbone", colours, "--augment", 3)
     assert (first["embedded"], first["vectors"], more["embedded"], more["vectors"], more["views"]) == (
         60,
         60,
@@ -139,37 +142,37 @@ def test_views_are_embedded_once_and_the_plain_one_never_again(hues, colours):
         120,
         3,
     )
-    again = winnow("embed", hues, "--backbone", colours, "--views", 3)
+    again = winnow("embed", hues, "--backbone", colours, "--augment", 3)
     assert (again["embedded"], again["reused"], again["vectors"]) == (0, 60, 0)
     table = lance.dataset(more["store"]).to_table(columns=["id", "view"]).to_pylist()
     assert len({(row["id"], row["view"]) for row in table}) == len(table) == 180
     (hues / "red" / "00.jpg").rename(hues / "red" / "renamed.jpg")
-    assert winnow("embed", hues, "--backbone", colours, "--views", 4)["vectors"] == 60
+    assert winnow("embed", hues, "--backbone", colours, "--augment", 4)["vectors"] == 60
 
 
 @pytest.mark.slow
 def test_a_head_of_views_is_judged_and_exported_as_it_was_asked(hues, colours):
-    words = ("train", hues, "--backbone", colours, "--head", "logistic", "--views", 3)
-    said = winnow(*words, "--test-views", "mirror")
+    words = ("train", hues, "--backbone", colours, "--head", "logistic", "--augment", 3)
+    said = winnow(*words, "--tta", "flip")
     made = json.loads((Path(said["run"]) / "run.json").read_text())["embedding"]
-    assert (made["views"], made["test_views"]) == (3, "mirror")
+    assert (made["views"], made["tta"]) == (3, "flip")
     exported = winnow("export", said["run"])
-    assert exported["test_views"] == exported["metrics"]["test_views"] == "mirror"
+    assert exported["tta"] == exported["metrics"]["tta"] == "flip"
     assert exported["parity"]["largest_difference"] <= 1e-4
     assert Path(exported["model"]).name == "model.onnx"
-    mean = winnow(*words, "--test-views", "mean")
+    mean = winnow(*words, "--tta", "mean")
     said = refused("export", mean["run"])
-    assert "by --test-views mean, which cannot be inside one file: `winnow export " in said
-    assert f"{mean['run']} --test-views one` or mirror makes one" in said
+    assert "by --tta mean, which cannot be inside one file: `winnow export " in said
+    assert f"{mean['run']} --tta one` or mirror makes one" in said
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("views", ["one", "mirror"])
+@pytest.mark.parametrize("views", ["none", "flip"])
 def test_of_a_run_judged_by_all_views_a_file_may_look_at_fewer_and_says_what_that_costs(hues, colours, views):
-    words = ("train", hues, "--backbone", colours, "--head", "logistic", "--views", 4, "--test-views", "mean")
+    words = ("train", hues, "--backbone", colours, "--head", "logistic", "--augment", 4, "--tta", "mean")
     run = Path(winnow(*words)["run"])
-    said = winnow("export", run, "--test-views", views)
-    assert (said["test_views"], said["metrics"]["test_views"]) == (views, "mean")
+    said = winnow("export", run, "--tta", views)
+    assert (said["tta"], said["metrics"]["tta"]) == (views, "mean")
     assert Path(said["model"]).name == f"model-{views}.onnx"
     assert said["parity"]["largest_difference"] <= 1e-4  # of the file from Python's path that looks as often
     assert said["parity"]["largest_from_run"] < 0.01  # of Python's path on all views from what the run stored
@@ -179,16 +182,16 @@ def test_of_a_run_judged_by_all_views_a_file_may_look_at_fewer_and_says_what_tha
 
 
 def test_views_and_cleaning_are_refused_together(hues, colours):
-    said = refused("compare", hues, "--backbone", colours, "--cleaning", "--views", 2)
-    assert "--cleaning compares heads on plain vectors: leave out --views, --test-views and tail" in said
+    said = refused("compare", hues, "--backbone", colours, "--cleaning", "--augment", 2)
+    assert "--cleaning compares heads on plain vectors: leave out --augment, --tta and tail" in said
 
 
 def test_much_room_is_asked_for_first(hues, colours, monkeypatch):
     monkeypatch.setattr(features, "LARGE", 500)
-    said = refused("embed", hues, "--backbone", colours, "--views", 2)
+    said = refused("embed", hues, "--backbone", colours, "--augment", 2)
     assert "60 vectors of 5 numbers" in said
-    assert "--yes stores them; fewer --views, or a smaller --size, take less" in said
-    assert winnow("embed", hues, "--backbone", colours, "--views", 2, "--yes")["vectors"] == 60
+    assert "--yes stores them; fewer --augment, or a smaller --size, take less" in said
+    assert winnow("embed", hues, "--backbone", colours, "--augment", 2, "--yes")["vectors"] == 60
 
 
 SMALL = ("--weights", "random", "--alpha", 0.35, "--size", 96)
@@ -200,18 +203,18 @@ def test_a_tail_is_compared_trained_and_exported_like_any_other_head(hues, monke
     grid = Path("grid.toml")
     grid.write_text('[[head]]\nkind = "tail"\nunfreeze = 1\nepochs = 2\nlr = 0.003\n[[head]]\nkind = "centroid"\n')
     compared = winnow("compare", hues, *SMALL, "--grid", grid, "--repeats", 2, "--jobs", 1)
-    assert {head["name"] for head in compared["heads"]} == {"tail", "centroid"}
-    tail = next(head for head in compared["heads"] if head["name"] == "tail")
+    assert {head["name"] for head in compared["heads"]} == {"finetune", "centroid"}
+    tail = next(head for head in compared["heads"] if head["name"] == "finetune")
     network = {"alpha": 0.35, "weights": "random", "size": 96}
     assert tail["params"] == {"unfreeze": 1, "epochs": 2, "lr": 0.003} | network
-    words = ("--head", "tail", "--unfreeze", 1, "--epochs", 2, "--lr", 0.003)
-    said = winnow("train", hues, *SMALL, *words, "--test-views", "mirror")
+    words = ("--head", "finetune", "--unfreeze", 1, "--epochs", 2, "--lr", 0.003)
+    said = winnow("train", hues, *SMALL, *words, "--tta", "flip")
     made = json.loads((Path(said["run"]) / "run.json").read_text())["embedding"]
     assert (made["recipe"]["layer"], made["recipe"]["pool"], made["views"]) == ("block_15_add", "none", 2)
-    exported = winnow("export", said["run"], "--test-views", "one")
-    for looks in ("one", "mirror"):
-        exported = exported if looks == "one" else winnow("export", said["run"])
-        assert exported["test_views"] == looks
+    exported = winnow("export", said["run"], "--tta", "none")
+    for looks in ("none", "flip"):
+        exported = exported if looks == "none" else winnow("export", said["run"])
+        assert exported["tta"] == looks
         assert exported["parity"]["labels_differ"] == 0
         assert exported["parity"]["largest_difference"] <= 1e-4
         assert exported["parity"]["largest_from_run"] < 0.01
@@ -220,7 +223,7 @@ def test_a_tail_is_compared_trained_and_exported_like_any_other_head(hues, monke
 
 
 def test_a_tail_needs_the_weights_of_the_network(hues, colours):
-    said = refused("train", hues, "--backbone", colours, "--head", "tail")
+    said = refused("train", hues, "--backbone", colours, "--head", "finetune")
     assert "a tail is trained from Keras' own weights: leave out --backbone, or choose other heads" in said
 
 
@@ -239,42 +242,44 @@ def test_a_tail_needs_the_weights_of_the_network(hues, colours):
     ],
 )
 def test_what_a_tail_would_not_heed_is_refused_before_the_work(hues, words, message):
-    said = refused("train", hues, "--head", "tail", *words)
+    said = refused("train", hues, "--head", "finetune", *words)
     assert message in said.splitlines()[-1]
     assert not Path("hues.winnow/manifest.lance").exists()
 
 
 def test_beside_other_heads_layer_and_pool_are_theirs():
-    grid = Grid([Head("tail", "tail"), Head("lda", "lda")])
-    chosen = Vectors(Recipe(layer="block_13_expand", pool="none"))
+    grid = Grid([Head("finetune", "finetune"), Head("lda", "lda")])
+    chosen = EmbeddingConfig(Recipe(layer="block_13_expand", pool="none"))
     assert rows.beside_tails(grid, chosen) is chosen
     with pytest.raises(InputError, match="a tail takes size from the network"):
-        rows.beside_tails(replace(grid, heads=[Head("tail", "tail", {"size": 96}), Head("lda", "lda")]), chosen)
+        rows.beside_tails(replace(grid, heads=[Head("finetune", "finetune", {"size": 96}), Head("lda", "lda")]), chosen)
 
 
 def of_three():
     """A work of the pictures of `Stored`, as far as rows are made of it."""
-    known = {name: value for name, value in vars(work(1, "one")).items() if name != "splits"}
-    return Work(**(dict.fromkeys(field.name for field in fields(Work)) | known))
+    known = {name: value for name, value in vars(experiment(1, "none")).items() if name != "splits"}
+    return Experiment(**(dict.fromkeys(field.name for field in fields(Experiment)) | known))
 
 
 @pytest.mark.parametrize(("asked", "made"), [(None, 8), (1, 1), (2, 2)])
 def test_a_tail_learns_from_as_many_views_as_were_asked_for_or_eight(monkeypatch, asked, made):
     seen = []
 
-    def embed(workspace, choice, told, say):
+    def embed(workspace, choice, told, on_message):
         seen.append(choice)
         return Stored(), {"key": "maps", "total_seconds": 1.0}
 
     monkeypatch.setattr(features, "embed", embed)
-    reporter = SimpleNamespace(progress=lambda what: nullcontext(), say=None)
+    reporter = SimpleNamespace(progress=lambda what: nullcontext(), on_message=None)
     before = replace(of_three(), made={"scan_seconds": 3.0}, seconds={"embed": 2.0})
-    grid, works = rows.for_heads(before, Grid([Head("tail", "tail", {"unfreeze": 1})]), Vectors(views=asked), reporter)
+    grid, experiments = rows.for_heads(
+        before, Grid([Head("finetune", "finetune", {"unfreeze": 1})]), EmbeddingConfig(views=asked), reporter
+    )
     (choice,) = seen
     assert (choice.recipe.layer, choice.recipe.pool, choice.views) == ("block_15_add", "none", made)
-    assert works["tail"].embedding["views"] == made
-    assert works["tail"].made == {"scan_seconds": 3.0, "key": "maps", "total_seconds": 1.0}
-    assert works["tail"].rows.dtype == np.float16
+    assert experiments["finetune"].embedding["views"] == made
+    assert experiments["finetune"].made == {"scan_seconds": 3.0, "key": "maps", "total_seconds": 1.0}
+    assert experiments["finetune"].rows.dtype == np.float16
     assert grid.heads[0].params == {"unfreeze": 1, "alpha": 1.0, "weights": "imagenet", "size": 224}
 
 

@@ -14,11 +14,11 @@ from click.testing import CliRunner, Result
 
 from winnow import cli
 from winnow.common.progress import Reporter
-from winnow.embed.config import Vectors
+from winnow.embed.config import EmbeddingConfig
 from winnow.heads.evaluation import search
 from winnow.heads.models import finetune
 from winnow.workflow import record, rows, tuning
-from winnow.workflow.record import Work
+from winnow.workflow.record import Experiment
 
 
 def winnow(*words: object) -> Result:
@@ -99,7 +99,7 @@ def test_a_search_learns_from_all_views_of_its_pictures_and_is_judged_as_was_ask
 ) -> None:
     seen, real = [], search.compare
     monkeypatch.setattr(search, "compare", lambda *args, **kept: seen.extend(args[3]) or real(*args, **kept))
-    words = ("--head", "logistic", "--views", 3, "--test-views", "mirror", "--candidates", 2, "--repeats", 1)
+    words = ("--head", "logistic", "--augment", 3, "--tta", "flip", "--candidates", 2, "--repeats", 1)
     document("tune", hues, "--backbone", colours, *words, "--jobs", 1)
     *inner, outer = seen
     assert len(inner) == 5
@@ -117,7 +117,7 @@ def test_a_search_learns_from_all_views_of_its_pictures_and_is_judged_as_was_ask
 def test_a_tail_is_searched_on_maps_of_all_views(hues: Path, colours: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     learned, layers = [], []
 
-    class Quick(finetune.TailHead):
+    class Quick(finetune.FineTunedHead):
         def fit(
             self, X: np.ndarray, y: np.ndarray, groups: Any = None, rows: Any = None, on_epoch: Any = None
         ) -> Quick:
@@ -128,16 +128,16 @@ def test_a_tail_is_searched_on_maps_of_all_views(hues: Path, colours: Path, monk
         def predict_proba(self, X: np.ndarray) -> np.ndarray:
             return X / X.sum(axis=1, keepdims=True) if self.lr == 0.01 else np.full((len(X), 3), 1 / 3, np.float32)
 
-    def of_maps(work: Work, layer: str, choice: Vectors, reporter: Reporter) -> Work:
+    def of_maps(experiment: Experiment, layer: str, choice: EmbeddingConfig, reporter: Reporter) -> Experiment:
         layers.append(layer)
-        both = np.tile(work.rows, (2, 1)).astype(np.float16)
-        return replace(work, rows=both, embedding=replace(choice, views=2).document())
+        both = np.tile(experiment.rows, (2, 1)).astype(np.float16)
+        return replace(experiment, rows=both, embedding=replace(choice, views=2).document())
 
-    monkeypatch.setattr(finetune, "TailHead", Quick)
+    monkeypatch.setattr(finetune, "FineTunedHead", Quick)
     monkeypatch.setattr(rows, "_of_maps", of_maps)
     monkeypatch.setattr(tuning, "beside_tails", lambda grid, vectors: vectors)  # the colours are no network
     monkeypatch.setattr(record, "_write_head", lambda *_: None)
-    words = ("--head", "tail", "--candidates", 3, "--repeats", 1, "--jobs", 1)
+    words = ("--head", "finetune", "--candidates", 3, "--repeats", 1, "--jobs", 1)
     done = winnow("tune", hues, "--backbone", colours, *words)
     assert done.exit_code == 0, done.output
     assert "Searching among 3 settings of tail: 11 fits" in done.stderr  # of three folds each, then two on the split
@@ -157,7 +157,7 @@ def test_a_tail_is_searched_on_maps_of_all_views(hues: Path, colours: Path, monk
 
 
 def test_a_tail_without_weights_is_refused_before_any_work(hues: Path, colours: Path) -> None:
-    done = winnow("tune", hues, "--backbone", colours, "--head", "tail")
+    done = winnow("tune", hues, "--backbone", colours, "--head", "finetune")
     assert done.exit_code == 1
     assert "a tail is trained from Keras' own weights: leave out --backbone" in done.stderr
     assert not Path("hues.winnow/manifest.lance").exists()
@@ -181,7 +181,7 @@ def test_a_head_without_settings_is_refused_before_any_work(hues: Path) -> None:
         (("--head", "knn", "--candidates", "1"), "1 is not in the range 2<=x<=10000"),
         (("--head", "knn", "--repeats", "0"), "0 is not in the range 1<=x<=1000"),
         (("--head", "knn", "--grid", "report"), "No such option '--grid'"),
-        (("--head", "tail", "--unfreeze", "1"), "No such option '--unfreeze'"),
+        (("--head", "finetune", "--unfreeze", "1"), "No such option '--unfreeze'"),
     ],
 )
 def test_what_cannot_be_is_bad_usage(hues: Path, words: tuple[str, ...], message: str) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from winnow.workflow.report.plots import _LIGHT, _say
+from winnow.workflow.report.plots import _LIGHT, _on_message
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,7 +26,7 @@ def history_curve(
     values = values[np.isfinite(values)]
     ax.set_title(quantity, loc="left", y=1, fontsize=10, fontweight="bold", color=_LIGHT["ink"], pad=18)
     if not values.size:
-        _say(ax, "no finite values: the fit diverged", (0.5, 0.5), "muted", coords="axes fraction", ha="center")
+        _on_message(ax, "no finite values: the fit diverged", (0.5, 0.5), "muted", coords="axes fraction", ha="center")
         ax.set_axis_off()
         return ax
     if values.min() > 0 and values.max() > 50 * values.min():
@@ -80,7 +80,7 @@ def _label_ends(ax: Axes, curves: Mapping[str, np.ndarray]) -> None:
         heights = {upper: middle + 0.045, lower: middle - 0.045}
     for part, height in heights.items():
         words = {"train": "training", "val": "validation"}[part]
-        _say(ax, words, (1, height), part, nudge=(5, 0), coords="axes fraction")
+        _on_message(ax, words, (1, height), part, nudge=(5, 0), coords="axes fraction")
 
 
 def _mark_epoch(ax: Axes, best_epoch: int, curve: np.ndarray) -> None:
@@ -100,4 +100,4 @@ def _mark_epoch(ax: Axes, best_epoch: int, curve: np.ndarray) -> None:
     first, last = ax.get_xlim()
     part = (epoch - first) / (last - first)
     side = "left" if part < 0.3 else "right" if part > 0.7 else "center"
-    _say(ax, words, (epoch, 1), "muted", nudge=(0, 3), coords=("data", "axes fraction"), ha=side, va="bottom")
+    _on_message(ax, words, (epoch, 1), "muted", nudge=(0, 3), coords=("data", "axes fraction"), ha=side, va="bottom")

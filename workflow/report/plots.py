@@ -90,10 +90,10 @@ def class_histogram(ax: Axes, counts: np.ndarray, classes: Sequence[str], splits
     for split, numbers in zip(splits, counts, strict=True):
         ax.barh(rows, numbers, 0.72, left=left, color=_LIGHT[split], label=split)
         for row in rows[numbers > 0.05 * totals.max()] if legible else []:
-            _say(ax, f"{numbers[row]}", (left[row] + numbers[row] / 2, float(row)), "on-bar", ha="center")
+            _on_message(ax, f"{numbers[row]}", (left[row] + numbers[row] / 2, float(row)), "on-bar", ha="center")
         left = left + numbers
     for row in rows if len(classes) <= _LABELS else []:
-        _say(ax, f"{totals[row]}", (totals[row], float(row)), "ink", nudge=(4, 0))
+        _on_message(ax, f"{totals[row]}", (totals[row], float(row)), "ink", nudge=(4, 0))
     ax.set_ylim(len(classes) - 0.4, -0.6)
     ax.set_xlim(0, 1.08 * max(totals.max(), 1))
     ax.set_axis_off()
@@ -120,7 +120,7 @@ def intervals(ax: Axes, rows: Sequence[tuple[str, float, float, float]], lowest:
             ends = [max(low, lowest), min(high, highest)]
             ax.plot(ends, [y, y], color=_LIGHT[colour], linewidth=1.6, solid_capstyle="round")
             ax.plot([mean], [y], marker="o", markersize=5.5, color=_LIGHT[colour])
-        _say(ax, f"{mean:.3f}", (1, y), colour, nudge=(6, 0), coords=("axes fraction", "data"))
+        _on_message(ax, f"{mean:.3f}", (1, y), colour, nudge=(6, 0), coords=("axes fraction", "data"))
     ax.set_yticks(range(len(rows)), [plain(name) for name, *_ in rows], color=_LIGHT["ink"])
     ax.set_ylim(len(rows) - 0.5, -0.5)
     ax.set_xlim(lowest, highest)
@@ -205,7 +205,7 @@ def _name_rows(ax: Axes, classes: Sequence[str], columns: bool = False) -> None:
         ax.text(i if columns else -0.012, -0.02 if columns else i, plain(classes[i]), **style)
 
 
-def _say(ax: Axes, words: str, at: tuple[float, float], colour: str, *, nudge: tuple[float, float] = (0, 0),
+def _on_message(ax: Axes, words: str, at: tuple[float, float], colour: str, *, nudge: tuple[float, float] = (0, 0),
          coords: Any = "data", ha: str = "left", va: str = "center") -> None:  # fmt: skip
     """Writes words at a point, moved by `nudge` points."""
     place = {"xycoords": coords, "textcoords": "offset points", "annotation_clip": False, "ha": ha, "va": va}

@@ -8,8 +8,6 @@ import shutil
 import signal
 import subprocess
 from base64 import urlsafe_b64encode
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, distribution
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,7 +15,7 @@ from typing import Any
 
 import pytest
 from support.project import absent
-from support.review_app import App, Running, opened, order, short, until
+from support.review_app import App, opened, order, samples, short, until
 
 from winnow.common.errors import InputError
 from winnow.curate import manifest
@@ -129,17 +127,6 @@ def answers(address: str, headers: dict[str, str]) -> int:
     import requests
 
     return requests.get(address, headers=headers, timeout=60).status_code
-
-
-@contextmanager
-def samples(running: Running) -> Iterator[Any]:
-    """The App's pictures, as the database holds them."""
-    from pymongo import MongoClient
-
-    port = next(c.laddr.port for c in running.mongod().net_connections("tcp") if c.status == "LISTEN")
-    with MongoClient("127.0.0.1", port) as client:
-        held = client["fiftyone"]
-        yield held[next(name for name in held.list_collection_names() if name.startswith("samples."))]
 
 
 @pytest.mark.slow

@@ -20,7 +20,7 @@ from winnow.curate.export.materialize import materialize
 from winnow.curate.journal import Journal, holding
 from winnow.curate.noise import score_table
 from winnow.curate.workspace import Workspace, locate
-from winnow.embed.config import Vectors
+from winnow.embed.config import EmbeddingConfig
 from winnow.workflow.features import embed
 
 Row = doubtful.Row
@@ -38,7 +38,7 @@ def below(out: Path) -> list[str]:
 
 
 def score(workspace: Workspace, backbone: Path) -> tuple[Workspace, Path]:
-    store, _ = embed(workspace, Vectors(backbone=backbone), lambda done, total: None, print)
+    store, _ = embed(workspace, EmbeddingConfig(backbone=backbone), lambda done, total: None, print)
     score_table.score(workspace, store.path)
     return workspace, store.path
 

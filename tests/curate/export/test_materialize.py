@@ -241,7 +241,7 @@ def test_pictures_that_changed_or_vanished_are_left_out_and_told(place, folder, 
     (folder / "red/0.jpg").unlink()
     (folder / "red/1.jpg").write_bytes(b"other")
     said = []
-    made = materialize(place, tmp_path / "out", copy=copy, say=said.append)
+    made = materialize(place, tmp_path / "out", copy=copy, on_message=said.append)
     assert pictures(tmp_path / "out") == [path for path in ALL if path not in ("red/0.jpg", "red/1.jpg")]
     assert made["written"] == 10
     assert [problem["path"] for problem in made["problems"]] == ["red/0.jpg", "red/1.jpg"]

@@ -14,7 +14,7 @@ from winnow.curate import manifest
 from winnow.curate.journal import Decision, Journal
 from winnow.curate.noise import score_table, suspects
 from winnow.curate.workspace import Workspace, locate
-from winnow.embed.config import Vectors
+from winnow.embed.config import EmbeddingConfig
 from winnow.workflow.features import embed
 
 
@@ -30,7 +30,7 @@ def place(hues: Path, colours: Path) -> tuple[Workspace, Path]:
     (hues / "blue" / "broken.jpg").write_bytes((hues / "red" / "00.jpg").read_bytes()[:300])
     workspace = locate(hues)
     manifest.scan(workspace)
-    store, _ = embed(workspace, Vectors(backbone=colours), lambda done, total: None, print)
+    store, _ = embed(workspace, EmbeddingConfig(backbone=colours), lambda done, total: None, print)
     return workspace, store.path
 
 
@@ -112,10 +112,10 @@ def test_groups_of_near_duplicates_need_no_scoring_and_are_those_of_it(place: tu
 def test_how_vectors_were_chosen_is_kept_for_the_next_time(place: tuple[Workspace, Path], colours: Path) -> None:
     workspace, _ = place
     assert score_table.made(workspace) is None
-    assert Vectors.of(None) == Vectors()
-    score_table.score(*place, made=Vectors(backbone=colours).document())
+    assert EmbeddingConfig.of(None) == EmbeddingConfig()
+    score_table.score(*place, made=EmbeddingConfig(backbone=colours).document())
     score_table.score(*place)
-    assert Vectors.of(score_table.made(workspace)) == Vectors(backbone=colours, views=1)
+    assert EmbeddingConfig.of(score_table.made(workspace)) == EmbeddingConfig(backbone=colours, views=1)
 
 
 def test_without_vectors_the_message_says_what_to_run(place: tuple[Workspace, Path], tmp_path: Path) -> None:

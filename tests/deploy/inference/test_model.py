@@ -192,9 +192,7 @@ class TestMetadata:
         rewrite(file, name, 7)
         assert refusal(file).startswith(f"has a {name!r} in its metadata that is no ")
 
-    @pytest.mark.parametrize(
-        "name", ["winnow", "preprocessing", "backbone", "weights", "precision", "test_views", "kind"]
-    )
+    @pytest.mark.parametrize("name", ["winnow", "preprocessing", "backbone", "weights", "precision", "tta", "kind"])
     def test_that_lacks_a_text(self, file: Path, name: str) -> None:
         rewrite(file, name, None)
         assert refusal(file).startswith(f"has no {name!r} in its metadata: copy it again")

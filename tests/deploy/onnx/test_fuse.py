@@ -131,7 +131,7 @@ def test_it_says_what_the_parts_say_in_turn(kind, pool):
 @pytest.mark.parametrize("pool", ["avg", "none"])
 def test_mirror_views_average_the_vectors_and_of_maps_what_is_said_of_each(pool, reference):
     backbone, head = a_backbone(pool), a_head("svm-rbf", 3 if pool == "avg" else 12)
-    said = run(fuse(backbone, head, RECIPES[pool], reference, None, views="mirror"), pictures(4))
+    said = run(fuse(backbone, head, RECIPES[pool], reference, None, views="flip"), pictures(4))
     both = [run(backbone, view) for view in (pictures(4), np.ascontiguousarray(pictures(4)[:, :, ::-1]))]
     assert np.abs(both[0]["embedding"] - both[1]["embedding"]).max() > 0.1
     mean = {name: (both[0][name] + both[1][name]) / 2 for name in both[0]}
@@ -193,7 +193,7 @@ def test_a_backbone_with_half_weights_goes_in(head):
 def test_the_parts_are_left_as_they_were(head):
     backbone = a_backbone()
     before = backbone.SerializeToString(), head.SerializeToString()
-    fuse(backbone, head, RECIPES["avg"], None, None, views="mirror")
+    fuse(backbone, head, RECIPES["avg"], None, None, views="flip")
     assert (backbone.SerializeToString(), head.SerializeToString()) == before
 
 

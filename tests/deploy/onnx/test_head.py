@@ -39,7 +39,7 @@ def shape(value):
 
 # (That of a tail takes maps: see test_heads_tail.)
 slow_dense = [
-    pytest.param(kind, marks=pytest.mark.slow) if kind == "dense" else kind for kind in HEADS if kind != "tail"
+    pytest.param(kind, marks=pytest.mark.slow) if kind == "dense" else kind for kind in HEADS if kind != "finetune"
 ]
 
 

@@ -59,7 +59,7 @@ def kept(fit: Fit, repeat: int) -> Fit:
 def test_there_are_ten_kinds_and_three_that_have_to_be_named():
     kinds = "dense dummy centroid knn logistic svm-linear svm-rbf lda forest mlp"
     assert list(DEFAULT_HEADS) == kinds.split()
-    assert list(HEADS) == [*kinds.split(), "triplet", "supcon", "tail"]
+    assert list(HEADS) == [*kinds.split(), "triplet", "supcon", "finetune"]
 
 
 class TestSmallClasses:
@@ -70,7 +70,7 @@ class TestSmallClasses:
         [
             pytest.param("dense", False, marks=pytest.mark.slow),
             pytest.param("dense", True, marks=pytest.mark.slow),
-            *((kind, False) for kind in HEADS if kind not in ("dense", "tail")),
+            *((kind, False) for kind in HEADS if kind not in ("dense", "finetune")),
         ],
     )
     def test_every_head_fits_on_them(self, kind, twins):

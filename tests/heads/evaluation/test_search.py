@@ -53,14 +53,14 @@ class TestSpaces:
         np.testing.assert_allclose(np.quantile(np.log10(Cs), [0.25, 0.5, 0.75]), [0, 1, 2], atol=0.25)
         assert all(len(f"{C:.10g}".lstrip("0.").replace(".", "")) <= 4 for C in Cs)
 
-    @pytest.mark.parametrize(("kind", "expected"), [("logistic", 30), ("tail", 6)])
+    @pytest.mark.parametrize(("kind", "expected"), [("logistic", 30), ("finetune", 6)])
     def test_of_a_head_that_is_slow_to_fit_there_are_fewer_unless_asked(self, kind, expected):
         assert len(candidates(kind)) == expected
         assert candidates(kind)[:3] == candidates(kind, 3)
 
     def test_of_a_tail_nothing_is_drawn_that_decides_which_maps_are_stored(self):
-        assert not {"unfreeze", "alpha", "weights", "size"} & set(SPACES["tail"])
-        drawn = candidates("tail", 200)[1:]
+        assert not {"unfreeze", "alpha", "weights", "size"} & set(SPACES["finetune"])
+        drawn = candidates("finetune", 200)[1:]
         assert {head.params["epochs"] for head in drawn} == {8, 16, 24}
         lrs = [head.params["lr"] for head in drawn]
         assert 0.002 <= min(lrs) < 0.003
@@ -153,7 +153,7 @@ class TestRounds:
     def test_a_tail_is_searched_on_all_pictures_by_three_folds(self):
         y = np.arange(270) % 3
         split = Split(np.arange(270), np.array([]), np.array([]), np.arange(270))
-        ((left, inner),) = search._rounds([Head("tail", "tail")] * 30, y, split, seed=0)
+        ((left, inner),) = search._rounds([Head("finetune", "finetune")] * 30, y, split, seed=0)
         assert left == 30
         assert [(len(fold.train), len(fold.val)) for fold in inner] == [(180, 90)] * 3
 
@@ -269,7 +269,7 @@ class TestNested:
         assert [fit.metrics for fit in runs[0].tuned] == [fit.metrics for fit in runs[1].tuned]
 
     @pytest.mark.slow
-    @pytest.mark.parametrize("kind", [kind for kind in SPACES if kind != "tail"])
+    @pytest.mark.parametrize("kind", [kind for kind in SPACES if kind != "finetune"])
     def test_every_kind_can_be_tuned_on_classes_of_five_with_doubles_in_them(self, kind):
         X, y = blobs(counts=(30, 10, 5), scale=0.2)
         groups = np.where(np.arange(45) % 9 == 8, np.arange(45) - 1, np.arange(45))

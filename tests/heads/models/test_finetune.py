@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from winnow.embed.backbone import front
-from winnow.heads.models.finetune import WARM_UP, TailHead, _rates
+from winnow.heads.models.finetune import WARM_UP, FineTunedHead, _rates
 
 pytestmark = pytest.mark.slow  # TensorFlow is imported
 
@@ -28,7 +28,7 @@ def maps(unfreeze, size=96, alpha=0.35, n=6):
 
 
 def head(**params):
-    return TailHead(weights="random", alpha=0.35, size=96, **params)
+    return FineTunedHead(weights="random", alpha=0.35, size=96, **params)
 
 
 @pytest.mark.parametrize("unfreeze", [1, 3, 4, 16])
@@ -139,7 +139,7 @@ def test_maps_of_another_layer_are_refused(two_kinds):
     X, y, _ = two_kinds
     with pytest.raises(ValueError, match="maps of the last 5 blocks have 32 channels, 504 numbers do not fit"):
         head(unfreeze=5).fit(X, y)
-    with pytest.raises(ValueError, match="'unfreeze' parameter of TailHead must be an int in the range"):
+    with pytest.raises(ValueError, match="'unfreeze' parameter of FineTunedHead must be an int in the range"):
         head(unfreeze=17).fit(X, y)
 
 
@@ -155,10 +155,10 @@ def test_an_epoch_is_as_long_as_there_are_pictures_whatever_stays_together(monke
     from winnow.heads.evaluation.fit import Head, Split, fit_estimator
 
     seen = {}
-    monkeypatch.setattr(TailHead, "fit", lambda self, X, y, **how: seen.update(X=X, y=y, **how))
+    monkeypatch.setattr(FineTunedHead, "fit", lambda self, X, y, **how: seen.update(X=X, y=y, **how))
     X = np.arange(16, dtype=np.float16)[:, None]  # two views of eight pictures, all of one camera
     split = Split(np.array([5, 0, 3]), np.array([1]), np.array([2]), np.zeros(16, int), more=np.array([13, 8, 11]))
-    fit_estimator(Head("tail", "tail"), X, np.tile(np.arange(8) % 2, 2), split, seed=0)
+    fit_estimator(Head("finetune", "finetune"), X, np.tile(np.arange(8) % 2, 2), split, seed=0)
     assert seen["X"] is X  # maps are too many to be copied
     assert (seen["rows"].tolist(), seen["y"].tolist()) == ([5, 0, 3, 13, 8, 11], [1, 0, 1, 1, 0, 1])
     assert seen["groups"].tolist() == [0, 1, 2, 0, 1, 2]
