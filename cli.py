@@ -17,6 +17,7 @@ if not __package__:  # run as a file: the checkout it lies in is `winnow`, here 
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (_PACKAGE, os.environ.get("PYTHONPATH"))))
 
 from winnow.commands import console, curate, deploy, heads, options  # noqa: E402
+from winnow.commands.remedies import with_remedy  # noqa: E402
 from winnow.common.errors import InputError  # noqa: E402
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ class Rooms(click.Group):
         try:
             return super().invoke(ctx)
         except InputError as error:
-            raise click.ClickException(console.shown(str(error))) from None
+            raise click.ClickException(console.shown(with_remedy(error))) from None
         except KeyboardInterrupt:
             starts_anew = ctx.invoked_subcommand in ("predict", "evaluate", "tune")
             kept = "" if starts_anew else "; what was done is kept: run the same command to go on"

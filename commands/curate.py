@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +25,6 @@ SHOWN = 10  # rows of a list that are printed
 @options.images
 @click.option("--csv", "file", type=options.FILE, help="Write every row of every score to this file.")
 @options.as_found
-@options.projection
 @options.vectors
 def score(
     images: Path | None,
@@ -34,7 +32,6 @@ def score(
     as_json: bool,
     file: Path | None,
     as_found: bool,
-    projection: Path | None,
     vectors: EmbeddingConfig,
 ) -> None:
     """Rank pictures by how likely they are noise: off-topic, mislabelled, doubled, of poor quality.
@@ -45,7 +42,7 @@ def score(
     from winnow.workflow import pipeline
 
     place = console.opened(images, workspace)
-    table, said = pipeline.score(place, replace(vectors, projection=projection), console.reporter(), as_found)
+    table, said = pipeline.score(place, vectors, console.reporter(), as_found)
     if file is not None:
         _write_csv(file, table)
     if as_json:
@@ -59,7 +56,6 @@ def score(
 
 @click.command()
 @options.images
-@options.projection
 @click.option("--port", type=click.IntRange(1, 65535), help="Of the App.  [default: 5151, or the next free one]")
 @click.option("--browser/--no-browser", default=True, help="Open the App in a browser, or only print its address.")
 @click.option("--accept", is_flag=True, help="Record tags and deletions made in the App without asking.")
@@ -67,7 +63,6 @@ def review(
     images: Path | None,
     workspace: Path | None,
     as_json: bool,
-    projection: Path | None,
     port: int | None,
     browser: bool,
     accept: bool,
@@ -82,7 +77,6 @@ def review(
     said = pipeline.review(
         place,
         console.reporter(),
-        projection=projection,
         port=port,
         browser=browser,
         accept=accept,

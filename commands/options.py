@@ -69,15 +69,6 @@ heads = option(
 repeats = option("--repeats", type=click.IntRange(1, 1000), default=10, help="Splits that every head is tried on.")
 jobs = option("--jobs", type=click.IntRange(min=1), help="Fits at a time.  [default: one a processor]")
 
-projection = option(
-    "--projection",
-    metavar="RUN",
-    type=FOLDER,
-    help="Rank by the vectors as the head of this run projects them, one of `train --head triplet` or `supcon`. It "
-    "learned from labels, and a wrong one that it saw looks right to it: to see classes apart, not to find noise.",
-)
-
-
 _NOT_RECIPE = ("backbone", "backend", "workers", "batch", "views", "tta")
 
 

@@ -1,10 +1,25 @@
-"""The one exception that is meant for the person at the keyboard."""
+"""The one exception that is meant for the person who uses Winnow."""
 
 from __future__ import annotations
 
 
 class InputError(Exception):
-    """Something the user can mend: one line that says where, what was expected, what came, and what to do next.
+    """Something that the user can correct: one line that says where, what was expected and what came instead.
 
-    The library raises it; `cli.py` turns it into that line on stderr and exit code 1.
+    The message states the fact, for callers from Python and from the command line alike. What to type next is added by
+    `commands.remedies`: it is looked up under `remedy` and filled in with `details`.
+
+    Parameters
+    ----------
+    message : str
+        The fact, one line without a full stop at its end.
+    remedy : str or None, default=None
+        A key of `commands.remedies.REMEDIES`; None where the message already says all there is to do.
+    **details : object
+        What the text of the remedy names, such as ``run="runs/20260101-120000-train-lda"``.
     """
+
+    def __init__(self, message: str, remedy: str | None = None, **details: object) -> None:
+        super().__init__(message)
+        self.remedy = remedy
+        self.details = details

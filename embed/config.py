@@ -16,17 +16,13 @@ TTA = tuple(LEAST_AUGMENT)
 
 @dataclass(frozen=True)
 class EmbeddingConfig:
-    """How vectors are chosen on the command line: the recipe, an exported backbone instead of weights, the engine.
-
-    projection: the run whose head projects them (`projection.Projection`); only for scores and the App.
-    """
+    """How vectors are chosen on the command line: the recipe, an exported backbone instead of weights, the engine."""
 
     recipe: Recipe = Recipe()
     backbone: Path | None = None
     backend: str = "onnx"
     workers: int | None = None
     batch: int | None = None  # that of the backend
-    projection: Path | None = None
     views: int | None = None  # as asked for; see `n_views`, `embed.views`
     tta: str = "none"  # what a picture is judged by, one of `TTA`
     ask: Callable[[str], bool] = field(default=lambda question: False, compare=False)  # before much is stored
@@ -48,14 +44,13 @@ class EmbeddingConfig:
         """As JSON can hold it, with as many views as there are; `of` is the way back."""
         backbone = None if self.backbone is None else str(self.backbone.resolve())
         said: dict[str, Any] = {"recipe": asdict(self.recipe), "backbone": backbone, "backend": self.backend}
-        said |= {"views": self.n_views, "tta": self.tta}
-        return said | ({"projection": str(self.projection.resolve())} if self.projection else {})
+        return said | {"views": self.n_views, "tta": self.tta}
 
     @classmethod
     def of(cls, said: dict[str, Any] | None) -> EmbeddingConfig:
         """From `document`; the default for None."""
         if said is None:
             return cls()
-        backbone, projection = (said.get(name) and Path(said[name]) for name in ("backbone", "projection"))
+        backbone = said.get("backbone") and Path(said["backbone"])
         views = {name: said[name] for name in ("views", "tta") if name in said}
-        return cls(Recipe(**said["recipe"]), backbone, said["backend"], projection=projection, **views)
+        return cls(Recipe(**said["recipe"]), backbone, said["backend"], **views)

@@ -105,16 +105,9 @@ def _embedded(
 def _scored(
     workspace: Workspace, vectors: EmbeddingConfig, reporter: Reporter, seconds: dict[str, float], as_found: bool
 ) -> tuple[pa.Table, Embedded]:
-    """The table of scores, by pooled vectors whatever heads learn from, or as a run projects its own, and how these
-    were made."""
-    from winnow.workflow.projection import Projection
-
-    learned = Projection.read(workspace, vectors) if vectors.projection else None
-    wanted = learned.choice if learned else replace(vectors, recipe=replace(vectors.recipe, pool="avg"))
+    """The table of scores, by pooled vectors whatever heads learn from, and how these were made."""
+    wanted = replace(vectors, recipe=replace(vectors.recipe, pool="avg"))
     found, store, made = _embedded(workspace, wanted, reporter, seconds)
-    if learned:
-        with timed(seconds, "project"):
-            made |= learned.project(workspace, store, reporter.message)
     with timed(seconds, "score"):
         path, how = Path(made["store"]), wanted.document()
         table = score_table.score(workspace, path, reporter.message, as_found=as_found, made=how)
@@ -130,18 +123,18 @@ def score(
     """
     seconds: dict[str, float] = {}
     table, (_, _, made) = _scored(workspace, vectors, reporter, seconds, as_found)
-    said = {"vectors": made["key"], "store": made["store"], "projection": made.get("projection"), "seconds": seconds}
+    said = {"vectors": made["key"], "store": made["store"], "seconds": seconds}
     return table, suspects.document(table) | said
 
 
-def review(workspace: Workspace, reporter: Reporter, projection: Path | None = None, **how: Any) -> dict[str, Any]:
-    """Score, by the vectors of the last scoring or a run's `projection` of them, and open the FiftyOne App.
+def review(workspace: Workspace, reporter: Reporter, **how: Any) -> dict[str, Any]:
+    """Score, by the vectors of the last scoring, and open the FiftyOne App.
 
     Parameters: `how`, as `curate.review.open_review` takes it, whose result is returned.
     """
     from winnow.curate.app.launch import open_review
 
-    vectors = EmbeddingConfig(projection=projection) if projection else EmbeddingConfig.of(score_table.made(workspace))
+    vectors = EmbeddingConfig.of(score_table.made(workspace))
     _, said = score(workspace, vectors, reporter)
     return open_review(workspace, Path(said["store"]), on_message=reporter.message, **how)
 

@@ -57,10 +57,7 @@ def _scanned(workspace: Workspace, rows: pa.Table) -> dict[str, int]:
 
 
 def _embedded(workspace: Workspace, ids: set[str]) -> list[dict[str, Any]]:
-    """Every table of vectors: how they were made, and how many of today's pictures it lacks.
-
-    projection: of a table of vectors that a trained head projected, its run; else None.
-    """
+    """Every table of vectors: how they were made, and how many of today's pictures it lacks."""
     tables = []
     for path in sorted(workspace.embeddings.glob("*.lance")):
         table = open_table(path)
@@ -68,7 +65,7 @@ def _embedded(workspace: Workspace, ids: set[str]) -> list[dict[str, Any]]:
             continue
         with read_errors(path):
             made = json.loads(table.schema.metadata[b"winnow"])
-            said = {"key": path.stem, "recipe": made["recipe"], "projection": made.get("run")}
+            said = {"key": path.stem, "recipe": made["recipe"]}
         stored = read_ids(path)
         tables.append(said | {"vectors": len(stored), "missing": len(ids - stored)})
     return tables

@@ -1,0 +1,127 @@
+"""The structure of the project: what lies at the top, which package may import which, and where advice is given."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support.project import PROJECT
+
+# Each package may import those that stand before it; heads and curate never import each other.
+ORDER = ("common", "embed", "curate", "heads", "deploy", "workflow", "commands", "cli")
+PACKAGES = ORDER[:-1]
+TOP = {*PACKAGES, "cli.py", "__init__.py", "tests", "benchmarks", "docs", "Makefile", "requirements.txt"}
+TOP |= {"pyproject.toml", "LICENSE", "README.md", "CHANGELOG.md"}
+ADVICE = re.compile(r"`winnow |(?<![\w-])--[a-z][a-z-]+\b")
+CHECKED_FOR_ADVICE = ()  # packages whose errors state the fact alone
+
+
+def sources(*packages: str) -> list[Path]:
+    files = [file for name in packages for file in (PROJECT / name).rglob("*.py")]
+    return [file for file in files if "from_checkout" not in file.parts]
+
+
+def imported(file: Path) -> Iterator[tuple[int, str]]:
+    """Line and dotted name of everything that a file imports, wherever in it."""
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file}:{node.lineno} has a relative import"
+            yield from ((node.lineno, f"{node.module}.{alias.name}") for alias in node.names)
+
+
+def strings(file: Path) -> Iterator[ast.Constant]:
+    """The string constants of a file that are no docstrings."""
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    docs = {
+        id(node.body[0].value)
+        for node in ast.walk(tree)
+        if isinstance(node, documented) and isinstance(node.body[0], ast.Expr)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docs:
+            yield node
+
+
+def test_nothing_else_lies_at_the_top() -> None:
+    import subprocess
+
+    done = subprocess.run(["git", "ls-files"], cwd=PROJECT, capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip("this is no git checkout")
+    assert {name.split("/")[0] for name in done.stdout.split("\n") if name and not name.startswith(".")} <= TOP
+
+
+def test_imports_point_one_way() -> None:
+    wrong = []
+    for file in [*sources(*PACKAGES), PROJECT / "cli.py"]:
+        own = file.relative_to(PROJECT).parts[0].removesuffix(".py")
+        for line, name in imported(file):
+            other = name.split(".")[1] if name.startswith("winnow.") else ""
+            if other not in ORDER or other == own:
+                continue
+            if ORDER.index(other) > ORDER.index(own) or {own, other} == {"curate", "heads"}:
+                wrong.append(f"{file.relative_to(PROJECT)}:{line} imports {name}")
+    assert wrong == []
+
+
+def test_modules_import_each_other_in_no_circle() -> None:
+    modules = {
+        ".".join(("winnow", *file.relative_to(PROJECT).with_suffix("").parts)): file for file in sources(*PACKAGES)
+    }
+    needs = {
+        name: {
+            other
+            for _, target in imported(file)
+            for other in (target, target.rpartition(".")[0], f"{target}.__init__")
+            if other in modules and other != name
+        }
+        for name, file in modules.items()
+    }
+    while leaves := [name for name, others in needs.items() if not others & needs.keys()]:
+        for name in leaves:
+            del needs[name]
+    assert sorted(needs) == []
+
+
+def test_nothing_is_imported_by_its_bare_name() -> None:
+    files = [*sources("benchmarks", "tests", *PACKAGES), PROJECT / "cli.py", PROJECT / "__init__.py"]
+    wrong = [
+        f"{file}:{line} imports {name}"
+        for file in files
+        for line, name in imported(file)
+        if name.split(".")[0] in ORDER
+    ]
+    assert wrong == []
+
+
+def test_click_is_imported_by_the_command_line_only() -> None:
+    files = sources(*(name for name in PACKAGES if name != "commands"))
+    assert [file for file in files for _, name in imported(file) if name.split(".")[0] == "click"] == []
+
+
+def test_errors_of_the_library_name_no_command_and_no_option() -> None:
+    files = sources(*CHECKED_FOR_ADVICE)
+    assert [
+        f"{file.relative_to(PROJECT)}:{node.lineno} {node.value!r}"
+        for file in files
+        for node in strings(file)
+        if ADVICE.search(node.value)
+    ] == []
+
+
+def test_every_remedy_is_known_and_used() -> None:
+    from winnow.commands.remedies import REMEDIES
+
+    used = set()
+    for file in sources(*PACKAGES):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call):
+                given = [keyword.value for keyword in node.keywords if keyword.arg == "remedy"]
+                used |= {value.value for value in given if isinstance(value, ast.Constant) and value.value}
+    assert used <= REMEDIES.keys()
