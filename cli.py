@@ -144,7 +144,7 @@ def run(images: Path | None, workspace: Path | None, as_json: bool, **rest: Any)
     _print_whole(result, as_json)
     if not as_json and _can_be_fine_tuned(result, rest["vectors"]):
         words = ["--head", "finetune", "--tta", "flip"]
-        line = options.as_typed(heads.train, words, without=("layer", "pool", "views", "tta"))
+        line = options.as_typed(heads.train, words, without=("layer", "pool", "augment", "tta"))
         console.message(f"Fine-tuning is often better, and takes some minutes for a thousand pictures: {line}")
 
 

@@ -69,7 +69,7 @@ heads = option(
 repeats = option("--repeats", type=click.IntRange(1, 1000), default=10, help="Splits that every head is tried on.")
 jobs = option("--jobs", type=click.IntRange(min=1), help="Fits at a time.  [default: one a processor]")
 
-_NOT_RECIPE = ("backbone", "backend", "workers", "batch", "views", "tta")
+_NOT_RECIPE = ("backbone", "backend", "workers", "batch", "augment", "tta")
 
 
 def _vectors(alpha: str, yes: bool, **values: Any) -> Any:

@@ -145,7 +145,7 @@ def _seen(source: Source, model: Any) -> Seen:
     """The test pictures by Python's path and by the file."""
     python, session = _Python(source), one_thread(model.SerializeToString())
     views, names = source.kind.tta, ["label", "probabilities", "familiarity"]
-    ordinary, others = source.judged_by, range(1, source.choice.n_views)
+    ordinary, others = source.judged_by, range(1, source.choice.rows_per_image)
 
     def look(pixels: Pixels) -> tuple[Said, Said, Said, np.ndarray]:
         plain = python(pixels, ordinary)

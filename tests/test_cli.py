@@ -323,11 +323,11 @@ def test_the_line_for_another_command_has_what_was_typed_and_it_takes() -> None:
     @options.learned_vectors
     def this(**_: object) -> None:
         words = ["--head", "finetune"]
-        click.echo(options.as_typed(fitting.train, words, without=("layer", "views")))
+        click.echo(options.as_typed(fitting.train, words, without=("layer", "augment")))
 
     words = ["-photos", "--workspace", "a b", "--size", "288", "--augment", "4", "--layer", "x", "--repeats", "3"]
     said = CliRunner().invoke(this, ["--json", *words[1:], "--", words[0]])
-    assert said.output == "winnow train ./-photos --workspace 'a b' --size 288 --head tail\n"
+    assert said.output == "winnow train ./-photos --workspace 'a b' --size 288 --head finetune\n"
 
 
 @pytest.mark.slow

@@ -121,7 +121,7 @@ def embed(
     filling = filling or Filling(store)
     scanned, batch = filling.embedded, choice.batch or BATCHES[choice.backend]
     with workspace.lock(on_message):
-        missing = _missing(store, files, choice.n_views, on_message)
+        missing = _missing(store, files, choice.rows_per_image, on_message)
         rows = sum(len(views) * len(pairs) for views, pairs in missing.items())
         _room(choice, backbone, rows, on_message)
         session = Once(partial(BACKENDS[choice.backend], backbone))
@@ -144,7 +144,7 @@ def embed(
     return store, {
         "embedded": filling.embedded,
         "reused": len(files) - len(filling.ids) - len(filling.failed),
-        "views": choice.n_views,
+        "augment": choice.rows_per_image,
         "vectors": filling.rows,
         "failed": len(filling.failed),
         "failed_files": filling.failed,
@@ -196,7 +196,7 @@ def _room(choice: EmbeddingConfig, backbone: Backbone, rows: int, on_message: On
     """Tell what maps and views will take on the disk. Raises: InputError when that is much, and is not wanted."""
     numbers = int(np.prod(backbone.dimension)) + backbone.bottleneck
     expected = 2 * numbers * rows
-    if rows and (choice.n_views > 1 or choice.recipe.pool == "none"):
+    if rows and (choice.rows_per_image > 1 or choice.recipe.pool == "none"):
         on_message(f"{rows:,} vectors of {numbers:,} numbers take about {expected / 10**9:,.2f} GB")
     if expected > LARGE and not choice.ask(f"Store {expected / 10**9:,.1f} GB of vectors?"):
         raise InputError(

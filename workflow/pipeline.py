@@ -184,7 +184,7 @@ def compare(
     from winnow.heads.evaluation.grid_file import read_grid
 
     chosen = read_grid(grid) if grid else training.named(heads)
-    if cleaning and (vectors.n_views > 1 or any(head.kind == "finetune" for head in chosen.heads)):
+    if cleaning and (vectors.rows_per_image > 1 or any(head.kind == "finetune" for head in chosen.heads)):
         raise InputError("--cleaning compares heads on plain vectors: leave out --augment, --tta and tail")
     if cleaning and not holding(Journal(workspace.folder, on_message=reporter.message).lines()):
         raise InputError("nothing is decided yet: `winnow review`, `winnow decide` or `winnow prune` first")

@@ -41,7 +41,7 @@ def read(store: Store, ids: Sequence[str], choice: EmbeddingConfig) -> tuple[np.
     the mirror image too, N means of both; float32, maps float16. looks: int64 (N, V), the rows that each picture is
     judged by; maps with the mirror image by both of them, since their mean would show things where they never were.
     """
-    is_map, n_views = choice.recipe.pool == "none", choice.n_views
+    is_map, n_views = choice.recipe.pool == "none", choice.rows_per_image
     averaged = choice.tta == "flip" and not is_map
     dtype = np.float16 if is_map else np.float32
     plain = store.read(ids, view=0).astype(dtype, copy=False)
@@ -64,7 +64,7 @@ def divided(experiment: Experiment, splits: list[Split] | None = None) -> tuple[
     """
     data, count = experiment.data, len(experiment.data.ids)
     repeated = np.tile(np.arange(count), len(experiment.rows) // count)
-    views, judged = (experiment.embedding[name] for name in ("views", "tta"))
+    views, judged = (experiment.embedding[name] for name in ("augment", "tta"))
     made = []
     for split in experiment.splits if splits is None else splits:
         more = (split.train + count * np.arange(1, views)[:, None]).ravel() if views > 1 else None
@@ -91,7 +91,7 @@ def beside_tails(grid: Grid, choice: EmbeddingConfig) -> EmbeddingConfig:
         raise InputError("a tail begins where --unfreeze says: type --unfreeze N, 1 to 16 blocks, instead of --layer")
     if choice.recipe.pool != Recipe.pool:
         raise InputError("a tail learns from maps as it is: leave out --pool none")
-    return replace(choice, views=1, tta="none")
+    return replace(choice, augment=1, tta="none")
 
 
 def for_heads(
@@ -125,7 +125,7 @@ def _layer(head: Head) -> str:
 def _of_maps(experiment: Experiment, layer: str, choice: EmbeddingConfig, reporter: Reporter) -> Experiment:
     """The same pictures with the maps of a layer."""
     recipe = replace(choice.recipe, layer=layer, pool="none")
-    choice = replace(choice, recipe=recipe, views=TAIL_VIEWS if choice.views is None else choice.views)
+    choice = replace(choice, recipe=recipe, augment=TAIL_VIEWS if choice.augment is None else choice.augment)
     with reporter.progress("Embedding maps") as told:
         store, made = features.embed(experiment.workspace, choice, told, reporter.message)
     experiment.seconds["embed"] = round(experiment.seconds["embed"] + made["total_seconds"], 2)

@@ -190,7 +190,7 @@ def test_five_gigabytes_of_maps_are_asked_for_once_and_fewer_are_not(answer):
         asked.append(question)
         return answer
 
-    choice = EmbeddingConfig(Recipe(pool="none"), views=8, ask=ask)
+    choice = EmbeddingConfig(Recipe(pool="none"), augment=8, ask=ask)
     features._room(choice, maps, 190_000, said.append)
     assert asked == []
     with nullcontext() if answer else pytest.raises(InputError, match="would take 5.1 GB: --yes stores them; fewer"):
@@ -211,7 +211,7 @@ def test_a_disk_that_is_full_costs_no_view_that_was_stored(hues, colours, monkey
         written.append(real(*what, **how))
         return written[-1]
 
-    choice = EmbeddingConfig(backbone=colours, views=3)
+    choice = EmbeddingConfig(backbone=colours, augment=3)
     with monkeypatch.context() as full:
         full.setattr(lance, "write_dataset", write)
         with pytest.raises(InputError, match="No space left; what was committed is kept: make room and run the comman"):

@@ -346,6 +346,6 @@ def test_what_is_judged_by_all_its_views_is_sent_on_to_a_file_that_looks_twice(h
     words = ["train", str(hues), "--backbone", str(colours), "--head", "centroid", "--augment", "2", "--tta"]
     said = {views: CliRunner().invoke(cli.main, [*words, views]).output.splitlines()[-1] for views in ("mean", "flip")}
     assert said["mean"].startswith("Next: winnow export")
-    assert said["mean"].endswith(" --tta mirror")
+    assert said["mean"].endswith(" --tta flip")
     assert said["flip"].startswith("Next: winnow export")
     assert "--tta" not in said["flip"]

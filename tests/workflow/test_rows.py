@@ -53,28 +53,28 @@ class Stored:
     ],
 )
 def test_rows_are_views_in_order_and_looks_point_at_what_is_judged(views, judged, expected, looks):
-    found, at = rows.read(Stored(), "abc", EmbeddingConfig(views=views, tta=judged))
+    found, at = rows.read(Stored(), "abc", EmbeddingConfig(augment=views, tta=judged))
     assert found[:, 0].tolist() == expected
     assert at.tolist() == looks
 
 
 def test_maps_are_never_averaged_but_what_is_said_of_them():
-    found, at = rows.read(Stored(), "abc", EmbeddingConfig(Recipe(pool="none"), views=3, tta="flip"))
+    found, at = rows.read(Stored(), "abc", EmbeddingConfig(Recipe(pool="none"), augment=3, tta="flip"))
     assert found[:, 0].tolist() == [0, 1, 2, 10, 11, 12, 20, 21, 22]
     assert at.tolist() == [[0, 3], [1, 4], [2, 5]]
 
 
 def test_judging_by_more_views_takes_as_many_unless_more_are_asked_for():
-    assert [EmbeddingConfig(tta=judged).n_views for judged in ("none", "flip", "mean")] == [1, 2, 2]
-    assert EmbeddingConfig(views=5, tta="flip").n_views == 5
+    assert [EmbeddingConfig(tta=judged).rows_per_image for judged in ("none", "flip", "mean")] == [1, 2, 2]
+    assert EmbeddingConfig(augment=5, tta="flip").rows_per_image == 5
 
 
 def experiment(views, judged):
     """Three pictures, the first to learn from, the others to choose and to be judged by."""
-    found, looks = rows.read(Stored(), "abc", EmbeddingConfig(views=views, tta=judged))
+    found, looks = rows.read(Stored(), "abc", EmbeddingConfig(augment=views, tta=judged))
     parts = Split(*(np.array([row]) for row in range(3)), groups=np.array([7, 8, 9]))
     data = SimpleNamespace(ids=list("abc"), y=np.array([0, 1, 0]), classes=["x", "y"])
-    embedding = {"views": views, "tta": judged}
+    embedding = {"augment": views, "tta": judged}
     return SimpleNamespace(data=data, rows=found, looks=looks, splits=[parts], embedding=embedding, made={"key": "k"})
 
 
@@ -115,8 +115,8 @@ def test_probabilities_of_several_looks_are_averaged_some_at_a_time(monkeypatch,
 @pytest.mark.parametrize(
     ("how", "message"),
     [
-        ({"views": 1, "tta": "flip"}, "--tta mirror takes --augment 2 or more, not 1"),
-        ({"tta": "all"}, "--tta is one of one, mirror, mean, not 'all'"),
+        ({"augment": 1, "tta": "flip"}, "--tta flip takes --augment 2 or more, not 1"),
+        ({"tta": "all"}, "--tta is one of none, flip, mean, not 'all'"),
     ],
 )
 def test_views_that_do_not_go_together_are_refused(how, message):
@@ -125,17 +125,17 @@ def test_views_that_do_not_go_together_are_refused(how, message):
 
 
 def test_a_choice_is_remembered_with_its_views():
-    chosen = EmbeddingConfig(Recipe(size=288), views=4, tta="flip")
+    chosen = EmbeddingConfig(Recipe(size=288), augment=4, tta="flip")
     assert EmbeddingConfig.of(chosen.document()) == chosen
-    assert EmbeddingConfig().document()["views"] == 1
-    earlier = {name: value for name, value in EmbeddingConfig().document().items() if "views" not in name}
+    assert EmbeddingConfig().document()["augment"] == 1
+    earlier = {name: value for name, value in EmbeddingConfig().document().items() if "augment" not in name}
     assert EmbeddingConfig.of(earlier) == EmbeddingConfig()
 
 
 def test_views_are_embedded_once_and_the_plain_one_never_again(hues, colours):
     first = winnow("embed", hues, "--backbone", colours)
     more = winnow("embed", hues, "--backbone", colours, "--augment", 3)
-    assert (first["embedded"], first["vectors"], more["embedded"], more["vectors"], more["views"]) == (
+    assert (first["embedded"], first["vectors"], more["embedded"], more["vectors"], more["augment"]) == (
         60,
         60,
         60,
@@ -155,7 +155,7 @@ def test_a_head_of_views_is_judged_and_exported_as_it_was_asked(hues, colours):
     words = ("train", hues, "--backbone", colours, "--head", "logistic", "--augment", 3)
     said = winnow(*words, "--tta", "flip")
     made = json.loads((Path(said["run"]) / "run.json").read_text())["embedding"]
-    assert (made["views"], made["tta"]) == (3, "flip")
+    assert (made["augment"], made["tta"]) == (3, "flip")
     exported = winnow("export", said["run"])
     assert exported["tta"] == exported["metrics"]["tta"] == "flip"
     assert exported["parity"]["largest_difference"] <= 1e-4
@@ -210,7 +210,7 @@ def test_a_tail_is_compared_trained_and_exported_like_any_other_head(hues, monke
     words = ("--head", "finetune", "--unfreeze", 1, "--epochs", 2, "--lr", 0.003)
     said = winnow("train", hues, *SMALL, *words, "--tta", "flip")
     made = json.loads((Path(said["run"]) / "run.json").read_text())["embedding"]
-    assert (made["recipe"]["layer"], made["recipe"]["pool"], made["views"]) == ("block_15_add", "none", 2)
+    assert (made["recipe"]["layer"], made["recipe"]["pool"], made["augment"]) == ("block_15_add", "none", 2)
     exported = winnow("export", said["run"], "--tta", "none")
     for looks in ("none", "flip"):
         exported = exported if looks == "none" else winnow("export", said["run"])
@@ -270,14 +270,14 @@ def test_a_tail_learns_from_as_many_views_as_were_asked_for_or_eight(monkeypatch
         return Stored(), {"key": "maps", "total_seconds": 1.0}
 
     monkeypatch.setattr(features, "embed", embed)
-    reporter = SimpleNamespace(progress=lambda what: nullcontext(), on_message=None)
+    reporter = SimpleNamespace(progress=lambda what: nullcontext(), message=None)
     before = replace(of_three(), made={"scan_seconds": 3.0}, seconds={"embed": 2.0})
     grid, experiments = rows.for_heads(
-        before, Grid([Head("finetune", "finetune", {"unfreeze": 1})]), EmbeddingConfig(views=asked), reporter
+        before, Grid([Head("finetune", "finetune", {"unfreeze": 1})]), EmbeddingConfig(augment=asked), reporter
     )
     (choice,) = seen
-    assert (choice.recipe.layer, choice.recipe.pool, choice.views) == ("block_15_add", "none", made)
-    assert experiments["finetune"].embedding["views"] == made
+    assert (choice.recipe.layer, choice.recipe.pool, choice.augment) == ("block_15_add", "none", made)
+    assert experiments["finetune"].embedding["augment"] == made
     assert experiments["finetune"].made == {"scan_seconds": 3.0, "key": "maps", "total_seconds": 1.0}
     assert experiments["finetune"].rows.dtype == np.float16
     assert grid.heads[0].params == {"unfreeze": 1, "alpha": 1.0, "weights": "imagenet", "size": 224}

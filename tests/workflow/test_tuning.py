@@ -168,7 +168,7 @@ def test_a_head_without_settings_is_refused_before_any_work(hues: Path) -> None:
     assert done.exit_code == 1
     assert done.stderr.splitlines()[-1] == (
         "Error: the dummy head has no settings worth a search; those that have: "
-        "dense, knn, logistic, svm-linear, svm-rbf, lda, forest, mlp, triplet, supcon, tail"
+        "dense, knn, logistic, svm-linear, svm-rbf, lda, forest, mlp, triplet, supcon, finetune"
     )
     assert not Path("hues.winnow/manifest.lance").exists()
 

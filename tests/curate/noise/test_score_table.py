@@ -115,7 +115,7 @@ def test_how_vectors_were_chosen_is_kept_for_the_next_time(place: tuple[Workspac
     assert EmbeddingConfig.of(None) == EmbeddingConfig()
     score_table.score(*place, made=EmbeddingConfig(backbone=colours).document())
     score_table.score(*place)
-    assert EmbeddingConfig.of(score_table.made(workspace)) == EmbeddingConfig(backbone=colours, views=1)
+    assert EmbeddingConfig.of(score_table.made(workspace)) == EmbeddingConfig(backbone=colours, augment=1)
 
 
 def test_without_vectors_the_message_says_what_to_run(place: tuple[Workspace, Path], tmp_path: Path) -> None:

@@ -198,7 +198,7 @@ def test_the_parts_are_left_as_they_were(head):
 
 
 def test_other_views_cannot_be_inside(head):
-    with pytest.raises(InputError, match=r"one of one, mirror: 'ten crops' cannot be inside the file"):
+    with pytest.raises(InputError, match=r"one of none, flip: 'ten crops' cannot be inside the file"):
         fuse(a_backbone(), head, RECIPES["avg"], None, None, views="ten crops")
 
 
