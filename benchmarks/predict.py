@@ -15,6 +15,7 @@ from statistics import median
 
 from benchmarks.quiet import reporter
 from winnow.common.errors import InputError
+from winnow.curate import manifest
 from winnow.curate.workspace import locate
 from winnow.deploy.export import export
 from winnow.deploy.inference.model import Model, load
@@ -26,7 +27,6 @@ from winnow.embed.config import EmbeddingConfig
 from winnow.embed.store import Store
 from winnow.workflow import pipeline as workflow
 from winnow.workflow.features import backbone_of
-from winnow.workflow.features import files_of as files_by_id
 
 ROUNDS = 7
 
@@ -43,7 +43,7 @@ def main() -> None:
         workspace = locate(given.photographs, Path(folder) / "speed.winnow")
         run = Path(workflow.train(workspace, EmbeddingConfig(), LISTENER, kind=given.head, params={})["run"])
         model = load(Path(export(run, run / "model.onnx", LISTENER)["model"]))
-        files = files_by_id(workspace)
+        files = manifest.files_by_id(workspace)
         made = backbone_of(workspace, EmbeddingConfig(), files, LISTENER.message)
         rounds = []
         for number in range(ROUNDS):

@@ -20,6 +20,7 @@ from benchmarks.measures import table
 from benchmarks.quiet import reporter
 from winnow.common.errors import InputError
 from winnow.common.threads import processors
+from winnow.curate import manifest
 from winnow.curate.workspace import locate
 from winnow.embed import augment
 from winnow.embed.backbone import front, load
@@ -30,7 +31,6 @@ from winnow.embed.recipe import Recipe
 from winnow.heads.evaluation.compare import compare
 from winnow.heads.evaluation.fit import Head
 from winnow.heads.evaluation.metrics import paired
-from winnow.workflow import features
 from winnow.workflow.pipeline import Division, prepare
 from winnow.workflow.record import Experiment
 from winnow.workflow.rows import TAIL_VIEWS
@@ -89,7 +89,7 @@ def drawn(experiment: Experiment, constants: dict) -> list[np.ndarray]:
     """(N, D) of the mirror image and of each drawn view."""
     for name, value in constants.items():
         setattr(augment, name, value)
-    backbone, files = load(Path(experiment.made["backbone"])), features.files_of(experiment.workspace)
+    backbone, files = load(Path(experiment.made["backbone"])), manifest.files_by_id(experiment.workspace)
     pictures = [(id, files[id]) for id in experiment.data.ids]
     made = embed(pictures, backbone.recipe, onnx_session(backbone), views=range(1, TAIL_VIEWS))
     rows = np.concatenate([batch.vectors.astype(np.float16) for batch in made])

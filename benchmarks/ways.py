@@ -26,7 +26,7 @@ from winnow.embed.config import EmbeddingConfig
 from winnow.embed.pipeline import batched, fill, pixels_of
 from winnow.embed.recipe import Recipe
 from winnow.embed.store import Store
-from winnow.workflow.features import backbone_of, files_of
+from winnow.workflow.features import backbone_of
 
 Experiment = Callable[[], float]  # does it once, and gives the seconds that it took
 LISTENER = reporter("embed")
@@ -56,7 +56,7 @@ def timed(experiment: Callable[[], object]) -> Experiment:
 
 
 def winnow(workspace: Workspace, precision: str = "fp32") -> Experiment:
-    files = files_of(workspace)
+    files = manifest.files_by_id(workspace)
     made = backbone_of(workspace, EmbeddingConfig(Recipe(precision=precision)), files, LISTENER.message)
     session = onnx_session(made)
 
@@ -71,7 +71,7 @@ def winnow(workspace: Workspace, precision: str = "fp32") -> Experiment:
 
 
 def decode(workspace: Workspace) -> Experiment:
-    files = [*files_of(workspace).items()]
+    files = [*manifest.files_by_id(workspace).items()]
 
     def experiment() -> None:
         with ThreadPoolExecutor(processors()) as pool:
@@ -82,7 +82,7 @@ def decode(workspace: Workspace) -> Experiment:
 
 
 def inference(workspace: Workspace, precision: str = "fp32", engine: str = "onnxruntime") -> Experiment:
-    files = files_of(workspace)
+    files = manifest.files_by_id(workspace)
     made = backbone_of(workspace, EmbeddingConfig(Recipe(precision=precision)), files, LISTENER.message)
     squares = np.stack([pixels_of(path, made.recipe) for path in files.values()])
     batches = [squares[list(rows)] for rows in batched(range(len(squares)), BATCHES["onnx"])]
@@ -113,7 +113,7 @@ def fastembed(workspace: Workspace, threads: int | None = None, trial: bool = Fa
     from fastembed import ImageEmbedding
 
     os.environ["HF_HUB_OFFLINE"] = "1"
-    files = files_of(workspace)
+    files = manifest.files_by_id(workspace)
     made = backbone_of(workspace, EmbeddingConfig(), files, LISTENER.message)
     folder = workspace.folder / "fastembed"
     folder.mkdir(exist_ok=True)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from winnow.common.errors import InputError
+from winnow.common.paths import from_text
 from winnow.common.tables import open_table, read_errors, write_table
 from winnow.common.threads import ahead, processors
 from winnow.curate import labels
@@ -91,6 +92,15 @@ def areas(workspace: Workspace) -> dict[str, int]:
     """Id -> width times height in pixels, of every readable picture."""
     rows = read(workspace, ["id", "width", "height"]).to_pylist()
     return {row["id"]: row["width"] * row["height"] for row in rows if row["width"]}
+
+
+def files_by_id(workspace: Workspace) -> dict[str, Path]:
+    """Map the id of every readable picture to one file that holds it: the first in the order of paths."""
+    files: dict[str, Path] = {}
+    for row in read(workspace, ["id", "path", "problem"]).to_pylist():
+        if row["problem"] is None:
+            files.setdefault(row["id"], workspace.images / from_text(row["path"]))
+    return files
 
 
 def thumbnails(table: pa.Table) -> np.ndarray:

@@ -15,6 +15,7 @@ import numpy as np
 from winnow.common.errors import InputError
 from winnow.common.progress import Reporter
 from winnow.common.threads import ahead, processors
+from winnow.curate import manifest
 from winnow.curate import workspace as workspaces
 from winnow.curate.workspace import Workspace
 from winnow.deploy import trained_head as trained
@@ -92,7 +93,7 @@ class Source:
         """
         read = trained.read(run)
         place = workspaces.kept(workspace or run.resolve().parent.parent)
-        files = features.files_of(place)
+        files = manifest.files_by_id(place)
         try:
             choice = EmbeddingConfig.of(read.run["embedding"])
         except (KeyError, TypeError, AttributeError):

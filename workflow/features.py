@@ -113,7 +113,7 @@ def embed(
     Raises: InputError when weights, TensorFlow or disk space are missing, or there is no picture to embed.
     """
     start = time.monotonic()
-    files = files_of(workspace)
+    files = manifest.files_by_id(workspace)
     if not files:
         raise InputError(f"{workspace.images} holds no picture that can be read: `winnow scan` lists what is wrong")
     backbone = backbone or backbone_of(workspace, choice, files, on_message)
@@ -220,18 +220,6 @@ def _pictures(workspace: Workspace) -> Iterator[Path]:
             yield file
     if none:
         raise InputError(f"{workspace.images} holds no picture that can be read: `winnow scan` lists what is wrong")
-
-
-def files_of(workspace: Workspace) -> dict[str, Path]:
-    """Of every readable picture: id -> one file that holds it."""
-    import pyarrow.compute as pc
-
-    table = manifest.read(workspace, ["id", "path", "problem"])
-    good = table.filter(pc.is_null(table["problem"]))
-    files: dict[str, Path] = {}
-    for id, path in zip(good["id"].to_pylist(), good["path"].to_pylist(), strict=True):
-        files.setdefault(id, workspace.images / from_text(path))
-    return files
 
 
 def backbone_of(

@@ -427,6 +427,14 @@ def test_thumbnails_come_as_near_duplicates_take_them(place):
     assert manifest.thumbnails(read(place).slice(0, 0)).shape == (0, 16, 16)
 
 
+def test_files_by_id_names_the_first_readable_file_of_each_picture(place):
+    put(place, b_png=1, a_png=1, c_png=2, broken_png=b"x")
+    scan(place)
+    files = manifest.files_by_id(place)
+    assert list(files.values()) == [place.images / "a.png", place.images / "c.png"]
+    assert [hashlib.sha256(file.read_bytes()).hexdigest() for file in files.values()] == list(files)
+
+
 def test_a_damaged_manifest_is_named(place):
     put(place, a_png=1)
     scan(place)

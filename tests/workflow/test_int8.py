@@ -21,7 +21,7 @@ from winnow.embed.backbone import load
 from winnow.embed.config import EmbeddingConfig
 from winnow.embed.recipe import Recipe
 from winnow.workflow import int8
-from winnow.workflow.features import embed, files_of
+from winnow.workflow.features import embed
 
 
 @pytest.fixture
@@ -232,7 +232,7 @@ def test_on_photographs(exported, keras_home, photographs, tmp_path):
     workspace.folder.mkdir()
     workspace.manifest.symlink_to(photographs.workspace.manifest)
     plain = exported(Recipe(), keras_home)
-    effect = int8.effect(int8.int8(workspace, plain, files_of(workspace), lambda line: None))
+    effect = int8.effect(int8.int8(workspace, plain, manifest.files_by_id(workspace), lambda line: None))
     assert effect is not None
     assert (effect["calibrated_on"], effect["measured_on"]) == (100, 300)
     assert effect["cosine_mean"] >= 0.988
