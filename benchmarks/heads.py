@@ -23,7 +23,7 @@ from winnow.common.errors import InputError
 from winnow.curate.workspace import locate
 from winnow.embed.config import EmbeddingConfig
 from winnow.embed.keras_import import import_keras
-from winnow.heads.evaluation.fit import Head, Split, fit_heads
+from winnow.heads.evaluation.fit import HeadSpec, Split, fit_heads
 from winnow.heads.evaluation.grid_file import read_grid
 from winnow.heads.evaluation.metrics import metrics
 from winnow.workflow.pipeline import Division, prepare
@@ -64,18 +64,18 @@ def main() -> None:
     print(f"{len(split.train)} pictures to train on, {len(split.val)} for the epoch, {len(split.test)} to test on.")
 
 
-def winnow(heads: list[Head], experiment: Experiment, split: Split, seed: int) -> list[np.ndarray]:
+def winnow(heads: list[HeadSpec], experiment: Experiment, split: Split, seed: int) -> list[np.ndarray]:
     """(n, C) test probabilities of every head."""
     fits = fit_heads(heads, experiment.X, experiment.data.y, split, experiment.data.classes, seed, "val")
     return [fit.proba["test"] for _, fit in fits]
 
 
-def plain_keras(heads: list[Head], experiment: Experiment, split: Split, seed: int) -> list[np.ndarray]:
+def plain_keras(heads: list[HeadSpec], experiment: Experiment, split: Split, seed: int) -> list[np.ndarray]:
     """The same as a person would write it."""
     keras, _ = import_keras("this benchmark", "skip it")
     X, y = experiment.X, experiment.data.y
 
-    def one(head: Head) -> np.ndarray:
+    def one(head: HeadSpec) -> np.ndarray:
         keras.utils.set_random_seed(seed)
         layers = [keras.layers.Dense(HIDDEN, "relu"), keras.layers.Dense(len(experiment.data.classes), "softmax")]
         model = keras.Sequential(layers)
@@ -97,13 +97,13 @@ def plain_keras(heads: list[Head], experiment: Experiment, split: Split, seed: i
     return [one(head) for head in heads]
 
 
-def scikit_learn(heads: list[Head], experiment: Experiment, split: Split, seed: int) -> list[np.ndarray]:
+def scikit_learn(heads: list[HeadSpec], experiment: Experiment, split: Split, seed: int) -> list[np.ndarray]:
     """The last epoch of each; a fit that diverges is an error there, and counts as the first class for all."""
     from sklearn.neural_network import MLPClassifier
 
     X, y = experiment.X, experiment.data.y
 
-    def one(head: Head) -> np.ndarray:
+    def one(head: HeadSpec) -> np.ndarray:
         momentum = float(head.params.get("momentum", 0))
         made = MLPClassifier(
             (HIDDEN,),

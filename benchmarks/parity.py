@@ -22,7 +22,7 @@ from winnow.embed.backends import one_thread
 from winnow.embed.config import EmbeddingConfig
 from winnow.embed.pipeline import pixels_of
 from winnow.heads.evaluation.compare import table
-from winnow.heads.evaluation.fit import HEADS, Head, fit_head
+from winnow.heads.evaluation.fit import HEADS, HeadSpec, fit_head
 from winnow.workflow.pipeline import Division, prepare
 from winnow.workflow.record import Experiment, leave_run
 
@@ -46,7 +46,7 @@ def main() -> None:
 
 def row(experiment: Experiment, kind: str) -> str:
     """The line of one head. Raises: InputError when the file is refused."""
-    head, split = Head(kind, kind, {}), experiment.splits[0]
+    head, split = HeadSpec(kind, kind, {}), experiment.splits[0]
     estimator, fit = fit_head(head, experiment.X, experiment.data.y, split, experiment.data.classes, experiment.seed)
     run = leave_run(
         experiment, f"train-{kind}", table([head], [[fit]], experiment.splits), {kind: fit}, LISTENER, estimator

@@ -26,7 +26,7 @@ from winnow.embed.config import EmbeddingConfig
 from winnow.embed.recipe import Recipe
 from winnow.heads.evaluation import learning_curve
 from winnow.heads.evaluation.compare import compare
-from winnow.heads.evaluation.fit import Fit, Grid, Head
+from winnow.heads.evaluation.fit import Fit, Grid, HeadSpec
 from winnow.heads.evaluation.metrics import corrected_interval, paired
 from winnow.workflow import rows, training
 from winnow.workflow.pipeline import Division, prepare
@@ -100,7 +100,7 @@ def main() -> None:
                 print(" | ".join(lines[ROWS.index(row)]), file=sys.stderr)
         alone = by_itself(workspace, ROWS[-1])
         experiment = prepare(workspace, EmbeddingConfig(), LISTENER, Division(), given.splits)
-        curve = training.fit_curve(experiment, Head("dense", "dense", {}), "own", processors(), False, LISTENER)
+        curve = training.fit_curve(experiment, HeadSpec("dense", "dense", {}), "own", processors(), False, LISTENER)
     title = ["recommendation", "head", "weighted F1", "points to the plain head", "on val", "ECE", "log loss"]
     title += ["splits", "s: vectors", "s: a fit"]
     print(f"{machine('onnxruntime', 'scikit-learn', 'keras', 'tensorflow')}\n")
@@ -121,7 +121,7 @@ def groups() -> list[list[Row]]:
 def fitted(workspace, together: list[Row], splits: int, used: int) -> tuple[list[list[Fit]], tuple[int, int], float]:
     """Fits of each on the first `used` of the splits; pictures in train and test; seconds that the vectors took."""
     choice = together[0].vectors
-    heads = [Head(f"{number} {row.what}", row.kind, row.params) for number, row in enumerate(together)]
+    heads = [HeadSpec(f"{number} {row.what}", row.kind, row.params) for number, row in enumerate(together)]
     start = time.perf_counter()
     experiment = prepare(workspace, rows.beside_tails(Grid(heads), choice), LISTENER, Division(), splits)
     grid, experiments = rows.for_heads(experiment, Grid(heads), choice, LISTENER)
@@ -134,7 +134,7 @@ def fitted(workspace, together: list[Row], splits: int, used: int) -> tuple[list
 
 def by_itself(workspace, row: Row) -> float:
     """Seconds of one fit on the first split, when no other runs."""
-    grid = Grid([Head(row.what, row.kind, row.params)])
+    grid = Grid([HeadSpec(row.what, row.kind, row.params)])
     experiment = prepare(workspace, rows.beside_tails(grid, row.vectors), LISTENER, Division(), 1)
     grid, experiments = rows.for_heads(experiment, grid, row.vectors, LISTENER)
     _, fit = training.fit_one(experiments[row.what], grid.heads[0], LISTENER)

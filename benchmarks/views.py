@@ -29,7 +29,7 @@ from winnow.embed.config import EmbeddingConfig
 from winnow.embed.pipeline import embed
 from winnow.embed.recipe import Recipe
 from winnow.heads.evaluation.compare import compare
-from winnow.heads.evaluation.fit import Head
+from winnow.heads.evaluation.fit import HeadSpec
 from winnow.heads.evaluation.metrics import paired
 from winnow.workflow.pipeline import Division, prepare
 from winnow.workflow.record import Experiment
@@ -50,10 +50,10 @@ RECIPES = {
 UNFROZEN = 1
 HEADS = (  # and the vectors that each learns from
     (
-        Head("fine-tuning of the last block", "finetune", {"unfreeze": UNFROZEN}),
+        HeadSpec("fine-tuning of the last block", "finetune", {"unfreeze": UNFROZEN}),
         Recipe(layer=front(UNFROZEN), pool="none"),
     ),
-    (Head("logistic", "logistic"), Recipe()),
+    (HeadSpec("logistic", "logistic"), Recipe()),
 )
 
 
@@ -96,7 +96,7 @@ def drawn(experiment: Experiment, constants: dict) -> list[np.ndarray]:
     return list(rows.reshape(len(pictures), TAIL_VIEWS - 1, -1).swapaxes(0, 1))
 
 
-def on_val(head: Head, experiment: Experiment, more: list[np.ndarray]) -> np.ndarray:
+def on_val(head: HeadSpec, experiment: Experiment, more: list[np.ndarray]) -> np.ndarray:
     """Weighted F1 on the validation part of each split."""
     count, blocks = len(experiment.data.ids), 1 + len(more)
     splits = [

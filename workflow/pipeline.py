@@ -231,9 +231,9 @@ def train(
     Returns: as `compare`, with `weighted_f1`, `accuracy` and `model`, the path of `head.onnx`.
     """
     from winnow.heads.evaluation.compare import table
-    from winnow.heads.evaluation.fit import Grid, Head, build
+    from winnow.heads.evaluation.fit import Grid, HeadSpec, build
 
-    grid = Grid([Head(kind, kind, params)])
+    grid = Grid([HeadSpec(kind, kind, params)])
     build(grid.heads[0], division.seed)  # a wrong parameter is told before the work, not after it
     experiment = prepare(workspace, rows.beside_tails(grid, vectors), reporter, division, 1)
     grid, experiments = rows.for_heads(experiment, grid, vectors, reporter)
@@ -257,7 +257,7 @@ def run(
 
     Returns: {scan, embed, score, compare, train, report, export, seconds}, as `run --json` prints it.
     """
-    from winnow.heads.evaluation.fit import Head
+    from winnow.heads.evaluation.fit import HeadSpec
 
     grid = training.named(heads)
     experiment = prepare(workspace, rows.beside_tails(grid, vectors), reporter, division, repeats, scored=True)
@@ -265,7 +265,7 @@ def run(
         grid = training.affordable(grid, experiment, reporter)
     grid, experiments = rows.for_heads(experiment, grid, vectors, reporter)
     compared, fits = training.fit_all(experiment, grid, jobs, False, reporter, experiments)
-    best = Head(*(compared[0][name] for name in ("name", "kind", "params")))
+    best = HeadSpec(*(compared[0][name] for name in ("name", "kind", "params")))
     experiment = experiments[best.name]
     with timed(experiment.seconds, "train"):
         estimator, fits[best.name] = training.fit_one(experiment, best, reporter)

@@ -170,9 +170,9 @@ def _write_head(
     experiment: Experiment, file: Path, row: dict[str, Any], estimator: Any, reporter: Reporter
 ) -> str | None:
     from winnow.deploy.onnx.head import save_head
-    from winnow.heads.evaluation.fit import Head
+    from winnow.heads.evaluation.fit import HeadSpec
 
-    head = Head(row["name"], row["kind"], row["params"])
+    head = HeadSpec(row["name"], row["kind"], row["params"])
     extra = {"recipe": experiment.made["recipe"], "vectors": experiment.made["key"]}
     try:
         save_head(file, estimator, head, experiment.data.classes, experiment.X[experiment.splits[0].test], extra)

@@ -19,7 +19,7 @@ from winnow.workflow import features
 from winnow.workflow.record import Experiment
 
 if TYPE_CHECKING:
-    from winnow.heads.evaluation.fit import Grid, Head, Split
+    from winnow.heads.evaluation.fit import Grid, HeadSpec, Split
 
 TAIL_VIEWS = 8  # of each picture that a tail learns from, unless --augment says how many
 NETWORK = ("alpha", "weights", "size")  # of the recipe, which are parameters of a tail, too
@@ -115,7 +115,7 @@ def for_heads(
     return replace(grid, heads=heads), experiments
 
 
-def _layer(head: Head) -> str:
+def _layer(head: HeadSpec) -> str:
     from winnow.embed.backbone import front
     from winnow.heads.models.finetune import FineTunedHead
 

@@ -16,7 +16,7 @@ from winnow.workflow.record import Experiment, timed
 from winnow.workflow.rows import Rows, divided
 
 if TYPE_CHECKING:
-    from winnow.heads.evaluation.fit import Fit, Grid, Head, Split
+    from winnow.heads.evaluation.fit import Fit, Grid, HeadSpec, Split
 
 QUADRATIC = ("knn", "svm-linear", "svm-rbf")  # heads whose time grows with the square of the training pictures
 QUADRATIC_LIMIT = 20_000  # training pictures above which they are left out unless they are named
@@ -68,7 +68,7 @@ def fit_all(
     return table(grid.heads, ordered, experiment.splits), _first(grid, ordered)
 
 
-def fit_one(experiment: Experiment, head: Head, reporter: Reporter) -> tuple[Any, Fit]:
+def fit_one(experiment: Experiment, head: HeadSpec, reporter: Reporter) -> tuple[Any, Fit]:
     """A head fitted on the first split, and how well it does there."""
     from winnow.heads.evaluation.fit import fit_head
 
@@ -110,7 +110,7 @@ def fit_cleaning(
 
 
 def fit_curve(
-    experiment: Experiment, head: Head, validation: str, jobs: int | None, fresh: bool, reporter: Reporter
+    experiment: Experiment, head: HeadSpec, validation: str, jobs: int | None, fresh: bool, reporter: Reporter
 ) -> dict[str, Any]:
     """The learning curve of a head on every split: `heads.learning_curve.summary` with `head` and `sizes`.
 

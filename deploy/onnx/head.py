@@ -16,7 +16,7 @@ from winnow.common.versions import installed
 from winnow.deploy.onnx import calibration
 from winnow.deploy.onnx import nodes as export_nodes
 from winnow.embed import keras_import
-from winnow.heads.evaluation.fit import Head
+from winnow.heads.evaluation.fit import HeadSpec
 
 OPSET = 17  # the same as the backbone's, so that the two can be joined
 ML_OPSET = 3
@@ -90,7 +90,12 @@ def check_parity(model: Any, estimator: Any, X: np.ndarray) -> float:
 
 
 def save_head(
-    file: str | Path, estimator: Any, head: Head, classes: list[str], X: np.ndarray, extra: dict[str, str] | None = None
+    file: str | Path,
+    estimator: Any,
+    head: HeadSpec,
+    classes: list[str],
+    X: np.ndarray,
+    extra: dict[str, str] | None = None,
 ) -> float:
     """Write the head to file when it agrees with the estimator on X, float (n, D); gives the largest difference.
 

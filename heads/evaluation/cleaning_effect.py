@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 
 from winnow.heads.evaluation import metrics
-from winnow.heads.evaluation.fit import Fit, Head, Split
+from winnow.heads.evaluation.fit import Fit, HeadSpec, Split
 
 
 def summary(
-    heads: list[Head],
+    heads: list[HeadSpec],
     before: list[list[Fit]],
     after: list[list[Fit]],
     splits_before: list[Split],

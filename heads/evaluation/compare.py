@@ -31,7 +31,7 @@ from winnow.common.atomic_write import whole_file
 from winnow.common.errors import InputError
 from winnow.common.versions import installed
 from winnow.heads.evaluation import metrics
-from winnow.heads.evaluation.fit import Fit, Head, Split, build, fit_heads, together
+from winnow.heads.evaluation.fit import Fit, HeadSpec, Split, build, fit_heads, together
 
 FORMAT = "3"  # of a stored fit: raise it when what a head does changes and none of its parameters shows it
 MEMORY = Path("/dev/shm")  # a file system in memory, where there is one
@@ -41,7 +41,7 @@ _LIBRARIES = {"dense": ("keras", "tensorflow"), "finetune": ("keras", "tensorflo
 
 
 def compare(
-    heads: list[Head],
+    heads: list[HeadSpec],
     X: np.ndarray,
     y: np.ndarray,
     splits: list[Split],
@@ -53,7 +53,7 @@ def compare(
     jobs: int = 1,
     seed: int = 0,
     fresh: bool = False,
-    on_fit: Callable[[int, int, Head], None] | None = None,
+    on_fit: Callable[[int, int, HeadSpec], None] | None = None,
 ) -> list[list[Fit]]:
     """Fit every head on every split: fits[head][repeat]. A repeat's seed is `seed` plus its number, or the head's own.
 
@@ -97,7 +97,7 @@ def compare(
     return [[fits[h, r] for r in range(len(splits))] for h in range(len(heads))]
 
 
-def table(heads: list[Head], fits: list[list[Fit]], splits: list[Split]) -> list[dict[str, Any]]:
+def table(heads: list[HeadSpec], fits: list[list[Fit]], splits: list[Split]) -> list[dict[str, Any]]:
     """A row a head, by their mean weighted F1 on val; the first is the chosen one.
 
     Row: name, kind, params; weighted_f1 {mean, low, high} on test with its 95% interval; val_weighted_f1; macro_f1,
@@ -166,7 +166,7 @@ def versus(fits: list[Fit], chosen: list[Fit], n_train: float, n_test: float) ->
     return {"difference": difference, "low": low, "high": high, "p": metrics.bootstrap_p(a - b)}
 
 
-def _slowness(head: Head) -> int:
+def _slowness(head: HeadSpec) -> int:
     return _SLOWEST_FIRST.index(head.kind) if head.kind in _SLOWEST_FIRST else len(_SLOWEST_FIRST)
 
 
@@ -237,7 +237,7 @@ def _split_key(data_key: str, y: np.ndarray, split: Split, n_classes: int, valid
     return digest.hexdigest()
 
 
-def _digest(head: Head, split_key: str, seed: int) -> str:
+def _digest(head: HeadSpec, split_key: str, seed: int) -> str:
     """Of everything that a fit depends on; the head's defaults are spelled out, its name does not count."""
     params = {name: repr(value) for name, value in build(head, seed).get_params().items()}
     libraries = {name: installed(name) for name in ("numpy", "scikit-learn", *_LIBRARIES.get(head.kind, ()))}

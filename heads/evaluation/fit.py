@@ -24,7 +24,7 @@ SEEDS = 2**31  # so many there are: a larger one begins again at 0
 
 
 @dataclass(frozen=True)
-class Head:
+class HeadSpec:
     """A head to fit: kind is one of HEADS, params those of its class (heads.dense, heads.baselines)."""
 
     name: str
@@ -36,7 +36,7 @@ class Head:
 class Grid:
     """Heads to compare, as of `heads.grid`; with validation "val" the val part is the dense heads' validation_data."""
 
-    heads: list[Head]
+    heads: list[HeadSpec]
     validation: str = "own"
 
 
@@ -95,7 +95,7 @@ class Fit:
         )
 
 
-def build(head: Head, seed: int) -> Any:
+def build(head: HeadSpec, seed: int) -> Any:
     """The unfitted estimator; params may hold a seed of their own, else it is `seed` modulo 2**31.
 
     Raises: InputError for an unknown kind or parameter, or for a value that no data would make right.
@@ -114,7 +114,9 @@ def build(head: Head, seed: int) -> Any:
     return estimator
 
 
-def fit_estimator(head: Head, X: np.ndarray, y: np.ndarray, split: Split, seed: int, validation: str = "own") -> Any:
+def fit_estimator(
+    head: HeadSpec, X: np.ndarray, y: np.ndarray, split: Split, seed: int, validation: str = "own"
+) -> Any:
     """The head fitted on the train part of X, float (N, D), and y, int64 (N,): classes_ are the indexes in train.
 
     Raises: InputError for a parameter's value that does not do, or when TensorFlow is missing.
@@ -122,13 +124,13 @@ def fit_estimator(head: Head, X: np.ndarray, y: np.ndarray, split: Split, seed: 
     return _fitted([head], X, y, split, seed, validation)[0]
 
 
-def together(head: Head, seed: int) -> tuple[Any, ...] | None:
+def together(head: HeadSpec, seed: int) -> tuple[Any, ...] | None:
     """What is equal for dense heads that are fitted together, they differ only in how they are trained; else None."""
     return build(head, seed).shape() if head.kind == "dense" else None
 
 
 def fit_head(
-    head: Head,
+    head: HeadSpec,
     X: np.ndarray,
     y: np.ndarray,
     split: Split,
@@ -145,7 +147,7 @@ def fit_head(
 
 
 def fit_heads(
-    heads: list[Head],
+    heads: list[HeadSpec],
     X: np.ndarray,
     y: np.ndarray,
     split: Split,
@@ -171,7 +173,7 @@ def fit_heads(
 
 
 def _fitted(
-    heads: list[Head],
+    heads: list[HeadSpec],
     X: np.ndarray,
     y: np.ndarray,
     split: Split,
@@ -218,7 +220,7 @@ def _keep_together(estimator: Any, groups: np.ndarray) -> None:
 
 
 def _judged(
-    head: Head, estimator: Any, X: np.ndarray, y: np.ndarray, split: Split, n_classes: int, fit_seconds: float
+    head: HeadSpec, estimator: Any, X: np.ndarray, y: np.ndarray, split: Split, n_classes: int, fit_seconds: float
 ) -> Fit:
     start = time.perf_counter()
     with _said_of(head):
@@ -244,7 +246,7 @@ def _judged(
 
 
 @contextmanager
-def _said_of(head: Head) -> Iterator[None]:
+def _said_of(head: HeadSpec) -> Iterator[None]:
     """What an estimator says of its parameters or data, as an InputError of one line with the head's name."""
     try:
         yield

@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from winnow.common.errors import InputError
-from winnow.heads.evaluation.fit import HEADS, Grid, Head, build
+from winnow.heads.evaluation.fit import HEADS, Grid, HeadSpec, build
 
 GRIDS = Path(__file__).parent / "grids"
 
 
-def heads_from_names(names: list[str]) -> list[Head]:
+def heads_from_names(names: list[str]) -> list[HeadSpec]:
     """Kinds to heads with their defaults, in the order given. Raises: InputError for an unknown or doubled name."""
-    return _checked([Head(name, name) for name in names])
+    return _checked([HeadSpec(name, name) for name in names])
 
 
 def read_grid(grid: str | Path) -> Grid:
@@ -41,7 +41,7 @@ def read_grid(grid: str | Path) -> Grid:
         raise InputError(f"{file}: {error}") from None
 
 
-def _checked(heads: list[Head]) -> list[Head]:
+def _checked(heads: list[HeadSpec]) -> list[HeadSpec]:
     names = [head.name for head in heads]
     doubled = sorted({name for name in names if names.count(name) > 1})
     if doubled:
@@ -51,7 +51,7 @@ def _checked(heads: list[Head]) -> list[Head]:
     return heads
 
 
-def _head(table: Any) -> Head:
+def _head(table: Any) -> HeadSpec:
     """One `[[head]]`; keys may be written as on the command line, with `-`."""
     if not isinstance(table, dict) or not isinstance(table.get("kind"), str):
         raise InputError(f"every [[head]] needs a kind, one of {', '.join(HEADS)}")
@@ -61,4 +61,4 @@ def _head(table: Any) -> Head:
         for key, value in table.items()
         if key != "kind"
     }
-    return Head(str(params.pop("name", kind)), kind, params)
+    return HeadSpec(str(params.pop("name", kind)), kind, params)

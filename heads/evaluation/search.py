@@ -23,7 +23,7 @@ from winnow.common.errors import InputError
 from winnow.heads.evaluation import learning_curve
 from winnow.heads.evaluation.cleaning_effect import in_points
 from winnow.heads.evaluation.compare import compare, table, versus
-from winnow.heads.evaluation.fit import SEEDS, Fit, Head, Split
+from winnow.heads.evaluation.fit import SEEDS, Fit, HeadSpec, Split
 from winnow.heads.evaluation.search_spaces import SLOW, WHOLE
 
 FOLDS = 5  # of the train part, by which settings are judged
@@ -37,13 +37,13 @@ LEAST = 10  # pictures a class, on average, below which a part of them says too 
 class Found:
     """On each split: the head that the search found on its train part, and the fits of that one and of the default."""
 
-    heads: list[Head]
+    heads: list[HeadSpec]
     tuned: list[Fit]
     default: list[Fit]
 
 
 def nested(
-    heads: list[Head],
+    heads: list[HeadSpec],
     X: np.ndarray,
     y: np.ndarray,
     splits: list[Split],
@@ -80,7 +80,7 @@ def nested(
         if on_fit:
             on_fit(done, total)
 
-    def fit(r: int, some: list[Head], on: list[Split], **kept: Any) -> list[list[Fit]]:
+    def fit(r: int, some: list[HeadSpec], on: list[Split], **kept: Any) -> list[list[Fit]]:
         return compare(some, X, y, as_rows(on), classes, jobs=jobs, seed=seed + r, on_fit=arrived, **kept)
 
     found, default, tuned = [], [], []
@@ -92,7 +92,7 @@ def nested(
     return Found(found, tuned, default)
 
 
-def summary(found: Found, heads: list[Head], splits: list[Split]) -> dict[str, Any]:
+def summary(found: Found, heads: list[HeadSpec], splits: list[Split]) -> dict[str, Any]:
     """What a search among these heads is worth.
 
     {head, params, weighted_f1 and default {mean, low, high}, difference {difference, low, high, p}, searched (number of
@@ -129,10 +129,10 @@ def _f1(fit: Fit, part: str) -> float:
 
 
 def _best(
-    heads: list[Head],
+    heads: list[HeadSpec],
     plan: list[tuple[int, list[Split]]],
-    fit: Callable[[list[Head], list[Split]], list[list[Fit]]],
-) -> Head:
+    fit: Callable[[list[HeadSpec], list[Split]], list[list[Fit]]],
+) -> HeadSpec:
     """The head with the best mean weighted F1 over the folds of the last round; of equal ones the first."""
     left = heads
     for count, inner in plan:
@@ -144,7 +144,7 @@ def _best(
     return best
 
 
-def _rounds(heads: list[Head], y: np.ndarray, split: Split, seed: int) -> list[tuple[int, list[Split]]]:
+def _rounds(heads: list[HeadSpec], y: np.ndarray, split: Split, seed: int) -> list[tuple[int, list[Split]]]:
     """How many heads each round fits, the default among them, and on what."""
     n, classes = len(split.train), len(np.unique(y[split.train]))
     many = [FACTOR**i for i in range(1, ROUNDS) if n >= LEAST * classes * FACTOR**i and len(heads) > FACTOR**i]

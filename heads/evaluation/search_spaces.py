@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from winnow.common.errors import InputError
-from winnow.heads.evaluation.fit import SEEDS, Head, build
+from winnow.heads.evaluation.fit import SEEDS, HeadSpec, build
 
 Draw = Callable[[np.random.Generator], Any]
 
@@ -72,17 +72,17 @@ SLOW = ("finetune",)  # a fit takes up to a minute: there are fewer folds, and f
 CANDIDATES, FEW_CANDIDATES = 30, 6
 
 
-def candidates(kind: str, count: int | None = None, seed: int = 0) -> list[Head]:
+def candidates(kind: str, count: int | None = None, seed: int = 0) -> list[HeadSpec]:
     """The default settings, and count − 1 random ones: with a larger count these, and more.
 
     Parameters: `count`, None: CANDIDATES, or FEW_CANDIDATES of a head that is slow to fit.
     Raises: InputError for a kind that is unknown or has nothing to tune.
     """
-    default = Head(kind, kind)
+    default = HeadSpec(kind, kind)
     build(default, seed)
     if kind not in SPACES:
         raise InputError(f"the {kind} head has no settings worth a search; those that have: {', '.join(SPACES)}")
     count = count or (FEW_CANDIDATES if kind in SLOW else CANDIDATES)
     rng = np.random.default_rng(seed % SEEDS)
     space = SPACES[kind].items()
-    return [default, *(Head(kind, kind, {name: draw(rng) for name, draw in space}) for _ in range(count - 1))]
+    return [default, *(HeadSpec(kind, kind, {name: draw(rng) for name, draw in space}) for _ in range(count - 1))]

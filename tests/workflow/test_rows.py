@@ -19,7 +19,7 @@ from winnow.common.errors import InputError
 from winnow.embed.config import EmbeddingConfig
 from winnow.embed.recipe import Recipe
 from winnow.embed.store import read_vectors
-from winnow.heads.evaluation.fit import Grid, Head, Split, _proba
+from winnow.heads.evaluation.fit import Grid, HeadSpec, Split, _proba
 from winnow.workflow import features, rows
 from winnow.workflow.record import Experiment
 
@@ -248,11 +248,13 @@ def test_what_a_tail_would_not_heed_is_refused_before_the_work(hues, words, mess
 
 
 def test_beside_other_heads_layer_and_pool_are_theirs():
-    grid = Grid([Head("finetune", "finetune"), Head("lda", "lda")])
+    grid = Grid([HeadSpec("finetune", "finetune"), HeadSpec("lda", "lda")])
     chosen = EmbeddingConfig(Recipe(layer="block_13_expand", pool="none"))
     assert rows.beside_tails(grid, chosen) is chosen
     with pytest.raises(InputError, match="a tail takes size from the network"):
-        rows.beside_tails(replace(grid, heads=[Head("finetune", "finetune", {"size": 96}), Head("lda", "lda")]), chosen)
+        rows.beside_tails(
+            replace(grid, heads=[HeadSpec("finetune", "finetune", {"size": 96}), HeadSpec("lda", "lda")]), chosen
+        )
 
 
 def of_three():
@@ -273,7 +275,7 @@ def test_a_tail_learns_from_as_many_views_as_were_asked_for_or_eight(monkeypatch
     reporter = SimpleNamespace(progress=lambda what: nullcontext(), message=None)
     before = replace(of_three(), made={"scan_seconds": 3.0}, seconds={"embed": 2.0})
     grid, experiments = rows.for_heads(
-        before, Grid([Head("finetune", "finetune", {"unfreeze": 1})]), EmbeddingConfig(augment=asked), reporter
+        before, Grid([HeadSpec("finetune", "finetune", {"unfreeze": 1})]), EmbeddingConfig(augment=asked), reporter
     )
     (choice,) = seen
     assert (choice.recipe.layer, choice.recipe.pool, choice.augment) == ("block_15_add", "none", made)

@@ -160,11 +160,11 @@ class TestForeignBytes:
 
     def test_of_a_head(self, file: Path) -> None:
         from winnow.deploy.onnx.head import save_head
-        from winnow.heads.evaluation.fit import Head
+        from winnow.heads.evaluation.fit import HeadSpec
         from winnow.heads.models.baselines import BASELINES
 
         X = np.eye(4, dtype=np.float32)
-        save_head(file, BASELINES["logistic"](0).fit(X, [0, 1, 0, 1]), Head("a", "logistic", {}), ["a", "b"], X)
+        save_head(file, BASELINES["logistic"](0).fit(X, [0, 1, 0, 1]), HeadSpec("a", "logistic", {}), ["a", "b"], X)
         assert refusal(file) == "is only a head, without the backbone: `winnow export RUN` makes a model of both"
 
     def test_of_a_model_of_others(self, file: Path) -> None:

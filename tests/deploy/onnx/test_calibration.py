@@ -5,7 +5,7 @@ import onnxruntime
 import pytest
 
 from winnow.deploy.onnx.head import check_parity, to_onnx
-from winnow.heads.evaluation.fit import Head, Split, fit_estimator
+from winnow.heads.evaluation.fit import HeadSpec, Split, fit_estimator
 
 KINDS = ["dummy", "centroid", "knn", "logistic", "svm-linear", "svm-rbf", "lda", "forest", "mlp", "supcon"]
 METHODS = ["none", "sigmoid", "isotonic", "temperature"]
@@ -19,7 +19,7 @@ def fitted(kind, method, n_classes=3, d=12):
     y = np.arange(90) % n_classes
     X = (np.eye(d)[y] + rng.normal(scale=0.4, size=(90, d))).astype(np.float32)
     rows = np.arange(90)
-    head = Head(kind, kind, PARAMS.get(kind, {}) | {"calibration": method})
+    head = HeadSpec(kind, kind, PARAMS.get(kind, {}) | {"calibration": method})
     return fit_estimator(head, X, y, Split(rows, rows, rows, rows), seed=0), rng.normal(size=(60, d)).astype(np.float32)
 
 

@@ -15,7 +15,7 @@ from winnow.deploy.onnx.head import to_onnx
 from winnow.embed import images
 from winnow.embed.quantize import half
 from winnow.embed.recipe import RESIZES, Recipe
-from winnow.heads.evaluation.fit import Head, Split, fit_estimator
+from winnow.heads.evaluation.fit import HeadSpec, Split, fit_estimator
 
 CLASSES = ["<b>", "a/b", "花"]
 RECIPES = {pool: Recipe(size=96, pool=pool) for pool in ("avg", "none")}
@@ -64,7 +64,11 @@ def a_head(kind="logistic", dimension=3):
     y, rows = np.arange(60) % 3, np.arange(60)
     X = (rng.uniform(size=(60, dimension)) / 4 + np.eye(3)[y][:, np.arange(dimension) % 3] / 2).astype(np.float32)
     estimator = fit_estimator(
-        Head(kind, kind, {"n_estimators": 10} if kind == "forest" else {}), X, y, Split(rows, rows, rows, rows), seed=0
+        HeadSpec(kind, kind, {"n_estimators": 10} if kind == "forest" else {}),
+        X,
+        y,
+        Split(rows, rows, rows, rows),
+        seed=0,
     )
     return to_onnx(estimator, CLASSES, dimension)
 

@@ -9,7 +9,7 @@ import pytest
 
 from winnow.common.errors import InputError
 from winnow.deploy.onnx.head import check_parity, labels, save_head, to_onnx
-from winnow.heads.evaluation.fit import HEADS, Head, Split, fit_estimator
+from winnow.heads.evaluation.fit import HEADS, HeadSpec, Split, fit_estimator
 from winnow.heads.models.baselines import BASELINES
 
 CLASSES = ["daisy", "été", "花"]
@@ -24,7 +24,7 @@ def fitted(kind, n_classes=3, d=12, **params):
     y = np.arange(60) % n_classes
     X = (np.eye(d)[y] + rng.normal(scale=0.3, size=(60, d))).astype(np.float32)
     rows = np.arange(60)
-    head = Head(kind, kind, PARAMS.get(kind, {}) | params)
+    head = HeadSpec(kind, kind, PARAMS.get(kind, {}) | params)
     return fit_estimator(head, X, y, Split(rows, rows, rows, rows), seed=0), rng.normal(size=(60, d)).astype(np.float32)
 
 
@@ -166,7 +166,7 @@ class TestSaveHead:
     def test_one_file_that_says_what_it_is(self, tmp_path):
         estimator, X = fitted("knn")
         file = tmp_path / "head.onnx"
-        head = Head("mine", "knn", {"n_neighbors": 20})
+        head = HeadSpec("mine", "knn", {"n_neighbors": 20})
         parity = save_head(file, estimator, head, CLASSES, X, extra={"backbone": "ab12"})
         assert parity < 1e-6
         assert [path.name for path in tmp_path.iterdir()] == ["head.onnx"]
@@ -183,7 +183,7 @@ class TestSaveHead:
         estimator, X = fitted("centroid")
         estimator.predict_proba = lambda X: np.full((len(X), 3), 1 / 3)
         with pytest.raises(InputError, match="not kept"):
-            save_head(tmp_path / "head.onnx", estimator, Head("c", "centroid"), CLASSES, X)
+            save_head(tmp_path / "head.onnx", estimator, HeadSpec("c", "centroid"), CLASSES, X)
         assert list(tmp_path.iterdir()) == []
 
     def test_what_cannot_be_written_is_said_and_leaves_nothing(self, tmp_path):
@@ -191,7 +191,7 @@ class TestSaveHead:
         file = tmp_path / "head.onnx"
         file.mkdir()  # no file can be moved over a folder
         with pytest.raises(InputError, match="head.onnx: Is a directory; make room there"):
-            save_head(file, estimator, Head("c", "centroid"), CLASSES, X)
+            save_head(file, estimator, HeadSpec("c", "centroid"), CLASSES, X)
         assert list(tmp_path.iterdir()) == [file]
 
 

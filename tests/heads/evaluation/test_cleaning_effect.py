@@ -5,7 +5,7 @@ import pytest
 
 from winnow.heads.evaluation.cleaning_effect import in_words, summary
 from winnow.heads.evaluation.compare import compare
-from winnow.heads.evaluation.fit import Head, Split
+from winnow.heads.evaluation.fit import HeadSpec, Split
 
 
 def arms(repeats=3, flipped=0.4):
@@ -23,7 +23,7 @@ def arms(repeats=3, flipped=0.4):
         groups = np.tile(np.arange(120), 2)
         before.append(Split(train + 120, val + 120, test, groups, also=test))
         after.append(Split(train, val, test, groups, also=test))
-    heads = [Head("logistic", "logistic"), Head("dummy", "dummy")]
+    heads = [HeadSpec("logistic", "logistic"), HeadSpec("dummy", "dummy")]
     return heads, *(compare(heads, X, y, splits, ["a", "b"]) for splits in (before, after)), before, after
 
 

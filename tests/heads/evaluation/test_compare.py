@@ -17,7 +17,7 @@ import pytest
 from winnow.common.errors import InputError
 from winnow.heads.evaluation import compare as module
 from winnow.heads.evaluation.compare import compare, table
-from winnow.heads.evaluation.fit import DEFAULT_HEADS, HEADS, Fit, Head, Split, build, fit_estimator, fit_head
+from winnow.heads.evaluation.fit import DEFAULT_HEADS, HEADS, Fit, HeadSpec, Split, build, fit_estimator, fit_head
 from winnow.heads.evaluation.grid_file import heads_from_names
 from winnow.heads.evaluation.metrics import confusion, ece, metrics, reliability
 from winnow.heads.models.baselines import BASELINES
@@ -86,7 +86,7 @@ class TestSmallClasses:
         train = np.setdiff1d(np.arange(250), np.concatenate(parts))
         assert np.bincount(y[train])[:2].tolist() == [3, 3]
         few = {"dense": {"epochs": 5, "lr": 0.5}, "forest": {"n_estimators": 20}}.get(kind, {})
-        _, fit = fit_head(Head(kind, kind, few), X, y, Split(train, *parts, groups), list("abcd"), seed=0)
+        _, fit = fit_head(HeadSpec(kind, kind, few), X, y, Split(train, *parts, groups), list("abcd"), seed=0)
         assert fit.proba["test"].shape == (len(parts[1]), 4)
         assert np.isfinite(fit.metrics["test"]["log_loss"])
         if kind in ("centroid", "logistic", "svm-linear", "svm-rbf"):
@@ -96,7 +96,7 @@ class TestSmallClasses:
 class TestFitHead:
     def test_it_reports_each_part(self):
         X, y, (split, _) = data()
-        estimator, fit = fit_head(Head("k", "knn"), X, y, split, CLASSES, seed=0)
+        estimator, fit = fit_head(HeadSpec("k", "knn"), X, y, split, CLASSES, seed=0)
         for part in ("train", "val", "test"):
             rows = getattr(split, part)
             proba = estimator.predict_proba(X[rows])
@@ -112,22 +112,22 @@ class TestFitHead:
 
     def test_it_sees_only_train(self):
         X, y, (split, _) = data()
-        before = fit_estimator(Head("c", "centroid"), X, y, split, seed=0).means_
+        before = fit_estimator(HeadSpec("c", "centroid"), X, y, split, seed=0).means_
         elsewhere = np.setdiff1d(np.arange(len(y)), split.train)
         X[elsewhere], y[elsewhere] = np.nan, 2 - y[elsewhere]
-        np.testing.assert_array_equal(before, fit_estimator(Head("c", "centroid"), X, y, split, seed=0).means_)
+        np.testing.assert_array_equal(before, fit_estimator(HeadSpec("c", "centroid"), X, y, split, seed=0).means_)
 
     def test_a_class_that_train_lacks_gets_no_probability(self):
         X, y, (split, _) = data()
         split = replace(split, train=split.train[y[split.train] != 1])
-        _, fit = fit_head(Head("c", "centroid"), X, y, split, CLASSES, seed=0)
+        _, fit = fit_head(HeadSpec("c", "centroid"), X, y, split, CLASSES, seed=0)
         assert fit.proba["test"].shape == (len(split.test), 3)
         assert (fit.proba["test"][:, 1] == 0).all()
         assert np.isfinite(fit.metrics["test"]["log_loss"])
 
     def test_float16_vectors_do(self):
         X, y, (split, _) = data()
-        _, fit = fit_head(Head("l", "logistic"), X.astype(np.float16), y, split, CLASSES, seed=0)
+        _, fit = fit_head(HeadSpec("l", "logistic"), X.astype(np.float16), y, split, CLASSES, seed=0)
         assert fit.metrics["test"]["accuracy"] > 0.5
 
     def test_a_value_that_does_not_do_is_said_with_the_head(self):
@@ -135,7 +135,7 @@ class TestFitHead:
         with pytest.raises(
             InputError, match="head 'mine': The 'n_neighbors' parameter of CosineNeighbours must be an int"
         ):
-            fit_head(Head("mine", "knn", {"n_neighbors": 0}), X, y, split, CLASSES, seed=0)
+            fit_head(HeadSpec("mine", "knn", {"n_neighbors": 0}), X, y, split, CLASSES, seed=0)
 
     @pytest.mark.parametrize(
         ("kind", "params", "message"),
@@ -151,14 +151,14 @@ class TestFitHead:
     def test_what_a_classifier_will_not_do_is_said_in_one_line(self, kind, params, message):
         X, y, (split, _) = data()
         with pytest.raises(InputError) as raised:
-            fit_head(Head("mine", kind, params), X, y, split, CLASSES, seed=0)
+            fit_head(HeadSpec("mine", kind, params), X, y, split, CLASSES, seed=0)
         assert str(raised.value).startswith(f"head 'mine': {message}")
         assert "\n" not in str(raised.value)
 
     def test_seeds_begin_again_after_the_last_one(self):
-        assert build(Head("f", "forest"), 2**31 + 3).random_state == 3
-        assert build(Head("d", "dense"), 2**31 - 1).seed == 2**31 - 1
-        assert build(Head("d", "dense"), 2**31).seed == 0
+        assert build(HeadSpec("f", "forest"), 2**31 + 3).random_state == 3
+        assert build(HeadSpec("d", "dense"), 2**31 - 1).seed == 2**31 - 1
+        assert build(HeadSpec("d", "dense"), 2**31).seed == 0
 
     @pytest.mark.parametrize("params", [{}, {"calibration": "temperature"}])
     def test_calibration_keeps_groups_on_one_side(self, monkeypatch, params):
@@ -170,7 +170,7 @@ class TestFitHead:
             SpreadFolds, "split", lambda self, X, y, groups=None: seen.append(self.groups) or whole(self, X, y)
         )
         split = replace(split, groups=np.arange(len(y)) // 2 * 10)
-        fit_estimator(Head("s", "svm-linear", params), X, y, split, seed=0)
+        fit_estimator(HeadSpec("s", "svm-linear", params), X, y, split, seed=0)
         assert len(seen) == 1
         np.testing.assert_array_equal(seen[0], split.groups[split.train])
 
@@ -184,23 +184,23 @@ class TestFitHead:
 
         monkeypatch.setitem(BASELINES, "dummy", slow_at_first)
         X, y, (split, _) = data()
-        assert fit_head(Head("d", "dummy"), X, y, split, CLASSES, seed=0)[1].fit_seconds < 0.4
+        assert fit_head(HeadSpec("d", "dummy"), X, y, split, CLASSES, seed=0)[1].fit_seconds < 0.4
 
     def test_a_head_that_does_not_converge_says_nothing(self):
         X, y, (split, _) = data()
         with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always")
-            fit_head(Head("mlp", "mlp", {"max_iter": 1}), X, y, split, CLASSES, seed=0)
+            fit_head(HeadSpec("mlp", "mlp", {"max_iter": 1}), X, y, split, CLASSES, seed=0)
         assert [str(warning.message) for warning in said] == []
 
     def test_the_seed_of_a_head_holds_over_that_of_the_repeat(self):
         X, y, (split, _) = data()
-        head = Head("f", "forest", {"n_estimators": 3, "seed": 5})
+        head = HeadSpec("f", "forest", {"n_estimators": 3, "seed": 5})
         assert fit_estimator(head, X, y, split, seed=0).random_state == 5
 
 
 class TestCompare:
-    HEADS = (Head("c", "centroid"), Head("f", "forest", {"n_estimators": 5}))
+    HEADS = (HeadSpec("c", "centroid"), HeadSpec("f", "forest", {"n_estimators": 5}))
 
     def run(self, tmp_path, heads=HEADS, data_key="photos", **options):
         X, y, splits = data()
@@ -231,7 +231,7 @@ class TestCompare:
         "change",
         [
             {"data_key": "others"},
-            {"heads": [Head("c", "centroid", {"temperature": 0.1}), Head("f", "forest", {"n_estimators": 6})]},
+            {"heads": [HeadSpec("c", "centroid", {"temperature": 0.1}), HeadSpec("f", "forest", {"n_estimators": 6})]},
             {"validation": "val"},
         ],
     )
@@ -293,7 +293,7 @@ class TestCompare:
 
     def test_without_a_folder_nothing_is_kept(self, tmp_path):
         X, y, splits = data()
-        fits = compare([Head("c", "centroid")], X, y, splits, CLASSES)
+        fits = compare([HeadSpec("c", "centroid")], X, y, splits, CLASSES)
         assert len(fits[0]) == 2
         assert list(tmp_path.iterdir()) == []
 
@@ -313,7 +313,7 @@ class TestCompare:
     @pytest.mark.slow
     def test_what_processes_share_is_on_the_disk_where_memory_is_short(self, tmp_path, monkeypatch):
         X, y, splits = data()
-        heads, seen = [Head("c", "centroid")], []
+        heads, seen = [HeadSpec("c", "centroid")], []
         few = compare(heads, X, y, splits, CLASSES, jobs=2)  # joblib's processes are there already, with its own folder
         run = module._run
         monkeypatch.setattr(module, "_run", lambda calls, jobs: seen.append(calls[0][1][1]) or run(calls, jobs))
@@ -333,12 +333,12 @@ class TestCompare:
     def test_a_mistake_in_a_process_arrives_as_it_is(self):
         X, y, splits = data()
         with pytest.raises(InputError, match="head 'mine': The 'C' parameter"):
-            compare([Head("mine", "logistic", {"C": -1})], X, y, splits, CLASSES, jobs=2)
+            compare([HeadSpec("mine", "logistic", {"C": -1})], X, y, splits, CLASSES, jobs=2)
 
 
 @pytest.mark.slow
 class TestDense:
-    HEAD = Head("d", "dense", {"hidden": (8,), "epochs": 4, "lr": 0.1})
+    HEAD = HeadSpec("d", "dense", {"hidden": (8,), "epochs": 4, "lr": 0.1})
 
     def test_history_and_best_epoch_survive_the_cache(self, tmp_path):
         X, y, splits = data(repeats=1)
@@ -358,7 +358,7 @@ class TestDense:
 
     def test_without_a_finite_epoch_there_is_no_history(self):
         X, y, (split, _) = data()
-        head = Head("d", "dense", {"lr": 1e38, "epochs": 2})
+        head = HeadSpec("d", "dense", {"lr": 1e38, "epochs": 2})
         _, fit = fit_head(head, X * 1e3, y, split, CLASSES, seed=0)
         assert fit.history is None
         assert fit.best_epoch is None
@@ -372,7 +372,7 @@ TINY = """
 import sys
 import numpy as np
 from winnow.heads.evaluation.compare import compare
-from winnow.heads.evaluation.fit import Head, Split
+from winnow.heads.evaluation.fit import HeadSpec, Split
 from winnow.heads.evaluation.grid_file import heads_from_names
 y = np.arange(24) % 2
 X = np.eye(4)[y] + np.random.default_rng(0).normal(scale=0.1, size=(24, 4))
@@ -411,7 +411,7 @@ def test_one_interrupt_ends_it_cleanly(tmp_path):
 import signal
 signal.signal(signal.SIGINT, signal.default_int_handler)  # it is ignored where tests run in the background
 if __name__ == "__main__":
-    heads = [Head(str(i), "forest", {"n_estimators": 500 + i}) for i in range(60)]
+    heads = [HeadSpec(str(i), "forest", {"n_estimators": 500 + i}) for i in range(60)]
     try:
         compare(heads, X, y, splits, ["a", "b"], jobs=2, on_fit=lambda *_: print("fitted", flush=True))
     except KeyboardInterrupt:
@@ -450,7 +450,7 @@ def killed(done, total, head):
     if done == 4:
         os.kill(os.getpid(), signal.SIGKILL)
 if __name__ == "__main__":
-    compare([Head(str(i), "forest", {"n_estimators": 100 + i}) for i in range(6)], X, y, splits, ["a", "b"], jobs=2,
+    compare([HeadSpec(str(i), "forest", {"n_estimators": 100 + i}) for i in range(6)], X, y, splits, ["a", "b"], jobs=2,
             on_fit=killed)
 """
     )
@@ -495,7 +495,7 @@ SPLIT = Split(np.arange(8), np.arange(8, 10), np.arange(10, 14), np.arange(14))
 
 
 class TestTable:
-    HEADS = (Head("bad", "knn"), Head("good", "logistic", {"C": 2.0}), Head("middle", "lda"))
+    HEADS = (HeadSpec("bad", "knn"), HeadSpec("good", "logistic", {"C": 2.0}), HeadSpec("middle", "lda"))
 
     def test_the_best_on_val_is_chosen_and_first(self):
         fits = [
@@ -522,13 +522,13 @@ class TestTable:
         from winnow.heads.evaluation.metrics import corrected_interval
 
         fits = [[made_fit(0.5, [1, 1, 1, 1]), made_fit(0.5, [1, 0, 1, 0])]]
-        (row,) = table([Head("one", "knn")], fits, [SPLIT, SPLIT])
+        (row,) = table([HeadSpec("one", "knn")], fits, [SPLIT, SPLIT])
         mean, low, high = corrected_interval(np.array([1.0, 0.5]), n_train=8, n_test=4)
         assert row["weighted_f1"] == pytest.approx({"mean": mean, "low": low, "high": high})
 
     def test_one_split_is_judged_by_a_bootstrap(self):
         rows = table(
-            [Head("a", "knn"), Head("b", "lda")],
+            [HeadSpec("a", "knn"), HeadSpec("b", "lda")],
             [[made_fit(0.5, [1, 1, 1, 1])], [made_fit(0.4, [1, 0, 1, 1])]],
             [SPLIT],
         )

@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 
 from winnow.common.errors import InputError
-from winnow.heads.evaluation.fit import Head
+from winnow.heads.evaluation.fit import HeadSpec
 from winnow.heads.evaluation.grid_file import heads_from_names, read_grid
 
 
 class TestNames:
     def test_heads_from_names(self):
-        assert heads_from_names(["knn", "dense"]) == [Head("knn", "knn", {}), Head("dense", "dense", {})]
+        assert heads_from_names(["knn", "dense"]) == [HeadSpec("knn", "knn", {}), HeadSpec("dense", "dense", {})]
 
     def test_unknown(self):
         with pytest.raises(InputError, match="no head is called 'svm'; there are dense, dummy, .*svm-linear"):
@@ -47,9 +47,9 @@ class TestGrid:
         assert grid.validation == "own"
         cycle = {"schedule": "one-cycle", "step_size": 5, "class_weight": "balanced"}
         assert grid.heads == [
-            Head("dense", "dense", {"hidden": (64, 32), "batch_size": 8}),
-            Head("k", "knn", {}),
-            Head("c", "dense", cycle),
+            HeadSpec("dense", "dense", {"hidden": (64, 32), "batch_size": 8}),
+            HeadSpec("k", "knn", {}),
+            HeadSpec("c", "dense", cycle),
         ]
 
     @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 
 from winnow.common.errors import InputError
 from winnow.heads.evaluation import search
-from winnow.heads.evaluation.fit import HEADS, Head, Split, build
+from winnow.heads.evaluation.fit import HEADS, HeadSpec, Split, build
 from winnow.heads.evaluation.search import folds, in_words, inner_splits, nested, summary
 from winnow.heads.evaluation.search_spaces import SPACES, candidates
 
@@ -29,7 +29,7 @@ FEW = {"dense": {"epochs": 3}, "forest": {"n_estimators": 10}}
 
 
 def logistic(*Cs):
-    return [Head("logistic", "logistic"), *(Head("logistic", "logistic", {"C": C}) for C in Cs)]
+    return [HeadSpec("logistic", "logistic"), *(HeadSpec("logistic", "logistic", {"C": C}) for C in Cs)]
 
 
 class TestSpaces:
@@ -37,7 +37,7 @@ class TestSpaces:
     def test_every_setting_drawn_is_one_that_can_be_built(self, kind):
         assert kind in HEADS
         drawn = candidates(kind, 40)
-        assert drawn[0] == Head(kind, kind)
+        assert drawn[0] == HeadSpec(kind, kind)
         assert all(set(head.params) == set(SPACES[kind]) for head in drawn[1:])
         for head in drawn:
             build(head, 0)
@@ -146,14 +146,14 @@ class TestRounds:
     def test_a_third_of_them_on_three_times_as_many(self, kind, pictures, count, expected):
         y = np.arange(pictures) % 3
         split = Split(np.arange(pictures), np.array([]), np.array([]), np.arange(pictures))
-        rounds = search._rounds([Head(kind, kind)] * count, y, split, seed=0)
+        rounds = search._rounds([HeadSpec(kind, kind)] * count, y, split, seed=0)
         assert [(left, len(inner[0].train)) for left, inner in rounds] == expected
         assert all(len(inner) == 5 for _, inner in rounds)
 
     def test_a_tail_is_searched_on_all_pictures_by_three_folds(self):
         y = np.arange(270) % 3
         split = Split(np.arange(270), np.array([]), np.array([]), np.arange(270))
-        ((left, inner),) = search._rounds([Head("finetune", "finetune")] * 30, y, split, seed=0)
+        ((left, inner),) = search._rounds([HeadSpec("finetune", "finetune")] * 30, y, split, seed=0)
         assert left == 30
         assert [(len(fold.train), len(fold.val)) for fold in inner] == [(180, 90)] * 3
 
@@ -166,7 +166,7 @@ class TestRounds:
         y = np.arange(270) % 3
         theirs.fit(np.zeros((270, 1)), y)
         split = Split(np.arange(270), np.array([]), np.array([]), np.arange(270))
-        ours = search._rounds([Head("lda", "lda")] * 30, y, split, seed=0)
+        ours = search._rounds([HeadSpec("lda", "lda")] * 30, y, split, seed=0)
         assert [left - 1 for left, _ in ours] == theirs.n_candidates_
         assert [round(len(inner[0].train) / 0.8) for _, inner in ours] == theirs.n_resources_
 
@@ -175,7 +175,7 @@ class TestNested:
     def test_finds_the_setting_that_matters(self):
         """With C far too small all classes look alike to it; the default would do, but is hidden by a worse one."""
         X, y = blobs(counts=(60, 20, 10))
-        heads = [Head("logistic", "logistic", {"C": C}) for C in (1e-4, 1e-3, 30.0, 1e-5)]
+        heads = [HeadSpec("logistic", "logistic", {"C": C}) for C in (1e-4, 1e-3, 30.0, 1e-5)]
         found = nested(heads, X, y, divided(y), ["a", "b", "c"])
         assert [head.params for head in found.heads] == [{"C": 30.0}, {"C": 30.0}]
         said = summary(found, heads, divided(y))
@@ -209,7 +209,7 @@ class TestNested:
         X, y = blobs(scale=0.6)
         splits = divided(y)
         found = nested(candidates("logistic", 6), X, y, splits, ["a", "b", "c"], seed=7)
-        (default,) = compare([Head("logistic", "logistic")], X, y, splits, ["a", "b", "c"], seed=7)
+        (default,) = compare([HeadSpec("logistic", "logistic")], X, y, splits, ["a", "b", "c"], seed=7)
         assert [fit.metrics for fit in found.default] == [fit.metrics for fit in default]
         for r, head in enumerate(found.heads):
             ((tuned,),) = compare([head], X, y, splits[r : r + 1], ["a", "b", "c"], seed=7 + r)
@@ -252,7 +252,7 @@ class TestNested:
                 for split in some
             ]
 
-        heads = [Head("logistic", "logistic", {"C": C}) for C in (1e-4, 30.0, 1e-5)]
+        heads = [HeadSpec("logistic", "logistic", {"C": C}) for C in (1e-4, 30.0, 1e-5)]
         found = nested(heads, X, y, splits, ["a", "b", "c"], as_rows=as_rows)
         assert [head.params for head in found.heads] == [{"C": 30.0}, {"C": 30.0}]
         assert found.tuned[0].metrics["val"]["weighted_f1"] > 0.9

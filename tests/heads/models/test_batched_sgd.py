@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from winnow.heads.evaluation.compare import compare
-from winnow.heads.evaluation.fit import Head, Split
+from winnow.heads.evaluation.fit import HeadSpec, Split
 from winnow.heads.models.batched_sgd import SGD, DualRows, Networks, Rows
 from winnow.heads.models.dense import DenseHead, fit_together
 
@@ -119,7 +119,9 @@ class TestTogether:
         X, y = blobs([20, 20, 20])
         rows = np.random.default_rng(0).permutation(60)
         split = Split(rows[:40], rows[40:50], rows[50:], np.arange(60))
-        heads = [Head(str(i), "dense", {"hidden": (4,), "epochs": 3, **params}) for i, params in enumerate(SETTINGS)]
+        heads = [
+            HeadSpec(str(i), "dense", {"hidden": (4,), "epochs": 3, **params}) for i, params in enumerate(SETTINGS)
+        ]
 
         def run(heads):
             return [fit for (fit,) in compare(heads, X, y, [split], ["a", "b", "c"], cache_dir=tmp_path, data_key="k")]

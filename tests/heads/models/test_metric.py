@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from winnow.common.errors import InputError
-from winnow.heads.evaluation.fit import Head, Split, build, fit_head
+from winnow.heads.evaluation.fit import HeadSpec, Split, build, fit_head
 from winnow.heads.models.metric import MetricHead, backward, forward
 
 
@@ -120,9 +120,9 @@ def test_the_same_seed_gives_the_same_head_and_another_one_another():
 
 class TestKinds:
     def test_have_their_loss_and_take_the_other_parameters(self):
-        assert build(Head("t", "triplet", {"margin": 0.5}), 3).get_params()["loss"] == "triplet"
+        assert build(HeadSpec("t", "triplet", {"margin": 0.5}), 3).get_params()["loss"] == "triplet"
         params = {"then": "linear", "dim": 128, "hidden": (64,), "lr": 0.1, "epochs": 5}
-        made = build(Head("s", "supcon", params), 3).get_params()
+        made = build(HeadSpec("s", "supcon", params), 3).get_params()
         assert made | params == made
         assert (made["loss"], made["then"], made["dim"], made["random_state"]) == ("supcon", "linear", 128, 3)
 
@@ -141,12 +141,12 @@ class TestKinds:
     )
     def test_say_what_is_wrong(self, params, told):
         with pytest.raises(InputError, match=told):
-            build(Head("t", "triplet", params), 0)
+            build(HeadSpec("t", "triplet", params), 0)
 
     def test_too_little_data_is_one_line_with_the_name_of_the_head(self):
         X, y = blobs([2, 2])
         with pytest.raises(InputError, match="head 'mine': MetricHead needs a class of two pictures"):
-            fit_head(Head("mine", "triplet"), X, y, Split(*[np.array([0, 2])] * 3, np.arange(4)), ["a", "b"], 0)
+            fit_head(HeadSpec("mine", "triplet"), X, y, Split(*[np.array([0, 2])] * 3, np.arange(4)), ["a", "b"], 0)
 
 
 @pytest.mark.slow
