@@ -21,7 +21,7 @@ from winnow.commands.remedies import with_remedy  # noqa: E402
 from winnow.common.errors import InputError  # noqa: E402
 
 if TYPE_CHECKING:
-    from winnow.curate.manifest import Scan
+    from winnow.curate.manifest import ScanResult
     from winnow.embed.config import EmbeddingConfig
 
 ROOMS = {
@@ -91,7 +91,7 @@ def scan(images: Path | None, workspace: Path | None, as_json: bool, labels: str
     with console.progress("Scanning") as told:
         found = manifest.scan(place, _rule(labels), told, workers, console.message)
     if as_json:
-        console.print_json(found.document())
+        console.print_json(found.to_json())
     else:
         _print_scan(found)
         console.print_next("run", images, workspace)
@@ -112,7 +112,7 @@ def embed(images: Path | None, workspace: Path | None, as_json: bool, vectors: E
     place = console.opened(images, workspace)
     found, _, made = joined.scan_and_embed(place, vectors, console.progress, console.message)
     if as_json:
-        return console.print_json(made | {"scan": found.document()})
+        return console.print_json(made | {"scan": found.to_json()})
     rate = f" at {made['images_per_second']:,.0f} a second" if made["embedded"] else ""
     click.echo(
         f"{made['embedded']:,} embedded{rate}, {made['reused']:,} were there already, {made['failed']:,} failed."
@@ -194,7 +194,7 @@ def _rule(labels: str | None) -> str | None:
     return labels if labels in (None, "folder", "parent") else str(Path(labels).expanduser().resolve())
 
 
-def _print_scan(found: Scan) -> None:
+def _print_scan(found: ScanResult) -> None:
     click.echo(f"{found.images:,} pictures among {found.files:,} files, {found.read:,} of them read now.")
     if found.labels:
         console.table(("label", "pictures"), [(label, f"{count:,}") for label, count in found.labels.items()])
@@ -207,7 +207,7 @@ def _print_scan(found: Scan) -> None:
             click.echo(f"{count:,} {what}")
     console.quality(found.quality)
     for problem in found.problems[:20]:
-        click.echo(f"  {console.shown(problem['path'])}  {problem['code']}: {problem['message']}")
+        click.echo(f"  {console.shown(problem.path)}  {problem.code}: {problem.message}")
     if len(found.problems) > 20:
         click.echo(f"  … and {len(found.problems) - 20:,} more: --json lists them all")
     for warning in found.warnings:

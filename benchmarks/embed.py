@@ -26,7 +26,7 @@ from benchmarks.quiet import reporter
 from winnow.common.errors import InputError
 from winnow.common.threads import processors
 from winnow.curate import manifest
-from winnow.curate.workspace import Workspace, locate
+from winnow.curate.workspace import Workspace, find_workspace
 from winnow.embed.backbone import load
 from winnow.embed.config import EmbeddingConfig
 from winnow.embed.recipe import Recipe
@@ -82,7 +82,7 @@ def main() -> None:
     parser.add_argument("--plot", type=Path)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        workspace = locate(given.photographs, Path(folder) / "embed.winnow")
+        workspace = find_workspace(given.photographs, Path(folder) / "embed.winnow")
         count = len(set(manifest.scan(workspace) and manifest.read(workspace)["id"].to_pylist()))
         quality = int8_quality(workspace)
         best = best_of_fastembed(workspace)

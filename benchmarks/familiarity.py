@@ -137,7 +137,7 @@ def embedded(images: Path, folder: Path) -> EmbeddingConfig:
 
 def divided(pictures: EmbeddingConfig, seed: int) -> Iterator[EmbeddingConfig]:
     """train, val and test, 70/15/15 by class."""
-    parts = splits.assign(pictures.ids.tolist(), pictures.labels.tolist(), np.arange(len(pictures.ids)), seed)
+    parts = splits.split_labelled(pictures.ids.tolist(), pictures.labels.tolist(), np.arange(len(pictures.ids)), seed)
     for part in ("train", "val", "test"):
         yield pictures.of(parts == part)
 

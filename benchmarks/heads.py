@@ -20,7 +20,7 @@ import numpy as np
 from benchmarks.machine import machine
 from benchmarks.quiet import reporter
 from winnow.common.errors import InputError
-from winnow.curate.workspace import locate
+from winnow.curate.workspace import find_workspace
 from winnow.embed.config import EmbeddingConfig
 from winnow.embed.keras_import import import_keras
 from winnow.heads.evaluation.fit import HeadSpec, Split, fit_heads
@@ -39,7 +39,7 @@ def main() -> None:
     parser.add_argument("photographs", type=Path)
     heads = read_grid("report").heads
     with tempfile.TemporaryDirectory() as folder:
-        workspace = locate(parser.parse_args().photographs, Path(folder) / "heads.winnow")
+        workspace = find_workspace(parser.parse_args().photographs, Path(folder) / "heads.winnow")
         experiment = prepare(workspace, EmbeddingConfig(), LISTENER, Division(), ROUNDS)
         ways = {"Winnow": winnow, "Keras": plain_keras, "scikit-learn": scikit_learn}
         seconds: dict[str, list[float]] = {name: [] for name in ways}

@@ -15,7 +15,7 @@ import numpy as np
 
 from benchmarks.quiet import reporter
 from winnow.common.errors import InputError
-from winnow.curate.workspace import locate
+from winnow.curate.workspace import find_workspace
 from winnow.deploy.export import export
 from winnow.deploy.inference.model import load
 from winnow.embed.backends import one_thread
@@ -35,7 +35,7 @@ def main() -> None:
     parser.add_argument("--heads", default=",".join(HEADS), help="names of kinds, comma-separated")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        workspace = locate(given.photographs, Path(folder) / "parity.winnow")
+        workspace = find_workspace(given.photographs, Path(folder) / "parity.winnow")
         experiment = prepare(workspace, EmbeddingConfig(), LISTENER, Division(), 1)
         print(f"\n{len(experiment.data.ids):,} pictures, one split, {len(experiment.splits[0].test)} test pictures\n")
         print("| head | other labels | largest difference of a probability | weighted F1, Python | file | megabytes |")

@@ -24,7 +24,7 @@ from benchmarks.measures import table
 from benchmarks.quiet import reporter
 from winnow.common.errors import InputError
 from winnow.common.threads import processors
-from winnow.curate.workspace import locate
+from winnow.curate.workspace import find_workspace
 from winnow.embed import images
 from winnow.embed.backends import OUTPUTS
 from winnow.embed.config import EmbeddingConfig
@@ -44,7 +44,7 @@ def main() -> None:
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         experiment = pipeline.prepare(
-            locate(given.photographs, Path(folder) / "pipeline.winnow"),
+            find_workspace(given.photographs, Path(folder) / "pipeline.winnow"),
             EmbeddingConfig(),
             LISTENER,
             pipeline.Division(),

@@ -16,7 +16,7 @@ from statistics import median
 from benchmarks.quiet import reporter
 from winnow.common.errors import InputError
 from winnow.curate import manifest
-from winnow.curate.workspace import locate
+from winnow.curate.workspace import find_workspace
 from winnow.deploy.export import export
 from winnow.deploy.inference.model import Model, load
 from winnow.deploy.inference.predict import files_of, predict
@@ -40,7 +40,7 @@ def main() -> None:
     parser.add_argument("--head", default="lda", help="kind of the head")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        workspace = locate(given.photographs, Path(folder) / "speed.winnow")
+        workspace = find_workspace(given.photographs, Path(folder) / "speed.winnow")
         run = Path(workflow.train(workspace, EmbeddingConfig(), LISTENER, kind=given.head, params={})["run"])
         model = load(Path(export(run, run / "model.onnx", LISTENER)["model"]))
         files = manifest.files_by_id(workspace)

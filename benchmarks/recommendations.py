@@ -21,7 +21,7 @@ from benchmarks.measures import table
 from benchmarks.quiet import reporter
 from winnow.common.errors import InputError
 from winnow.common.threads import processors
-from winnow.curate.workspace import locate
+from winnow.curate.workspace import find_workspace
 from winnow.embed.config import EmbeddingConfig
 from winnow.embed.recipe import Recipe
 from winnow.heads.evaluation import learning_curve
@@ -89,7 +89,7 @@ def main() -> None:
     given = parser.parse_args()
     start, lines, plain = time.perf_counter(), {}, None
     with tempfile.TemporaryDirectory() as folder:
-        workspace = locate(given.photographs, Path(folder) / "recommendations.winnow")
+        workspace = find_workspace(given.photographs, Path(folder) / "recommendations.winnow")
         for together in groups():
             few = together[0].kind == "finetune" and together[0] is not ROWS[-1]
             used = given.tail_splits if few else given.splits

@@ -21,7 +21,7 @@ from benchmarks.quiet import reporter
 from winnow.common.errors import InputError
 from winnow.common.threads import processors
 from winnow.curate import manifest
-from winnow.curate.workspace import locate
+from winnow.curate.workspace import find_workspace
 from winnow.embed import augment
 from winnow.embed.backbone import front, load
 from winnow.embed.backends import onnx_session
@@ -64,7 +64,7 @@ def main() -> None:
     given = parser.parse_args()
     lines = {name: [name] for name in RECIPES}
     with tempfile.TemporaryDirectory() as folder:
-        workspace = locate(given.photographs, Path(folder) / "views.winnow")
+        workspace = find_workspace(given.photographs, Path(folder) / "views.winnow")
         for head, recipe in HEADS:
             experiment = prepare(workspace, EmbeddingConfig(recipe), LISTENER, Division(), given.splits)
             plain = None

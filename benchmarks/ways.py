@@ -20,7 +20,7 @@ import numpy as np
 from benchmarks.quiet import reporter
 from winnow.common.threads import processors
 from winnow.curate import manifest
-from winnow.curate.workspace import Workspace, locate
+from winnow.curate.workspace import Workspace, find_workspace
 from winnow.embed.backends import BATCHES, onnx_session
 from winnow.embed.config import EmbeddingConfig
 from winnow.embed.pipeline import batched, fill, pixels_of
@@ -185,7 +185,7 @@ WAYS = {
 
 def main() -> None:
     name, place, photographs, how = sys.argv[1:]
-    workspace = locate(Path(photographs), Path(place))
+    workspace = find_workspace(Path(photographs), Path(place))
     if not workspace.manifest.exists():
         manifest.scan(workspace)
     experiment = WAYS[name](workspace, **json.loads(how))

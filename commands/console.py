@@ -243,9 +243,9 @@ def status(said: dict[str, Any]) -> None:
 
 def opened(images: Path | None, workspace: Path | None) -> Workspace:
     """The workspace that a command is about, which is told. Raises: InputError."""
-    from winnow.curate.workspace import locate
+    from winnow.curate.workspace import find_workspace
 
-    place = locate(images, workspace)
+    place = find_workspace(images, workspace)
     message(f"Pictures: {shown(str(place.images))}   Workspace: {shown(str(place.folder))}")
     return place
 

@@ -119,7 +119,7 @@ def decide(
     if reason and not drop:
         raise click.UsageError("--reason goes with --drop")
     images, rest = _split_images(paths, workspace)
-    named = [str(path) for path in rest] + (decisions.listed(source.read()) if source else [])
+    named = [str(path) for path in rest] + (decisions.parse_paths(source.read()) if source else [])
     if not named:
         raise click.UsageError("name the pictures, or give a file of their names with --from")
     place = console.opened(images, workspace)
@@ -171,7 +171,7 @@ def undo(images: Path | None, workspace: Path | None, as_json: bool, last: int) 
     from winnow.curate.journal import Journal
 
     place = console.opened(images, workspace)
-    if not place.is_there():
+    if not place.exists():
         raise InputError(
             f"{place.folder} is no workspace: `winnow undo` where `winnow scan` was run, or use --workspace"
         )
@@ -221,11 +221,11 @@ def _split_images(
     Parameters: `alone`, whether a folder that stands alone is meant as IMAGES too. Raises: InputError for a folder
     without a workspace.
     """
-    from winnow.curate.workspace import locate
+    from winnow.curate.workspace import find_workspace
 
     if not paths or not paths[0].is_dir() or (len(paths) == 1 and not alone):
         return None, paths
-    if not locate(paths[0], workspace).is_there():
+    if not find_workspace(paths[0], workspace).exists():
         raise InputError(f"{paths[0]} has no workspace here: `winnow scan` it, or use --workspace")
     return paths[0], paths[1:]
 

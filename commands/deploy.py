@@ -17,7 +17,7 @@ from winnow.common.paths import to_text
 
 if TYPE_CHECKING:
     from winnow.commands.output.sinks import Doubtful
-    from winnow.curate.export.image_folder import Sorter
+    from winnow.curate.export.image_folder import ImageFolderWriter
     from winnow.curate.workspace import Workspace
 
 DOUBTFUL = 0.5  # probability below which a picture is doubtful
@@ -241,10 +241,10 @@ def _listed() -> list[str]:
 
 def _targets(
     sort_into: Path | None, into: Path | None, copy: bool, folders: Sequence[Path]
-) -> tuple[Sorter | None, Workspace | None]:
+) -> tuple[ImageFolderWriter | None, Workspace | None]:
     """Where pictures are sorted, and where the doubtful ones are gathered. Raises: InputError when they cannot be."""
     from winnow.curate.export import collect as doubtful
-    from winnow.curate.export.image_folder import Sorter
+    from winnow.curate.export.image_folder import ImageFolderWriter
 
     place = None if into is None else doubtful.place(into, folders)
     if sort_into is None:
@@ -253,7 +253,7 @@ def _targets(
     for other in (place.images, place.folder) if place else ():
         if out.is_relative_to(other) or other.is_relative_to(out):
             raise InputError(f"{out} and {other} would lie in one another: give --sort-into and --into folders apart")
-    return Sorter(out, copy, folders), place
+    return ImageFolderWriter(out, copy, folders), place
 
 
 def _gathered(

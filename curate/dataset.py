@@ -33,12 +33,12 @@ class Dataset:
     paths: list[str]  # manifest paths, the first of each id
     labels: list[str]
     groups: np.ndarray  # int64 (N,): pictures that no split may separate
-    parts: list[np.ndarray]  # J arrays (N,) of "train", "val", "test" or ""
-    rule: str  # how the parts were made, in words
+    splits: list[np.ndarray]  # J arrays (N,) of "train", "val", "test" or ""
+    split_rule: str  # how the parts were made, in words
     left_out: dict[str, int]  # classes too small to be divided -> pictures
     dropped: dict[str, int]  # reason -> pictures that verdicts took out
     relabelled: int  # pictures whose label is a verdict's and not the folder's
-    found: dict[str, int]  # part -> pictures of the first division before any verdict
+    as_found_counts: dict[str, int]  # part -> pictures of the first division before any verdict
     warnings: list[str]
 
     @cached_property
@@ -52,10 +52,10 @@ class Dataset:
         index = {label: number for number, label in enumerate(self.classes)}
         return np.fromiter(map(index.__getitem__, self.labels), dtype=np.int64, count=len(self.labels))
 
-    def counts(self) -> dict[str, dict[str, int]]:
+    def split_counts(self) -> dict[str, dict[str, int]]:
         """Part -> label -> pictures, of the first division."""
-        found = Counter(zip(self.parts[0].tolist(), self.labels, strict=True))
-        return {part: {label: found[part, label] for label in self.classes} for part in splits.PARTS}
+        found = Counter(zip(self.splits[0].tolist(), self.labels, strict=True))
+        return {part: {label: found[part, label] for label in self.classes} for part in splits.SPLITS}
 
 
 def read(
@@ -97,17 +97,17 @@ def read(
         paths=[pictures[row].path for row in rows],
         labels=[str(decided[row]) for row in rows],
         groups=groups[rows],
-        parts=[part[rows] for part in division.parts],
-        rule=f"{division.rule}; duplicates{' and groups' if group_by else ''} kept together",
+        splits=[part[rows] for part in division.parts],
+        split_rule=f"{division.rule}; duplicates{' and groups' if group_by else ''} kept together",
         left_out=used.left_out,
         dropped=_dropped(pictures, verdicts),
         relabelled=sum(decided[row] != found[row] for row in rows),
-        found=dict(Counter(division.parts[0][before.rows].tolist())),
+        as_found_counts=dict(Counter(division.parts[0][before.rows].tolist())),
         warnings=warnings,
     )
 
 
-def labels_of(rows: pa.Table) -> dict[str, str | None]:
+def majority_labels(rows: pa.Table) -> dict[str, str | None]:
     """Id -> label as found, of every readable picture of a manifest: that of most of its copies, None when none is."""
     good = _readable(rows)
     named = good["label"].to_pylist()
@@ -169,7 +169,7 @@ def _pictures(
     alike = rows["phash"].to_pylist() if near is None else [near.get(id) for id in ids]
     keys = [ids, rows["pixels"].to_pylist(), alike]
     groups = duplicates.connected(*keys, *([_given_groups(group_by, paths, images)] if group_by else []))
-    order = (None, *splits.PARTS)  # a copy in test keeps the picture out of train
+    order = (None, *splits.SPLITS)  # a copy in test keeps the picture out of train
     pictures = []
     for id, copies in _copies(rows).items():
         if among is None or id in among:
@@ -198,10 +198,12 @@ def _divide(pictures: list[_Picture], groups: np.ndarray, repeats: int, seed: in
     """All pictures as found, those too that cannot be used as found: a relabel may bring them in."""
     ids, named = [picture.id for picture in pictures], [picture.label for picture in pictures]
     if any(picture.split for picture in pictures if picture.label is not None):
-        parts, _ = splits.honour([picture.split for picture in pictures], ids, named, groups, seed)
+        parts, _ = splits.complete_splits([picture.split for picture in pictures], ids, named, groups, seed)
         return _Division([parts], True, f"as the folders give them; what is missing was taken from train, seed {seed}")
     rule = f"70/15/15, stratified by class, seed {seed}" + (f" to {seed + repeats - 1}" if repeats > 1 else "")
-    return _Division([splits.divide(ids, named, groups, seed + repeat) for repeat in range(repeats)], False, rule)
+    return _Division(
+        [splits.split_pictures(ids, named, groups, seed + repeat) for repeat in range(repeats)], False, rule
+    )
 
 
 def _usable(named: Labels, groups: np.ndarray, division: _Division) -> _Usable:
@@ -213,7 +215,7 @@ def _usable(named: Labels, groups: np.ndarray, division: _Division) -> _Usable:
         Counter(label for label, p in zip(named, part.tolist(), strict=True) if p == "train") for part in division.parts
     ]
     counts = Counter(label for label in named if label is not None)
-    small = {} if division.is_given else splits.too_small(named, groups)
+    small = {} if division.is_given else splits.undersized_labels(named, groups)
     scarce = {label for label in counts if any(of[label] < LEAST_TRAIN for of in train)} - small.keys()
     rows = [
         row
@@ -262,7 +264,7 @@ def _lacks(named: Labels, used: _Usable, division: _Division) -> str:
     """What is wanting in a dataset: "classes", the name of a part without pictures, or ""."""
     if len({named[row] for row in used.rows}) < 2:
         return "classes"
-    return next((part for part in splits.PARTS if any(part not in of[used.rows] for of in division.parts)), "")
+    return next((part for part in splits.SPLITS if any(part not in of[used.rows] for of in division.parts)), "")
 
 
 def _refusal(lacking: str, named: Labels, group_by: str | None, warnings: list[str], by_verdicts: bool) -> str:
@@ -284,7 +286,7 @@ def _refusal(lacking: str, named: Labels, group_by: str | None, warnings: list[s
 
 def _given_groups(group_by: str, paths: Sequence[str], images: Path) -> list[str | None]:
     if Path(group_by).suffix.lower() == ".csv":
-        return labels.groups_from_csv(Path(group_by), paths, images)
+        return labels.read_groups(Path(group_by), paths, images)
     try:
         pattern = re.compile(group_by)
     except re.error as error:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from winnow.common.errors import InputError
 from winnow.common.paths import from_text, to_text
 from winnow.curate import manifest
-from winnow.curate.journal import REASONS, VERDICTS, Decision, Journal, Line, holding
+from winnow.curate.journal import REASONS, VERDICTS, Decision, Journal, Line, current_verdicts
 from winnow.curate.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def decide(
         on_message(f"no verdict is kept on {what}")
     journal = Journal(workspace.folder, on_message)
     if verdict == "relabel":
-        label = checked_label(label or "", labels_so_far(workspace, journal), on_message)
+        label = normalize_label(label or "", known_labels(workspace, journal), on_message)
     scores = off_topic or {}
     batch = journal.record([Decision(id, path, verdict, reason, label, scores.get(id)) for id, path in first.items()])
     return {
@@ -83,14 +83,14 @@ def _checked_reason(verdict: str, reason: str | None, label: str | None) -> str 
     return (reason or REASONS[0]) if verdict == "drop" else None
 
 
-def labels_so_far(workspace: Workspace, journal: Journal) -> list[str]:
+def known_labels(workspace: Workspace, journal: Journal) -> list[str]:
     """Labels of the manifest and of the relabels that hold, sorted."""
     found = manifest.read(workspace)["label"].unique().to_pylist()
-    given = [line.label for line in holding(journal.lines()).values()]
+    given = [line.label for line in current_verdicts(journal.lines()).values()]
     return sorted({label for label in (*found, *given) if label is not None})
 
 
-def checked_label(label: str, known: Collection[str], on_message: OnMessage = lambda _: None) -> str:
+def normalize_label(label: str, known: Collection[str], on_message: OnMessage = lambda _: None) -> str:
     """A label as it is recorded: without spaces around it, and spelt as the known one that looks the same (NFC).
 
     Parameters: `on_message`, called when the label is not among `known`. Raises: InputError when it is empty, or
@@ -109,7 +109,7 @@ def checked_label(label: str, known: Collection[str], on_message: OnMessage = la
     return label
 
 
-def listed(text: bytes) -> list[str]:
+def parse_paths(text: bytes) -> list[str]:
     """Paths of a text with one a line, as the file system would give them; empty lines are passed over."""
     lines = text.removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n").split(b"\n")
     return [os.fsdecode(line) for line in lines if line.strip()]
@@ -229,7 +229,7 @@ def _some(names: Sequence[str], most: int = NAMED) -> str:
     return ", ".join(names[:most]) + more
 
 
-def plan(
+def plan_drops(
     table: pa.Table,
     *,
     duplicates: bool = False,

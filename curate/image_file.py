@@ -21,12 +21,13 @@ if TYPE_CHECKING:
 
 
 def examine(
-    root: Path, entry: Entry, see: Callable[[str, bytes, Image], Any] | None = None
+    root: Path, entry: Entry, visit: Callable[[str, bytes, Image], Any] | None = None
 ) -> tuple[dict[str, Any] | None, Any]:
-    """The manifest row of a file, really decoded, without label, and what `see` gives for it.
+    """The manifest row of a file, really decoded, without label, and what `visit` gives for it.
 
-    The row is None when the file is no picture by name or content; columns that it lacks are null. `see` is only called
-    for pictures that can be used. One that cannot be has its reason in `problem` and `problem_message`, and no size.
+    The row is None when the file is no picture by name or content; columns that it lacks are null. `visit` is only
+    called for pictures that can be used. One that cannot be has its reason in `problem` and `problem_message`, and no
+    size.
     """
     path = root / from_text(entry.path)
     row: dict[str, Any] = entry._asdict()
@@ -43,7 +44,7 @@ def examine(
             row["phash"] = perceptual_hash(pixels)
             row["thumbnail"] = duplicates.thumbnail(pixels).tobytes()
             row |= quality.measure(pixels)
-            seen = see(row["id"], data, image) if see else None
+            seen = visit(row["id"], data, image) if visit else None
     except PictureError as error:
         row |= {"problem": error.code, "problem_message": str(error)}
     return row, seen

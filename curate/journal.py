@@ -13,7 +13,7 @@ from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from types import NoneType
-from typing import Any, NamedTuple
+from typing import Any
 
 from winnow.common.errors import InputError
 from winnow.common.locks import acquired
@@ -26,7 +26,8 @@ UNDO = "undo"  # in place of a verdict: none holds any more
 POLL = 0.005  # seconds between two attempts at the lock: about what it takes to write a batch
 
 
-class Decision(NamedTuple):
+@dataclass(frozen=True)
+class Decision:
     """A verdict about to be recorded. A reason belongs to a drop, a label to a relabel."""
 
     id: str
@@ -75,9 +76,9 @@ class Journal:
             return ""
         with self._held() as stream:
             stamp = _stamp(who)
-            held = holding(self.lines()) if undecided_only else {}
+            held = current_verdicts(self.lines()) if undecided_only else {}
             decisions = [decision for decision in decisions if decision.id not in held]
-            lines = [Line(**stamp, **decision._asdict() | {"score": _finite(decision.score)}) for decision in decisions]
+            lines = [Line(**stamp, **vars(decision) | {"score": _finite(decision.score)}) for decision in decisions]
             if wrong := next((line for line in lines if not _is_sound(line)), None):
                 raise ValueError(f"this is no verdict: {wrong}")
             _append(stream, lines)
@@ -158,7 +159,7 @@ class Journal:
         )
 
 
-def holding(lines: Iterable[Line]) -> dict[str, Line]:
+def current_verdicts(lines: Iterable[Line]) -> dict[str, Line]:
     """Id -> the line whose verdict holds; undone ones are not in it."""
     last = {line.id: line for line in lines}
     return {id: line for id, line in last.items() if line.verdict != UNDO}

@@ -11,11 +11,11 @@ from winnow.common.errors import InputError
 from winnow.common.paths import to_text
 
 # Names that a split goes by on disk; torchvision, Keras and Hugging Face write them so.
-SPLITS = dict.fromkeys(("val", "valid", "validation", "dev"), "val")
-SPLITS |= {"train": "train", "training": "train", "test": "test", "testing": "test"}
+SPLIT_NAMES = dict.fromkeys(("val", "valid", "validation", "dev"), "val")
+SPLIT_NAMES |= {"train": "train", "training": "train", "test": "test", "testing": "test"}
 
 
-class Labels(NamedTuple):
+class LabelAssignment(NamedTuple):
     """Of every path: its label and its split, None where there is none; and what the person should know."""
 
     labels: list[str | None]
@@ -23,8 +23,10 @@ class Labels(NamedTuple):
     warnings: list[str]
 
 
-def assign(rule: str, paths: Sequence[str], images: Path) -> Labels:
-    """Labels of manifest paths. Parameters: `rule`, "folder", "parent" or the path of a CSV file; `images`, their root.
+def assign_labels(rule: str, paths: Sequence[str], images: Path) -> LabelAssignment:
+    """Assign labels and splits to manifest paths.
+
+    Parameters: `rule`, "folder", "parent" or the path of a CSV file; `images`, the folder that the paths are below.
 
     Raises: InputError when the CSV file cannot be read, lacks a column, or names none of `paths` (if any).
     """
@@ -33,22 +35,22 @@ def assign(rule: str, paths: Sequence[str], images: Path) -> Labels:
     return _from_csv(Path(rule), paths, images)
 
 
-def _from_folders(paths: Sequence[str], innermost: bool) -> Labels:
+def _from_folders(paths: Sequence[str], innermost: bool) -> LabelAssignment:
     """The top folder below the root (as torchvision's ImageFolder), or the innermost one.
 
     When every folder on top bears the name of a split, and there is a part to train on, they are splits, not labels.
     """
     parts = [path.split("/")[:-1] for path in paths]
     tops = {folders[0] for folders in parts if folders}
-    names = {SPLITS.get(top.lower()) for top in tops}
+    names = {SPLIT_NAMES.get(top.lower()) for top in tops}
     has_splits = None not in names and "train" in names and len(names) > 1
-    splits = [SPLITS[folders[0].lower()] if has_splits and folders else None for folders in parts]
+    splits = [SPLIT_NAMES[folders[0].lower()] if has_splits and folders else None for folders in parts]
     below = [folders[1:] if has_splits else folders for folders in parts]
     labels = [folders[-1 if innermost else 0] if folders else None for folders in below]
-    return Labels(labels, splits, [])
+    return LabelAssignment(labels, splits, [])
 
 
-def _from_csv(file: Path, paths: Sequence[str], images: Path) -> Labels:
+def _from_csv(file: Path, paths: Sequence[str], images: Path) -> LabelAssignment:
     rows = _rows(file, ("path", "label"), "--labels takes folder, parent or a CSV file")
     known = set(paths)
     labels: dict[str, str] = {}
@@ -60,9 +62,9 @@ def _from_csv(file: Path, paths: Sequence[str], images: Path) -> Labels:
         word = (row.get("split") or "").strip()
         if labels.get(path, label) != label:
             twice.append(path)
-        if word and word.lower() not in SPLITS:
+        if word and word.lower() not in SPLIT_NAMES:
             words.add(word)
-        labels[path], splits[path] = label, SPLITS.get(word.lower())
+        labels[path], splits[path] = label, SPLIT_NAMES.get(word.lower())
     strangers = [path for path in labels if path not in known]
     if paths:
         _refuse_strangers(file, labels, known, images)
@@ -74,10 +76,10 @@ def _from_csv(file: Path, paths: Sequence[str], images: Path) -> Labels:
     if words:
         warnings.append(f"splits other than train, val and test are passed over: {', '.join(sorted(words)[:5])}")
     warnings = [f"{file.name}: {warning}" for warning in warnings]
-    return Labels([labels.get(path) or None for path in paths], [splits.get(path) for path in paths], warnings)
+    return LabelAssignment([labels.get(path) or None for path in paths], [splits.get(path) for path in paths], warnings)
 
 
-def groups_from_csv(file: Path, paths: Sequence[str], images: Path) -> list[str | None]:
+def read_groups(file: Path, paths: Sequence[str], images: Path) -> list[str | None]:
     """The group (burst, product, camera) of every manifest path by a CSV file (columns path, group); None without.
 
     Raises: InputError when the file cannot be read, lacks a column, or names none of the paths.

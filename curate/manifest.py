@@ -31,23 +31,37 @@ COMMIT_SECONDS = 5.0  # a scan that is killed loses at most this much work
 
 
 @dataclass(frozen=True)
-class Scan:
-    """What a scan found. `files` = `images` + `ignored`; the problems are among the images."""
+class FileProblem:
+    """A picture file that cannot be used, and why."""
+
+    path: str  # manifest path
+    code: str  # one of the problem codes, such as "truncated"
+    message: str
+
+    def to_json(self) -> dict[str, str]:
+        """Its fields under their names."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class ScanResult:
+    """Counts and problems of a scan. `files` = `images` + `ignored`; the problems are among the images."""
 
     files: int
     images: int
     ignored: int
     read: int  # files that were new or changed, and so were opened
-    problems: list[dict[str, str]]  # path, code, message
+    problems: list[FileProblem]
     labels: dict[str, int]  # readable pictures of each label
     unlabelled: int  # readable pictures without a label
     exact_duplicates: int  # readable files beyond the first with the same bytes
     quality: dict[str, int]  # rule of `curate.quality` -> readable files that break it
     warnings: list[str]
 
-    def document(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         """As `scan --json` prints it: `problems` is a count there, `problem_files` lists them."""
-        return asdict(self) | {"problems": len(self.problems), "problem_files": self.problems}
+        problem_files = [problem.to_json() for problem in self.problems]
+        return asdict(self) | {"problems": len(self.problems), "problem_files": problem_files}
 
 
 class Visitor(Protocol):
@@ -56,10 +70,10 @@ class Visitor(Protocol):
     A context manager, entered when the scan has its turn to write and left before another command has.
     """
 
-    def see(self, id: str, data: bytes, image: Image) -> Any:
+    def visit(self, id: str, data: bytes, image: Image) -> Any:
         """In the thread that has read and decoded a file: what to give to `take`, or None."""
 
-    def take(self, id: str, seen: Any) -> None:
+    def store(self, id: str, seen: Any) -> None:
         """In the thread of the scan, one after the other."""
 
     def __enter__(self) -> Visitor: ...
@@ -88,7 +102,7 @@ def read(workspace: Workspace, columns: Sequence[str] | None = None) -> pa.Table
     return _read(workspace.manifest, schema(), columns)
 
 
-def areas(workspace: Workspace) -> dict[str, int]:
+def read_areas(workspace: Workspace) -> dict[str, int]:
     """Id -> width times height in pixels, of every readable picture."""
     rows = read(workspace, ["id", "width", "height"]).to_pylist()
     return {row["id"]: row["width"] * row["height"] for row in rows if row["width"]}
@@ -116,7 +130,7 @@ def scan(
     workers: int | None = None,
     on_message: Callable[[str], None] = lambda message: None,
     visitor: Visitor | None = None,
-) -> Scan:
+) -> ScanResult:
     """Bring the manifest up to date: files whose path, size or time changed are read and decoded, the rest is kept.
 
     Parameters: `rule`, a label rule (None: that of the workspace, "folder" at first); `on_progress`, told how many of
@@ -128,11 +142,11 @@ def scan(
     import pyarrow as pa
 
     workspace = replace(workspace, labels=rule or workspace.labels)
-    labels.assign(workspace.labels, [], workspace.images)  # a bad rule is told before the work, not after it
+    labels.assign_labels(workspace.labels, [], workspace.images)  # a bad rule is told before the work, not after it
     workspace.save()
     with workspace.lock(on_message), visitor or nullcontext():
         _renew(workspace, on_message)
-        before, others = read(workspace), other_files(workspace)
+        before, others = read(workspace), read_other_files(workspace)
         unlisted: list[dict[str, Any]] = []
         found = list(walk(workspace.images, lambda path, error: unlisted.append(_unlisted(path, error))))
         codes = before["problem"].to_pylist()
@@ -162,7 +176,7 @@ def _others_path(workspace: Workspace) -> Path:
     return workspace.folder / "other_files.lance"
 
 
-def other_files(workspace: Workspace) -> set[Entry]:
+def read_other_files(workspace: Workspace) -> set[Entry]:
     """Files that are no pictures, as last seen: known by size and time, so that they are not opened again."""
     return {Entry(*row) for row in _entries(_read(_others_path(workspace), _others_schema()))}
 
@@ -218,8 +232,8 @@ def _examined(
     workers = workers or processors()
     rows: list[dict[str, Any]] = []
     last = time.monotonic()
-    see = visitor.see if visitor else None
-    experiment = ahead(lambda entry: examine(root, entry, see), entries, workers, 4 * workers)
+    visit = visitor.visit if visitor else None
+    experiment = ahead(lambda entry: examine(root, entry, visit), entries, workers, 4 * workers)
     for done, (entry, examined) in enumerate(experiment, start=1):
         row, seen = examined.result()
         if row is None:
@@ -227,7 +241,7 @@ def _examined(
         else:
             rows.append(row)
         if visitor and row and seen is not None:
-            visitor.take(row["id"], seen)
+            visitor.store(row["id"], seen)
         on_progress(done, len(entries))
         if rows and (done == len(entries) or time.monotonic() - last > COMMIT_SECONDS):
             yield pa.Table.from_pylist(rows, schema())
@@ -244,25 +258,25 @@ def _unlisted(path: str, error: OSError) -> dict[str, Any]:
 def _labelled(table: pa.Table, workspace: Workspace) -> tuple[pa.Table, list[str]]:
     import pyarrow as pa
 
-    assigned = labels.assign(workspace.labels, table["path"].to_pylist(), workspace.images)
+    assigned = labels.assign_labels(workspace.labels, table["path"].to_pylist(), workspace.images)
     for name, values in (("label", assigned.labels), ("split", assigned.splits)):
         table = table.set_column(table.schema.get_field_index(name), name, pa.array(values, pa.string()))
     return table, assigned.warnings
 
 
-def _summary(table: pa.Table, files: int, ignored: int, read: int, warnings: list[str]) -> Scan:
+def _summary(table: pa.Table, files: int, ignored: int, read: int, warnings: list[str]) -> ScanResult:
     import pyarrow.compute as pc
 
     table = table.select(["id", "path", "label", "width", "height", *quality.NUMBERS, "problem", "problem_message"])
     good = table.filter(pc.is_null(table["problem"]))
     bad = table.filter(pc.is_valid(table["problem"])).select(["path", "problem", "problem_message"])
     counts = Counter(good["label"].to_pylist())
-    return Scan(
+    return ScanResult(
         files=files,
         images=files - ignored,
         ignored=ignored,
         read=read,
-        problems=[dict(zip(("path", "code", "message"), row.values(), strict=True)) for row in bad.to_pylist()],
+        problems=[FileProblem(*row.values()) for row in bad.to_pylist()],
         unlabelled=counts.pop(None, 0),
         labels=dict(sorted(counts.items())),
         exact_duplicates=len(good) - pc.count_distinct(good["id"]).as_py(),

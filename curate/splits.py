@@ -9,20 +9,20 @@ from collections.abc import Sequence
 import numpy as np
 
 SHARES = {"test": 0.15, "val": 0.15}  # the rest is train
-PARTS = ("train", "val", "test")
+SPLITS = ("train", "val", "test")
 LEAST_GROUPS = 4  # two to learn from, one to choose by, one to report on
 
 
-def divide(ids: Sequence[str], labels: Sequence[str | None], groups: np.ndarray, seed: int) -> np.ndarray:
-    """A part for every picture: `assign`; those to which it gives none are divided among themselves.
+def split_pictures(ids: Sequence[str], labels: Sequence[str | None], groups: np.ndarray, seed: int) -> np.ndarray:
+    """A part for every picture: `split_labelled`; those to which it gives none are divided among themselves.
 
     They do not change what the others get. A group of both kinds is on the side of its labelled pictures.
     """
-    parts = assign(ids, labels, groups, seed)
+    parts = split_labelled(ids, labels, groups, seed)
     return _complete(parts, np.where(parts == "", "train", ""), tuple(SHARES), ids, groups, seed)
 
 
-def assign(ids: Sequence[str], labels: Sequence[str | None], groups: np.ndarray, seed: int) -> np.ndarray:
+def split_labelled(ids: Sequence[str], labels: Sequence[str | None], groups: np.ndarray, seed: int) -> np.ndarray:
     """70/15/15 by class: (N,) of "train", "val", "test", or "" without a label, or with one of too few groups.
 
     Groups are taken in the order of sha256(seed, smallest id): a class fills its test part first, then val, and the
@@ -31,7 +31,7 @@ def assign(ids: Sequence[str], labels: Sequence[str | None], groups: np.ndarray,
     counts for the label that most of its members have. Labels that so have few groups of their own are divided
     together.
     """
-    small = too_small(labels, groups)
+    small = undersized_labels(labels, groups)
     members: dict[int, list[int]] = {}
     for row, group in enumerate(groups.tolist()):
         if labels[row] is not None and labels[row] not in small:
@@ -54,7 +54,7 @@ def _majority(labels: Sequence[str]) -> str:
     return min(Counter(labels).items(), key=lambda item: (-item[1], item[0]))[0]
 
 
-def too_small(labels: Sequence[str | None], groups: np.ndarray) -> dict[str, int]:
+def undersized_labels(labels: Sequence[str | None], groups: np.ndarray) -> dict[str, int]:
     """Labels that are in fewer than `LEAST_GROUPS` groups, and how many pictures they have; None is no label."""
     pairs = {(label, group) for label, group in zip(labels, groups.tolist(), strict=True) if label is not None}
     of_label, counts = Counter(label for label, _ in pairs), Counter(labels)
@@ -70,13 +70,13 @@ def _fill(groups: list[list[int]], ids: Sequence[str], seed: int) -> dict[str, l
         return {"train": [row for rows in groups for row in rows]}
     total = sum(map(len, groups))
     quota = {part: max(1.0, share * total) for part, share in SHARES.items()}
-    filled = dict.fromkeys(PARTS, 0)
-    chosen: dict[str, list[list[int]]] = {part: [] for part in PARTS}
+    filled = dict.fromkeys(SPLITS, 0)
+    chosen: dict[str, list[list[int]]] = {part: [] for part in SPLITS}
     for rows in groups:
         part = next((part for part in quota if filled[part] + len(rows) / 2 <= quota[part]), "train")
         chosen[part].append(rows)
         filled[part] += len(rows)
-    for part in PARTS:
+    for part in SPLITS:
         if not chosen[part]:  # the groups are too unequal: the part that has most of them gives its smallest
             giver = max(chosen.values(), key=len)
             smallest = min(giver, key=len)
@@ -85,10 +85,10 @@ def _fill(groups: list[list[int]], ids: Sequence[str], seed: int) -> dict[str, l
     return {part: [row for rows in taken for row in rows] for part, taken in chosen.items()}
 
 
-def honour(
+def complete_splits(
     given: Sequence[str | None], ids: Sequence[str], labels: Sequence[str | None], groups: np.ndarray, seed: int
 ) -> tuple[np.ndarray, int]:
-    """Splits that the folders give: (N,) parts as in `divide`, and how many labelled pictures were left out.
+    """Splits that the folders give: (N,) parts as in `split_pictures`, and how many labelled pictures were left out.
 
     A missing val or test part is taken from train, stratified and seeded. Pictures without a given split, and those of
     train or val with a duplicate in a later part (test before val before train), get "": no duplicate on both sides.
@@ -103,7 +103,7 @@ def honour(
     missing = [part for part in SHARES if part not in parts]
     if missing:
         rows = train.tolist()
-        own = assign([ids[row] for row in rows], [labels[row] for row in rows], groups[train], seed)
+        own = split_labelled([ids[row] for row in rows], [labels[row] for row in rows], groups[train], seed)
         for part in missing:
             parts[train[own == part]] = part
     return _complete(parts, np.where(labelled, "", wanted), missing, ids, groups, seed), left_out

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from winnow.curate import dataset, manifest
-from winnow.curate.journal import Journal, Line, holding
+from winnow.curate.journal import Journal, Line, current_verdicts
 from winnow.curate.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -20,15 +20,15 @@ GROUPS = 12
 LINES = 100
 
 
-def summary(workspace: Workspace, table: pa.Table) -> dict[str, Any]:
+def summarize_curation(workspace: Workspace, table: pa.Table) -> dict[str, Any]:
     """Counts before and after, what was dropped and why, duplicates, label suspects, and the journal's last lines.
 
     Parameters: `table`, of `curate.ranking.score`; without rows: no duplicates and no suspects.
     """
     rows = manifest.read(workspace)
     lines = Journal(workspace.folder).lines()
-    held = holding(lines)
-    found = dataset.labels_of(rows)
+    held = current_verdicts(lines)
+    found = dataset.majority_labels(rows)
     scored = [_now(row, held) for row in table.to_pylist()]
     decided = {id: line for id, line in held.items() if id in found}
     dropped = [line for line in decided.values() if line.verdict == "drop"]

@@ -53,7 +53,7 @@ class Workspace:
         """Folder of the fits that can be used again."""
         return self.folder / "fits"
 
-    def is_there(self) -> bool:
+    def exists(self) -> bool:
         """Whether it was ever saved."""
         return (self.folder / "workspace.json").is_file()
 
@@ -83,7 +83,7 @@ class Workspace:
             yield
 
 
-def locate(images: Path | None, folder: Path | None = None) -> Workspace:
+def find_workspace(images: Path | None, folder: Path | None = None) -> Workspace:
     """The workspace of a folder of pictures; it need not exist yet.
 
     Parameters: `images`, None: `$WINNOW_IMAGES`, else that of the one `*.winnow` in the current folder; `folder`, the
@@ -121,7 +121,7 @@ def locate(images: Path | None, folder: Path | None = None) -> Workspace:
     return kept or Workspace(folder, images)
 
 
-def kept(folder: Path) -> Workspace:
+def open_workspace(folder: Path) -> Workspace:
     """The workspace that a folder is, whatever the environment says.
 
     Raises: InputError when it is none, or its pictures are gone.

@@ -16,8 +16,7 @@ from winnow.common.errors import InputError
 from winnow.common.progress import Reporter
 from winnow.common.threads import ahead, processors
 from winnow.curate import manifest
-from winnow.curate import workspace as workspaces
-from winnow.curate.workspace import Workspace
+from winnow.curate.workspace import Workspace, open_workspace
 from winnow.deploy import trained_head as trained
 from winnow.deploy.onnx.fuse import VIEWS, fuse
 from winnow.deploy.trained_head import Trained
@@ -92,7 +91,7 @@ class Source:
         Parameters: `workspace`, that of the run (None: it lies in it). Raises: InputError for what is missing.
         """
         read = trained.read(run)
-        place = workspaces.kept(workspace or run.resolve().parent.parent)
+        place = open_workspace(workspace or run.resolve().parent.parent)
         files = manifest.files_by_id(place)
         try:
             choice = EmbeddingConfig.of(read.run["embedding"])

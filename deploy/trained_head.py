@@ -12,7 +12,7 @@ import numpy as np
 
 from winnow.common.errors import InputError
 from winnow.common.tables import open_table, read_errors
-from winnow.curate.workspace import locate
+from winnow.curate.workspace import find_workspace
 
 # What is read of run.json and metrics.json, and must be there.
 _RUN = ("created", "embedding", "heads", "repeats", "split_rule", "vectors")
@@ -60,7 +60,7 @@ def find(run: Path | None, workspace: Path | None) -> Path:
     if run is not None and run.is_dir():
         return run
     try:
-        runs = locate(None, workspace).runs
+        runs = find_workspace(None, workspace).runs
     except InputError:
         if workspace is not None:
             raise

@@ -101,14 +101,14 @@ def exported(session_cache: Path) -> Callable[..., Any]:
 def photographs(flowers: Path, keras_home: Path, session_cache: Path, tmp_path_factory: Any) -> Photographs:
     """Scanned and embedded once a session, with ImageNet weights."""
     from winnow.curate import manifest
-    from winnow.curate.workspace import locate
+    from winnow.curate.workspace import find_workspace
     from winnow.embed.config import EmbeddingConfig
     from winnow.workflow.features import embed
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("WINNOW_CACHE", str(session_cache))
         patch.setenv("KERAS_HOME", str(keras_home))
-        workspace = locate(flowers, tmp_path_factory.mktemp("photographs") / "flowers.winnow")
+        workspace = find_workspace(flowers, tmp_path_factory.mktemp("photographs") / "flowers.winnow")
         manifest.scan(workspace)
         store, _ = embed(workspace, EmbeddingConfig(), lambda done, total: None, lambda line: None)
     table = manifest.read(workspace)

@@ -19,7 +19,7 @@ from support.project import PACKAGE, PROJECT
 from winnow import cli
 from winnow.commands import heads as fitting
 from winnow.commands import options
-from winnow.curate.workspace import locate
+from winnow.curate.workspace import find_workspace
 from winnow.embed.config import EmbeddingConfig
 from winnow.embed.recipe import Recipe
 
@@ -361,7 +361,7 @@ class TestDemo:
         run = Path(said["train"]["run"])
         with (run / "predictions.csv").open(newline="") as stream:
             rows = [row for row in csv.DictReader(stream) if row["split"] == "test"]
-        workspace = locate(place / "winnow-demo", place / "winnow-demo.winnow")
+        workspace = find_workspace(place / "winnow-demo", place / "winnow-demo.winnow")
         store = Store(workspace.embeddings, load(Path(said["embed"]["backbone"])))
         session = onnxruntime.InferenceSession(run / "head.onnx")
         labels, probabilities = session.run(

@@ -56,14 +56,14 @@ class WhileScanning:
     def __exit__(self, *_: object) -> None:
         self.filling.commit()
 
-    def see(self, id: str, data: bytes, image: Image) -> Outputs | None:
+    def visit(self, id: str, data: bytes, image: Image) -> Outputs | None:
         """The rows of one picture; None when it has a vector."""
         if id in self._here:
             return None
         square = images.square(data, self._recipe.size, self._recipe.resize, whole=image)
         return self._session()(square[None])
 
-    def take(self, id: str, seen: Outputs) -> None:
+    def store(self, id: str, seen: Outputs) -> None:
         """Add them to the table; of exact copies only the first."""
         if id not in self._here:
             self._here.add(id)
@@ -73,7 +73,7 @@ class WhileScanning:
 
 def scan_and_embed(
     workspace: Workspace, choice: EmbeddingConfig, progress: Callable[[str], Any], on_message: OnMessage
-) -> tuple[manifest.Scan, Store, dict[str, Any]]:
+) -> tuple[manifest.ScanResult, Store, dict[str, Any]]:
     """Bring the manifest and the table up to date; a picture that is new is read and decoded once for both.
 
     Parameters: `progress`, as that of `record.Reporter`.

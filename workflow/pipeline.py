@@ -11,7 +11,7 @@ from winnow.common.progress import Reporter
 from winnow.curate import dataset as datasets
 from winnow.curate import manifest
 from winnow.curate.dataset import Dataset
-from winnow.curate.journal import Decision, Journal, holding
+from winnow.curate.journal import Decision, Journal, current_verdicts
 from winnow.curate.noise import score_table, suspects
 from winnow.curate.workspace import Workspace
 from winnow.embed.config import EmbeddingConfig
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
-Embedded = tuple[manifest.Scan, Store, dict[str, Any]]  # what a scan found, the table of vectors, how it was made
+Embedded = tuple[manifest.ScanResult, Store, dict[str, Any]]  # what a scan found, the table of vectors, how it was made
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def _dataset(
         group_by=division.group_by,
         among=store.ids(),
         near=near,
-        verdicts=None if division.as_found else holding(journal.lines()),
+        verdicts=None if division.as_found else current_verdicts(journal.lines()),
     )
 
 
@@ -140,18 +140,18 @@ def review(workspace: Workspace, reporter: Reporter, **how: Any) -> dict[str, An
 
 
 def prune(workspace: Workspace, reporter: Reporter, *, record: bool, **rules: Any) -> list[Decision]:
-    """What the rules of `curate.decisions.plan` would drop among the undecided; recorded as one batch on request."""
+    """The drops that `curate.decisions.plan_drops` gives; with `record` they are recorded as one batch."""
     from winnow.curate import decisions
 
     with reporter.progress("Scanning") as told:
         manifest.scan(workspace, on_progress=told, on_message=reporter.message)
-    areas = manifest.areas(workspace)
+    areas = manifest.read_areas(workspace)
     if areas and (rules["duplicates"] or rules["off_topic_above"] is not None):
         table, _ = score(workspace, EmbeddingConfig.of(score_table.made(workspace)), reporter)
     else:  # what scan knows is enough
         table = score_table.unscored(workspace, reporter.message)
     journal = Journal(workspace.folder, on_message=reporter.message)
-    plan = decisions.plan(table, **rules, verdicts=holding(journal.lines()), area=areas)
+    plan = decisions.plan_drops(table, **rules, verdicts=current_verdicts(journal.lines()), area=areas)
     if mixed := suspects.mixed(table, [decision.id for decision in plan if decision.reason == "duplicate"]):
         reporter.message(f"note: {mixed} of the duplicates have copies under other labels: `winnow review` shows them")
     if record:
@@ -186,7 +186,7 @@ def compare(
     chosen = read_grid(grid) if grid else training.named(heads)
     if cleaning and (vectors.rows_per_image > 1 or any(head.kind == "finetune" for head in chosen.heads)):
         raise InputError("--cleaning compares heads on plain vectors: leave out --augment, --tta and tail")
-    if cleaning and not holding(Journal(workspace.folder, on_message=reporter.message).lines()):
+    if cleaning and not current_verdicts(Journal(workspace.folder, on_message=reporter.message).lines()):
         raise InputError("nothing is decided yet: `winnow review`, `winnow decide` or `winnow prune` first")
     experiment = prepare(workspace, rows.beside_tails(chosen, vectors), reporter, division, repeats)
     if heads is None and grid is None:
@@ -273,7 +273,7 @@ def run(
     with timed(experiment.seconds, "export"):
         exported = _exported(document, reporter)
     return {
-        "scan": experiment.scan.document(),
+        "scan": experiment.scan.to_json(),
         "embed": experiment.made,
         "score": suspects.document(experiment.scores),
         "compare": {name: document[name] for name in ("heads", "data", "run")},

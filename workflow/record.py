@@ -20,9 +20,9 @@ from winnow.common.paths import from_text, to_text
 from winnow.common.progress import Reporter
 from winnow.common.versions import PACKAGES, installed
 from winnow.curate.dataset import Dataset
-from winnow.curate.manifest import Scan
-from winnow.curate.splits import PARTS
-from winnow.curate.summary import summary
+from winnow.curate.manifest import ScanResult
+from winnow.curate.splits import SPLITS
+from winnow.curate.summary import summarize_curation
 from winnow.curate.workspace import Workspace
 from winnow.embed.store import Store
 from winnow.workflow import runs
@@ -50,7 +50,7 @@ class Experiment:
     looks: np.ndarray
     made: dict[str, Any]  # what `embed` returned
     embedding: dict[str, Any]  # the choice of vectors, as `Vectors.document` says it
-    scan: Scan
+    scan: ScanResult
     notes: list[str]  # what the person should know of the data
     seed: int
     seconds: dict[str, float]  # of each stage so far
@@ -72,7 +72,7 @@ class Experiment:
         """The divisions as index arrays of pictures."""
         from winnow.heads.evaluation.fit import Split
 
-        rows = ({name: np.flatnonzero(part == name) for name in PARTS} for part in self.data.parts)
+        rows = ({name: np.flatnonzero(part == name) for name in SPLITS} for part in self.data.splits)
         return [Split(**parts, groups=self.data.groups) for parts in rows]
 
 
@@ -140,7 +140,7 @@ def _document(
         "heads": [
             row | {"chosen": row is rows[0], "shown": runs.shown(fits[row["name"]], data.classes)} for row in rows
         ],
-        "curation": None if experiment.as_found else summary(experiment.workspace, experiment.scores),
+        "curation": None if experiment.as_found else summarize_curation(experiment.workspace, experiment.scores),
         "cleaning": experiment.cleaning,
         "learning_curve": experiment.learning_curve,
         "search": experiment.search,
@@ -152,14 +152,19 @@ def _document(
 def _write_tables(experiment: Experiment, folder: Path, document: dict[str, Any], fits: dict[str, Fit]) -> None:
     """`splits.lance`, `history.csv`, `predictions.csv` of the chosen head, and `run.json`."""
     data, heads = experiment.data, document["heads"]
-    digest = runs.write_splits(folder / "splits.lance", data.ids, data.labels, data.parts)
+    digest = runs.write_splits(folder / "splits.lance", data.ids, data.labels, data.splits)
     runs.write_history(folder / "history.csv", {name: fit.history for name, fit in fits.items() if fit.history})
     proba = fits[heads[0]["name"]].proba
     parts = {part: (getattr(experiment.splits[0], part), proba[part]) for part in ("val", "test")}
     pictures = list(zip(data.ids, data.paths, strict=True))
     runs.write_predictions(folder / "predictions.csv", data.classes, pictures, data.y, parts, heads[0]["name"])
     said = {name: document[name] for name in ("command", "created", "kind", "version")}
-    said |= {"seed": experiment.seed, "repeats": len(data.parts), "split_rule": data.rule, "splits_digest": digest}
+    said |= {
+        "seed": experiment.seed,
+        "repeats": len(data.splits),
+        "split_rule": data.split_rule,
+        "splits_digest": digest,
+    }
     said |= {"vectors": experiment.made["key"], "embedding": experiment.embedding}
     said |= {"heads": [{n: head[n] for n in ("name", "kind", "params")} for head in heads]}
     used = {"python": sys.version.split()[0]} | {name: installed(name) for name in PACKAGES}
@@ -188,14 +193,14 @@ def _data_document(experiment: Experiment) -> dict[str, Any]:
         "images": to_text(str(experiment.workspace.images)),
         "pictures": len(data.ids),
         "classes": data.classes,
-        "splits": data.counts(),
-        "repeats": len(data.parts),
-        "split_rule": data.rule,
-        "found": data.found,
+        "splits": data.split_counts(),
+        "repeats": len(data.splits),
+        "split_rule": data.split_rule,
+        "found": data.as_found_counts,
         "dropped": data.dropped,
         "relabelled": data.relabelled,
         "left_out": data.left_out,
-        "problems": experiment.scan.problems,
+        "problems": [problem.to_json() for problem in experiment.scan.problems],
         "exact_duplicates": experiment.scan.exact_duplicates,
         "warnings": experiment.notes,
     }

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from winnow.common.tables import open_table, read_errors
 from winnow.curate import dataset, manifest
-from winnow.curate.journal import Journal, Line, holding
+from winnow.curate.journal import Journal, Line, current_verdicts
 from winnow.curate.noise import score_table
 from winnow.curate.walk import walk
 from winnow.curate.workspace import Workspace
@@ -31,7 +31,7 @@ def status(workspace: Workspace) -> dict[str, Any]:
         id for id, problem in zip(rows["id"].to_pylist(), rows["problem"].to_pylist(), strict=True) if problem is None
     }
     here = set(rows["id"].to_pylist())
-    held = holding(Journal(workspace.folder).lines())
+    held = current_verdicts(Journal(workspace.folder).lines())
     said = {
         "scanned": _scanned(workspace, rows) | {"readable": len(ids)},
         "embedded": _embedded(workspace, ids),
@@ -46,7 +46,7 @@ def _scanned(workspace: Workspace, rows: pa.Table) -> dict[str, int]:
     """Pictures in the manifest, and how many files were added, changed or removed since."""
     columns = (rows[name].to_pylist() for name in ("path", "bytes", "mtime_ns"))
     known = {path: entry for path, *entry in zip(*columns, strict=True)}
-    others = {entry.path for entry in manifest.other_files(workspace)}
+    others = {entry.path for entry in manifest.read_other_files(workspace)}
     here = {path: entry for path, *entry in walk(workspace.images, lambda path, error: None)}
     return {
         "pictures": len(known),
@@ -79,7 +79,7 @@ def _scored(workspace: Workspace, rows: pa.Table, held: dict[str, Line]) -> dict
         row["id"]: (row["label"], row["verdict"], row["reason"]) for row in table if row["id"] and not row["problem"]
     }
     now: dict[str, tuple[str | None, str | None, str | None]] = {}
-    for id, label in dataset.labels_of(rows).items():
+    for id, label in dataset.majority_labels(rows).items():
         line = held.get(id)
         said = (line.verdict, line.reason) if line else (None, None)
         now[id] = (line.label if line and line.verdict == "relabel" else label, *said)

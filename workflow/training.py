@@ -11,7 +11,7 @@ from winnow.common.digests import digest
 from winnow.common.progress import Reporter
 from winnow.common.threads import processors
 from winnow.curate.dataset import Dataset
-from winnow.curate.splits import PARTS
+from winnow.curate.splits import SPLITS
 from winnow.workflow.record import Experiment, timed
 from winnow.workflow.rows import Rows, divided
 
@@ -98,8 +98,8 @@ def fit_cleaning(
     groups = np.zeros(len(rows.X), dtype=np.int64)
     groups[: len(experiment.X)], groups[of_found] = experiment.data.groups, found.groups
     before, after = [], []
-    for split, parts in zip(experiment.splits, found.parts, strict=True):
-        as_found = {part: of_found[parts == part] for part in PARTS}
+    for split, parts in zip(experiment.splits, found.splits, strict=True):
+        as_found = {part: of_found[parts == part] for part in SPLITS}
         before.append(replace(split, groups=groups, also=split.test, **as_found))
         after.append(replace(split, groups=groups, also=as_found["test"]))
     with timed(experiment.seconds, "compare"):

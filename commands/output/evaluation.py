@@ -16,7 +16,7 @@ from winnow.commands.output.predictions import csv_row
 from winnow.common.atomic_write import whole_file
 from winnow.common.errors import InputError
 from winnow.common.paths import from_text
-from winnow.curate.export.image_folder import check_apart
+from winnow.curate.export.image_folder import refuse_inside
 from winnow.workflow.report import page as report
 from winnow.workflow.report import plots
 
@@ -89,7 +89,7 @@ def check_targets(folder: Path, files: Sequence[Path]) -> None:
     if len({*places}) < len(places):
         raise InputError(f"{files[0]} is named twice: name two files")
     for place in places:
-        check_apart(place, {folder: "the pictures"})
+        refuse_inside(place, {folder: "the pictures"})
         above = next(above for above in place.parents if above.exists())
         if place.is_dir() or not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
             raise InputError(f"{place} cannot be written: mend that or name another file")

@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 from winnow.commands import console
-from winnow.curate.export.image_folder import Sorter
+from winnow.curate.export.image_folder import ImageFolderWriter
 from winnow.deploy.inference.predict import Prediction
 from winnow.embed.images import PictureError
 
@@ -80,7 +80,7 @@ class Doubtful:
         return {"pictures": len(self.rows), "below": self.below, "folder": None}
 
 
-def sorting(sorter: Sorter) -> Sink:
+def sorting(sorter: ImageFolderWriter) -> Sink:
     """Puts each picture, once, into the folder of its label."""
     seen: set[str] = set()
 

@@ -15,7 +15,7 @@ from winnow.curate import manifest
 from winnow.curate.app import tags
 from winnow.curate.app.views import colour, embed, save_views
 from winnow.curate.export import collect
-from winnow.curate.journal import Decision, Journal, Line, holding
+from winnow.curate.journal import Decision, Journal, Line, current_verdicts
 from winnow.curate.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ def _found(workspace: Workspace, dataset: Any) -> tags.Found:
     gone = [tags.Picture(id, path) for path, id in _pushed(workspace).items() if id is not None and path not in paths]
     lines = Journal(workspace.folder).lines()
     labels = {*dataset.distinct("label"), *(line.label for line in lines if line.label)}
-    return tags.read(here, gone, labels, holding(lines))
+    return tags.read(here, gone, labels, current_verdicts(lines))
 
 
 def _tell(found: tags.Found, on_message: Callable[[str], None]) -> None:
@@ -204,7 +204,7 @@ def _wanted(workspace: Workspace, table: pa.Table, predicted: dict[str, dict[str
     """path -> the fields of its sample. Parameters: `predicted`, id -> those of `PREDICTED`; empty: without them."""
     columns = ["path", "label", "bytes", "width", "height"]
     found = {row["path"]: row for row in manifest.read(workspace).select(columns).to_pylist()}
-    given = holding(Journal(workspace.folder).lines())
+    given = current_verdicts(Journal(workspace.folder).lines())
     wanted = {}
     nothing = dict.fromkeys(PREDICTED if predicted else ())
     labels: dict[int, set[str | None]] = {}

@@ -17,7 +17,7 @@ from winnow.common.errors import InputError
 from winnow.common.paths import to_text
 from winnow.common.tables import open_table, read_errors, write_table
 from winnow.curate import labels
-from winnow.curate.export.image_folder import Sorter, checked_target
+from winnow.curate.export.image_folder import ImageFolderWriter, resolve_target
 from winnow.curate.workspace import Workspace
 from winnow.embed.images import PictureError
 
@@ -30,9 +30,9 @@ Row = tuple[Path, str, float, float]  # a picture, what a model says that it is,
 def place(out: Path, among: Sequence[Path] = ()) -> Workspace:
     """Where doubtful pictures can be put: a folder that is new or empty, and OUT.winnow beside it, which is not there.
 
-    Parameters: `among`, as `Sorter` takes it. Raises: InputError.
+    Parameters: `among`, as `ImageFolderWriter` takes it. Raises: InputError.
     """
-    out = checked_target(out, dict.fromkeys(among, "the pictures"))
+    out = resolve_target(out, dict.fromkeys(among, "the pictures"))
     folder = out.with_name(f"{out.name}.winnow")
     if any(unicodedata.category(character) in ("Cc", "Cs") for character in str(folder)):
         raise InputError(
@@ -57,7 +57,8 @@ def collect(
 
     Their labels are those of the model, to the letter: of the folders, or where a folder cannot bear a label, of a
     table in the workspace.
-    Parameters: `copy` and `among`, as `Sorter` takes them; `on_progress`, of the scan. A picture that is gone is told.
+    Parameters: `copy` and `among`, as `ImageFolderWriter` takes them; `on_progress`, of the scan; `on_message`, called
+    for pictures that have vanished.
     Returns: the workspace, that of a scanned `out`. Raises: InputError; then nothing is left.
     """
     from winnow.curate import manifest
@@ -68,7 +69,7 @@ def collect(
     with ExitStack() as undo:
         _claim(workspace.folder)
         undo.callback(shutil.rmtree, workspace.folder, ignore_errors=True)
-        sorter = Sorter(workspace.images, copy, among)
+        sorter = ImageFolderWriter(workspace.images, copy, among)
         undo.callback(sorter.remove, placed)
         _put(sorter, rows, placed, on_message)
         workspace = replace(workspace, labels=_rule(workspace, placed))
@@ -102,7 +103,9 @@ def _claim(folder: Path) -> None:
         raise InputError(f"{folder}: {error.strerror}: name another folder") from None
 
 
-def _put(sorter: Sorter, rows: Iterable[Row], placed: dict[str, Row], on_message: Callable[[str], None]) -> None:
+def _put(
+    sorter: ImageFolderWriter, rows: Iterable[Row], placed: dict[str, Row], on_message: Callable[[str], None]
+) -> None:
     """Put the pictures, and note the row of each by its manifest path in `placed`."""
     gone = []
     for row in rows:
@@ -121,7 +124,7 @@ def _put(sorter: Sorter, rows: Iterable[Row], placed: dict[str, Row], on_message
 def _rule(workspace: Workspace, placed: Mapping[str, Row]) -> str:
     """The label rule that gives each picture the label of its row; a table that it names is written."""
     told = [label for _, label, _, _ in placed.values()]
-    if labels.assign("folder", [*placed], workspace.images).labels == told:
+    if labels.assign_labels("folder", [*placed], workspace.images).labels == told:
         return "folder"
     file = workspace.folder / "labels.csv"
     with file.open("w", newline="", encoding="utf-8") as stream:

@@ -25,7 +25,7 @@ _DEVICE = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\.|$)", re.IGNORECASE)  # n
 _NO_LINKS = (errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP)  # how file systems say that they have none
 
 
-class Sorter:
+class ImageFolderWriter:
     """Puts pictures as OUT/LABEL/NAME, one at a time; what was put stays, however it ends. Not for several threads.
 
     Parameters: `out`, a new or empty folder, which is made; `copy`, False: symbolic links by absolute path; `among`,
@@ -34,7 +34,7 @@ class Sorter:
     """
 
     def __init__(self, out: Path, copy: bool, among: Sequence[Path] = ()) -> None:
-        self.out = checked_target(out, dict.fromkeys(among, "the pictures"))
+        self.out = resolve_target(out, dict.fromkeys(among, "the pictures"))
         self._copy = copy
         self._folders: dict[str | None, Path] = {}
         self._was_there = self.out.is_dir()
@@ -96,14 +96,14 @@ def _bytes(file: Path, wanted: bool) -> bytes | None:
     return None
 
 
-def checked_target(out: Path, apart: Mapping[Path, str]) -> Path:
+def resolve_target(out: Path, apart: Mapping[Path, str]) -> Path:
     """The folder to write, resolved. Parameters: `apart`, folders that it must not lie in, and what they are.
 
     Raises: InputError when it is not new or empty, or lies where it must not, perhaps through a link.
     """
     try:
         out = out.expanduser().resolve()
-        check_apart(out, apart)
+        refuse_inside(out, apart)
         if out.exists() and not out.is_dir():
             raise InputError(f"{out} is a file: name a new folder")
         if out.is_dir() and any(out.iterdir()):
@@ -115,7 +115,7 @@ def checked_target(out: Path, apart: Mapping[Path, str]) -> Path:
     return out
 
 
-def check_apart(path: Path, apart: Mapping[Path, str]) -> None:
+def refuse_inside(path: Path, apart: Mapping[Path, str]) -> None:
     """Raises: InputError when a resolved path lies in one of these folders, whatever their names."""
     above = {_identity(folder) for folder in (path, *path.parents)} - {None}
     for place, name in apart.items():

@@ -14,11 +14,11 @@ from typing import Any, NamedTuple
 from winnow.common.errors import InputError
 from winnow.common.paths import from_text
 from winnow.curate import manifest
-from winnow.curate.dataset import labels_of
-from winnow.curate.export.image_folder import checked_target, folder_name, names, spelt, write
+from winnow.curate.dataset import majority_labels
+from winnow.curate.export.image_folder import folder_name, names, resolve_target, spelt, write
 from winnow.curate.export.readme import readme
-from winnow.curate.journal import REASONS, Journal, Line, holding
-from winnow.curate.splits import PARTS
+from winnow.curate.journal import REASONS, Journal, Line, current_verdicts
+from winnow.curate.splits import SPLITS
 from winnow.curate.workspace import Workspace
 from winnow.embed import images
 from winnow.embed.images import PictureError
@@ -67,10 +67,10 @@ def materialize(
     message}] (of the pictures that changed or vanished).
     Raises: InputError; then nothing is left of `out`.
     """
-    pictures = _pictures(manifest.read(workspace), holding(Journal(workspace.folder, on_message).lines()))
+    pictures = _pictures(manifest.read(workspace), current_verdicts(Journal(workspace.folder, on_message).lines()))
     below = {picture.path.rpartition("/")[0] for picture in pictures}
     apart = {workspace.images / from_text(folder): "the pictures" for folder in sorted(below | {""})}
-    out = checked_target(out, apart | {workspace.folder: "the workspace"})
+    out = resolve_target(out, apart | {workspace.folder: "the workspace"})
     chosen = [picture for picture in pictures if not picture.problem and not picture.is_dropped]
     if not chosen:
         raise InputError(
@@ -102,11 +102,11 @@ def materialize(
 
 def _pictures(table: Any, verdicts: Mapping[str, Line]) -> list[Picture]:
     """Every id once, in the order of paths; those with a problem too, and with no id, by path."""
-    found = labels_of(table)
+    found = majority_labels(table)
     copies: dict[str, list[dict[str, Any]]] = {}
     for row in table.drop_columns(["thumbnail"]).to_pylist():
         copies.setdefault(row["id"] or f"no id {row['path']}", []).append(row)
-    order = (None, *PARTS)
+    order = (None, *SPLITS)
     pictures = []
     for id, rows in copies.items():
         line = verdicts.get(id)

@@ -14,7 +14,7 @@ from winnow.common.digests import digest
 from winnow.common.errors import InputError
 from winnow.common.tables import open_table, read_errors, write_table
 from winnow.curate import dataset, manifest
-from winnow.curate.journal import Journal, Line, holding
+from winnow.curate.journal import Journal, Line, current_verdicts
 from winnow.curate.noise import active_learning, duplicates, quality, scores
 from winnow.curate.noise.suspects import verdict_codes
 from winnow.curate.workspace import Workspace
@@ -68,7 +68,7 @@ def score(
     Raises: InputError when pictures have no vector yet, or the disk refuses.
     """
     rows = manifest.read(workspace)
-    verdicts = {} if as_found else holding(Journal(workspace.folder, on_message=on_message).lines())
+    verdicts = {} if as_found else current_verdicts(Journal(workspace.folder, on_message=on_message).lines())
     before = read(workspace)
     pictures = _Pictures.read(rows, verdicts, store)
     if not pictures.ids:
@@ -92,7 +92,7 @@ def made(workspace: Workspace) -> dict[str, Any] | None:
 def unscored(workspace: Workspace, on_message: OnMessage = lambda _: None) -> pa.Table:
     """The table as `score` returns it, with what needs no vectors: the rest is null."""
     rows = manifest.read(workspace)
-    return _by_path(rows, None, {}, holding(Journal(workspace.folder, on_message=on_message).lines()))
+    return _by_path(rows, None, {}, current_verdicts(Journal(workspace.folder, on_message=on_message).lines()))
 
 
 def near_groups(workspace: Workspace, store: Path) -> dict[str, int]:
@@ -125,7 +125,7 @@ class _Pictures:
         import pyarrow as pa
 
         here = read_ids(store)
-        named = dataset.labels_of(rows)
+        named = dataset.majority_labels(rows)
         first: dict[str, int] = {}
         for row, (id, problem) in enumerate(zip(rows["id"].to_pylist(), rows["problem"].to_pylist(), strict=True)):
             if problem is None and id in here:
@@ -227,7 +227,7 @@ def _splits(
         data = dataset.read(workspace, repeats=1, near=near, verdicts=verdicts, among=set(pictures.ids))
     except InputError:
         return [None] * len(pictures.ids)
-    part = dict(zip(data.ids, data.parts[0].tolist(), strict=True))
+    part = dict(zip(data.ids, data.splits[0].tolist(), strict=True))
     return [part.get(id) or None for id in pictures.ids]
 
 

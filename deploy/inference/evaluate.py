@@ -88,10 +88,10 @@ def _find(folder: Path, rule: str, trained_on: set[str], reporter: Reporter, wor
     if not folder.is_dir():
         what = "is a file" if folder.exists() else "does not exist"
         raise InputError(f"{folder} {what}: name a folder of pictures with labels")
-    labels.assign(rule, [], folder.resolve())  # a bad rule is told before the work, not after it
+    labels.assign_labels(rule, [], folder.resolve())  # a bad rule is told before the work, not after it
     named = predict.files_of([folder], reporter.message)
     files = [(to_text(file.relative_to(folder).as_posix()), file) for _, file in named]
-    assigned = labels.assign(rule, [path for path, _ in files], folder.resolve())
+    assigned = labels.assign_labels(rule, [path for path, _ in files], folder.resolve())
     ids, problems = _identified(files, reporter, workers)
     read = [(id, file, label) for id, file, label in zip(ids, files, assigned.labels, strict=True) if id]
     first = {id: file for id, file, _ in reversed(read)}
@@ -134,11 +134,11 @@ def _labels(rows: list[tuple[str, str | None]]) -> dict[str, str | None]:
     """Id -> label of most of its copies, in the order of (id, label) rows."""
     import pyarrow as pa
 
-    from winnow.curate.dataset import labels_of
+    from winnow.curate.dataset import majority_labels
 
     ids, named = ([row[column] for row in rows] for column in (0, 1))
     columns = {"id": ids, "label": named, "problem": [None] * len(rows)}
-    return labels_of(pa.table({name: pa.array(values, pa.string()) for name, values in columns.items()}))
+    return majority_labels(pa.table({name: pa.array(values, pa.string()) for name, values in columns.items()}))
 
 
 def _check(model: Model, folder: Path, found: Found) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 from winnow.common.errors import InputError
 from winnow.common.paths import from_text, to_text
 from winnow.common.threads import Budget
-from winnow.curate.decisions import listed
+from winnow.curate.decisions import parse_paths
 from winnow.curate.image_file import is_picture
 from winnow.curate.walk import walk
 from winnow.embed import images, pipeline
@@ -132,7 +132,7 @@ def folders_of(paths: Sequence[str | Path]) -> list[Path]:
 
 def named(text: bytes) -> list[str]:
     """Paths of a list: each ended by NUL where there is one (as `find -print0` writes it), else one a line."""
-    return [os.fsdecode(name) for name in text.split(b"\0") if name] if b"\0" in text else listed(text)
+    return [os.fsdecode(name) for name in text.split(b"\0") if name] if b"\0" in text else parse_paths(text)
 
 
 def _matches(path: str) -> list[str]:

@@ -221,7 +221,7 @@ class TestUndo:
         said("decide", scored, "--keep", "red/00.jpg")
         said("decide", scored, "--drop", "red/00.jpg", "red/01.jpg")
         assert said("undo", scored) == {"undone": 2, "batches": 1}
-        held = journal.holding(journal.Journal(Path("hues.winnow")).lines())
+        held = journal.current_verdicts(journal.Journal(Path("hues.winnow")).lines())
         assert [line.verdict for line in held.values()] == ["keep"]
         assert "red/00.jpg  undecided again" in winnow("undo", scored).output
         assert "There is nothing to take back." in winnow("undo", scored).output

@@ -26,7 +26,7 @@ from winnow.common.errors import InputError
 from winnow.common.formatting import rounded
 from winnow.curate import manifest
 from winnow.curate.export import collect as doubtful
-from winnow.curate.workspace import locate
+from winnow.curate.workspace import find_workspace
 from winnow.deploy.inference import predict as prediction
 
 YELLOW = (250, 250, 20)
@@ -294,7 +294,7 @@ class TestDoubtful:
         ]
         assert "2 doubtful pictures are in " in done.stderr
         assert done.stderr.splitlines()[-1].startswith("Next: winnow review ")
-        workspace = locate(Path("doubtful"))
+        workspace = find_workspace(Path("doubtful"))
         rows = manifest.read(workspace).to_pylist()
         assert [row["path"] for row in rows] == ["red/c.jpg", "red/d.png"]
         kept = doubtful.read(workspace)
@@ -357,7 +357,7 @@ class TestDoubtful:
     def test_have_a_workspace_of_their_own(self, model: Path, mixed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("WINNOW_WORKSPACE", str(Path("other.winnow").resolve()))
         assert said("predict", model, "mixed", "--into", "new")["doubtful"]["folder"] == str(Path("new").resolve())
-        assert doubtful.read(locate(Path("new"), Path("new.winnow")))
+        assert doubtful.read(find_workspace(Path("new"), Path("new.winnow")))
 
     @pytest.mark.parametrize(
         ("error", "told"), [(InputError("full"), "full"), (KeyboardInterrupt(), "Nothing is gath")]

@@ -17,7 +17,7 @@ from winnow.common.errors import InputError
 from winnow.curate import dataset, manifest
 from winnow.curate.journal import Line
 from winnow.curate.manifest import scan
-from winnow.curate.workspace import Workspace, locate
+from winnow.curate.workspace import Workspace, find_workspace
 
 
 def draw(file, seed: int, kind: str | None = None) -> None:
@@ -37,9 +37,9 @@ def photos(tmp_path):
 
 
 def read(photos, repeats=1, rule=None, **options):
-    place = locate(photos)
+    place = find_workspace(photos)
     scan(place, rule)
-    return dataset.read(locate(photos), repeats=repeats, **options)
+    return dataset.read(find_workspace(photos), repeats=repeats, **options)
 
 
 def test_every_picture_is_a_row_in_the_order_of_paths(photos):
@@ -51,17 +51,17 @@ def test_every_picture_is_a_row_in_the_order_of_paths(photos):
     assert data.y.dtype == np.int64
     assert data.groups.dtype == np.int64
     assert len(set(data.groups.tolist())) == len(set(data.ids)) == 12
-    assert data.counts() == {part: {"a": n, "b": n} for part, n in (("train", 4), ("val", 1), ("test", 1))}
-    assert data.rule == "70/15/15, stratified by class, seed 0; duplicates kept together"
+    assert data.split_counts() == {part: {"a": n, "b": n} for part, n in (("train", 4), ("val", 1), ("test", 1))}
+    assert data.split_rule == "70/15/15, stratified by class, seed 0; duplicates kept together"
     assert (data.left_out, data.warnings) == ({}, [])
 
 
 def test_repeats_use_the_seeds_that_follow(photos):
     data = read(photos, repeats=3, seed=4)
-    assert data.rule.startswith("70/15/15, stratified by class, seed 4 to 6;")
-    assert len({tuple(parts) for parts in data.parts}) > 1
-    for repeat, parts in enumerate(data.parts):
-        assert (read(photos, seed=4 + repeat).parts[0] == parts).all()
+    assert data.split_rule.startswith("70/15/15, stratified by class, seed 4 to 6;")
+    assert len({tuple(parts) for parts in data.splits}) > 1
+    for repeat, parts in enumerate(data.splits):
+        assert (read(photos, seed=4 + repeat).splits[0] == parts).all()
 
 
 def test_labels_are_ordered_by_name_also_beyond_ascii(photos):
@@ -115,7 +115,7 @@ def test_the_same_pixels_and_the_same_perceptual_hash_are_one_group(photos):
     rows = [data.paths.index(f"a/{name}") for name in ("0.png", "same.bmp", "larger.png")]
     assert len(set(data.groups[rows].tolist())) == 1
     assert len(set(data.groups.tolist())) == 12
-    for parts in data.parts:
+    for parts in data.splits:
         assert len(set(parts[rows])) == 1
 
 
@@ -139,7 +139,7 @@ def test_four_copies_of_a_class_are_too_small_together(photos):
 def test_four_different_pictures_are_enough(photos):
     for number in range(4):
         draw(photos / "c" / f"{number}.png", 500 + number)
-    assert read(photos).counts()["train"] == {"a": 4, "b": 4, "c": 2}
+    assert read(photos).split_counts()["train"] == {"a": 4, "b": 4, "c": 2}
 
 
 @pytest.mark.parametrize("keep", [0, 1])
@@ -158,9 +158,9 @@ def test_fewer_than_two_classes_are_an_error_that_says_what_to_do(tmp_path, keep
 def test_groups_by_a_regular_expression_stay_on_one_side(photos):
     data = read(photos, repeats=10, group_by=r"/([0-9])\.png")  # a/0 and b/0, a/1 and b/1 …
     assert data.groups[:6].tolist() == data.groups[6:].tolist() == list(range(6))
-    for parts in data.parts:
+    for parts in data.splits:
         assert (parts[:6] == parts[6:]).all()
-    assert data.rule.endswith("; duplicates and groups kept together")
+    assert data.split_rule.endswith("; duplicates and groups kept together")
 
 
 def test_a_regular_expression_without_a_group_means_the_whole_match(photos):
@@ -171,7 +171,7 @@ def test_groups_by_a_csv_stay_on_one_side(photos, tmp_path):
     (tmp_path / "g.csv").write_text("path,group\na/0.png,x\na/1.png,x\nb/0.png,x\n")
     data = read(photos, repeats=10, group_by=str(tmp_path / "g.csv"))
     rows = [data.paths.index(path) for path in ("a/0.png", "a/1.png", "b/0.png")]
-    for parts in data.parts:
+    for parts in data.splits:
         assert len(set(parts[rows])) == 1
     assert len(set(data.groups.tolist())) == 10
 
@@ -195,11 +195,11 @@ def test_a_picture_that_comes_moves_few_and_one_that_is_renamed_none(photos):
     before = read(photos)
     (photos / "a/5.png").rename(photos / "a/zz.png")
     renamed = read(photos)
-    side = dict(zip(before.ids, before.parts[0], strict=True))
-    assert dict(zip(renamed.ids, renamed.parts[0], strict=True)) == side
+    side = dict(zip(before.ids, before.splits[0], strict=True))
+    assert dict(zip(renamed.ids, renamed.splits[0], strict=True)) == side
     draw(photos / "a" / "new.png", 9999)
     more = read(photos)
-    moved = [id for id, part in zip(more.ids, more.parts[0], strict=True) if side.get(id, part) != part]
+    moved = [id for id, part in zip(more.ids, more.splits[0], strict=True) if side.get(id, part) != part]
     assert len(moved) <= 3
 
 
@@ -214,15 +214,15 @@ def given(tmp_path, **counts):
 
 def test_given_splits_are_honoured_once_whatever_the_repeats(tmp_path):
     data = read(given(tmp_path, train=(3, 2), val=(1, 1), test=(2, 1)), repeats=10)
-    assert len(data.parts) == 1
-    assert data.counts() == {"train": {"a": 3, "b": 2}, "val": {"a": 1, "b": 1}, "test": {"a": 2, "b": 1}}
-    assert data.rule.startswith("as the folders give them")
+    assert len(data.splits) == 1
+    assert data.split_counts() == {"train": {"a": 3, "b": 2}, "val": {"a": 1, "b": 1}, "test": {"a": 2, "b": 1}}
+    assert data.split_rule.startswith("as the folders give them")
     assert (data.left_out, data.warnings) == ({}, [])
 
 
 def test_a_missing_val_is_taken_from_train(tmp_path):
     data = read(given(tmp_path, train=(20, 20), test=(5, 5)))
-    assert data.counts() == {"train": {"a": 17, "b": 17}, "val": {"a": 3, "b": 3}, "test": {"a": 5, "b": 5}}
+    assert data.split_counts() == {"train": {"a": 17, "b": 17}, "val": {"a": 3, "b": 3}, "test": {"a": 5, "b": 5}}
 
 
 def test_a_duplicate_on_both_sides_is_left_out_of_train(tmp_path):
@@ -231,7 +231,7 @@ def test_a_duplicate_on_both_sides_is_left_out_of_train(tmp_path):
     with Image.open(photos / "test/b/0.png") as image:
         image.save(photos / "train/b/near.bmp")  # another id, the same pixels: left out
     data = read(photos)
-    assert data.counts() == {"train": {"a": 4, "b": 4}, "val": {"a": 2, "b": 2}, "test": {"a": 2, "b": 2}}
+    assert data.split_counts() == {"train": {"a": 4, "b": 4}, "val": {"a": 2, "b": 2}, "test": {"a": 2, "b": 2}}
     assert "train/b/near.bmp" not in data.paths
     assert data.warnings == [
         "left out, 1 pictures with no split of their own, a copy in another one, or a class with fewer than 2 in train"
@@ -253,7 +253,7 @@ def test_pictures_without_a_split_among_given_ones_are_left_out(tmp_path):
     lines = [f"{row},{row.split('/')[1]},{row.split('/')[0] if '/a/3' not in row else ''}" for row in rows]
     table.write_text("path,label,split\n" + "\n".join(lines))
     data = read(photos, rule=str(table))
-    assert data.counts()["train"] == {"a": 3, "b": 4}
+    assert data.split_counts()["train"] == {"a": 3, "b": 4}
     assert "left out, 1 pictures with no split of their own" in data.warnings[0]
 
 
@@ -315,7 +315,7 @@ def line(verdict: str, label: str | None = None, reason: str | None = None) -> L
 
 def decided(photos, verdicts: dict[str, Line], **options):
     """As decided, with the verdicts given by path."""
-    place = locate(photos)
+    place = find_workspace(photos)
     scan(place)
     table = manifest.read(place)
     id_of = dict(zip(table["path"].to_pylist(), table["id"].to_pylist(), strict=True))
@@ -326,7 +326,7 @@ def decided(photos, verdicts: dict[str, Line], **options):
 
 def by_path(data, repeat: int = 0) -> dict[str, tuple[str, str]]:
     """Path -> label and part."""
-    return dict(zip(data.paths, zip(data.labels, data.parts[repeat].tolist(), strict=True), strict=True))
+    return dict(zip(data.paths, zip(data.labels, data.splits[repeat].tolist(), strict=True), strict=True))
 
 
 def test_without_verdicts_the_dataset_is_as_found(photos):
@@ -359,8 +359,8 @@ def test_keep_and_a_relabel_to_the_same_change_nothing(photos):
 
 
 def test_a_verdict_on_what_is_not_there_changes_nothing(photos):
-    scan(locate(photos))
-    data = dataset.read(locate(photos), repeats=1, verdicts={"f" * 64: line("drop")})
+    scan(find_workspace(photos))
+    data = dataset.read(find_workspace(photos), repeats=1, verdicts={"f" * 64: line("drop")})
     assert data.dropped == {}
     assert len(data.ids) == 12
 
@@ -399,7 +399,7 @@ def test_a_folder_without_labels_becomes_a_dataset_by_verdicts_alone(tmp_path):
         draw(tmp_path / "photos" / f"{number:02d}.png", number)
     data = decided(tmp_path / "photos", {f"{n:02d}.png": line("relabel", "ab"[n % 2]) for n in range(40)})
     assert Counter(data.labels) == {"a": 20, "b": 20}
-    assert Counter(data.parts[0].tolist()) == {"train": 28, "val": 6, "test": 6}
+    assert Counter(data.splits[0].tolist()) == {"train": 28, "val": 6, "test": 6}
 
 
 def test_a_class_that_verdicts_make_large_enough_comes_in(photos):
@@ -483,7 +483,7 @@ def test_near_duplicates_stay_together_and_take_the_place_of_equal_hashes(photos
     with Image.open(photos / "a/0.png") as image:
         image.resize((80, 64), Image.Resampling.BICUBIC).save(photos / "a/larger.png")  # the same perceptual hash
         image.save(photos / "a/same.bmp")  # the same pixels
-    place = locate(photos)
+    place = find_workspace(photos)
     data = read(photos)
     near = {data.ids[data.paths.index(f"{label}/3.png")]: 5 for label in "ab"}
     again = dataset.read(place, repeats=10, near=near)
@@ -492,7 +492,7 @@ def test_near_duplicates_stay_together_and_take_the_place_of_equal_hashes(photos
     assert group["a/3.png"] == group["b/3.png"]
     assert group["a/0.png"] == group["a/same.bmp"] != group["a/larger.png"]
     rows = [again.paths.index(f"{label}/3.png") for label in "ab"]
-    assert all(parts[rows[0]] == parts[rows[1]] for parts in again.parts)
+    assert all(parts[rows[0]] == parts[rows[1]] for parts in again.splits)
 
 
 def test_given_splits_are_honoured_for_what_verdicts_bring_in(tmp_path):
@@ -509,7 +509,7 @@ def test_given_splits_are_honoured_for_what_verdicts_bring_in(tmp_path):
 def test_a_class_that_verdicts_make_learnable_comes_in_with_given_splits(tmp_path):
     photos = given(tmp_path, train=(4, 4, 1), val=(1, 1, 1), test=(1, 1, 1))
     data = decided(photos, {"train/a/0.png": line("relabel", "c")})
-    assert data.counts()["train"] == {"a": 3, "b": 4, "c": 2}
+    assert data.split_counts()["train"] == {"a": 3, "b": 4, "c": 2}
     assert data.warnings == []
 
 
@@ -517,9 +517,9 @@ def test_labels_as_found_of_every_id(photos):
     (photos / "b/copy.png").write_bytes((photos / "a/0.png").read_bytes())
     draw(photos / "stray.png", 999)
     (photos / "a/broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
-    scan(locate(photos))
-    table = manifest.read(locate(photos))
-    found = dataset.labels_of(table)
+    scan(find_workspace(photos))
+    table = manifest.read(find_workspace(photos))
+    found = dataset.majority_labels(table)
     label_of = {
         path: found.get(id, "gone") for path, id in zip(*(table[n].to_pylist() for n in ("path", "id")), strict=True)
     }
@@ -573,7 +573,7 @@ def test_no_verdict_moves_a_picture_to_another_part(made_up, splits, group_by, v
         data = dataset.read(made_up[splits], **options, verdicts=by_id)
     except InputError:
         assume(False)  # they left too little; other tests say what it says
-    for before, after in zip(found.parts, data.parts, strict=True):
+    for before, after in zip(found.splits, data.splits, strict=True):
         part = dict(zip(found.ids, before.tolist(), strict=True))
         assert all(part.get(id, now) == now for id, now in zip(data.ids, after.tolist(), strict=True))
         for group in set(data.groups.tolist()):

@@ -13,17 +13,17 @@ import pytest
 
 from winnow.common.errors import InputError
 from winnow.curate import manifest
-from winnow.curate.decisions import checked_label, decide, find, labels_so_far, listed, plan
-from winnow.curate.journal import Journal, Line, holding
+from winnow.curate.decisions import decide, find, known_labels, normalize_label, parse_paths, plan_drops
+from winnow.curate.journal import Journal, Line, current_verdicts
 from winnow.curate.manifest import scan
-from winnow.curate.workspace import Workspace, locate
+from winnow.curate.workspace import Workspace, find_workspace
 
 
 @pytest.fixture
 def place(folder) -> Workspace:
     """The two classes of six of `folder`, scanned."""
-    scan(locate(folder))
-    return locate(folder)
+    scan(find_workspace(folder))
+    return find_workspace(folder)
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def said() -> list[str]:
 
 def held(place: Workspace) -> dict[str, tuple[str, str | None, str | None]]:
     """Path -> verdict, reason, label."""
-    lines = holding(Journal(place.folder).lines()).values()
+    lines = current_verdicts(Journal(place.folder).lines()).values()
     return {line.path: (line.verdict, line.reason, line.label) for line in lines}
 
 
@@ -78,8 +78,8 @@ def test_pictures_in_a_folder_that_is_a_link_are_found_by_it(tmp_path, folder):
     folder.rename(tmp_path / "elsewhere")
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos/linked").symlink_to(tmp_path / "elsewhere")
-    scan(locate(tmp_path / "photos"))
-    place = locate(tmp_path / "photos")
+    scan(find_workspace(tmp_path / "photos"))
+    place = find_workspace(tmp_path / "photos")
     assert found(place, "linked/red/0.jpg", "photos/linked/red/1.jpg") == ["linked/red/0.jpg", "linked/red/1.jpg"]
 
 
@@ -88,8 +88,8 @@ def test_names_with_bytes_that_are_not_utf8_and_percent_signs_are_found(folder, 
     (folder / "red/0.jpg").rename(folder / "red" / odd)
     (folder / "red/1.jpg").rename(folder / "red" / "50%41.jpg")
     (folder / "red/2.jpg").rename(folder / "red" / "two\nlines.jpg")
-    scan(locate(folder))
-    place = locate(folder)
+    scan(find_workspace(folder))
+    place = find_workspace(folder)
     expected = ["red/caf%E9.jpg", "red/50%2541.jpg", "red/two\nlines.jpg"]
     assert found(place, *expected) == expected
     assert found(place, folder / "red" / odd, "photos/red/50%41.jpg", "red/two\nlines.jpg") == expected
@@ -146,7 +146,7 @@ def test_nothing_named_and_nothing_scanned_are_told(place, tmp_path):
         find(place, [])
     (tmp_path / "new").mkdir()
     with pytest.raises(InputError, match="holds no picture that is known: run `winnow scan` first"):
-        find(locate(tmp_path / "new"), ["a.jpg"])
+        find(find_workspace(tmp_path / "new"), ["a.jpg"])
 
 
 def test_a_picture_that_was_edited_since_the_scan_is_refused(place, folder):
@@ -222,7 +222,7 @@ def test_a_verdict_follows_the_content_to_another_name(place, folder):
     (folder / "red/0.jpg").rename(folder / "blue/renamed.jpg")
     scan(place)
     (row,) = find(place, ["blue/renamed.jpg"])
-    assert holding(Journal(place.folder).lines())[row["id"]].verdict == "drop"
+    assert current_verdicts(Journal(place.folder).lines())[row["id"]].verdict == "drop"
 
 
 def test_a_broken_picture_has_a_verdict_one_that_cannot_be_read_has_none(place, folder, said):
@@ -264,27 +264,27 @@ def test_what_cannot_be_said_is_refused(place, verdict, options, said):
 @pytest.mark.parametrize("label", ["\x1b[31m", "a\u2028b", "a\x85b", "\x7f"])
 def test_a_label_that_is_more_than_a_line_is_refused(label):
     with pytest.raises(InputError, match="cannot be a label"):
-        checked_label(label, [])
+        normalize_label(label, [])
 
 
 def test_a_new_label_is_told_once_it_is_known_it_is_not(place, said):
     decide(place, ["red/0.jpg"], "relabel", label="  Löwenzahn 👩‍🌾 ", on_message=said.append)
     assert said == ["Löwenzahn 👩‍🌾 is a new label; labels so far: blue, red"]
-    assert labels_so_far(place, Journal(place.folder)) == ["Löwenzahn 👩‍🌾", "blue", "red"]
+    assert known_labels(place, Journal(place.folder)) == ["Löwenzahn 👩‍🌾", "blue", "red"]
     decide(place, ["red/1.jpg"], "relabel", label="Löwenzahn 👩‍🌾", on_message=said.append)
     assert len(said) == 1
 
 
 def test_a_label_that_looks_the_same_is_the_same(said):
     """A folder on a Mac is spelt in another form of Unicode than what is typed."""
-    assert checked_label("Lo\u0308wenzahn", ["L\u00f6wenzahn"], said.append) == "L\u00f6wenzahn"
-    assert checked_label("L\u00f6wenzahn", ["Lo\u0308wenzahn"], said.append) == "Lo\u0308wenzahn"
+    assert normalize_label("Lo\u0308wenzahn", ["L\u00f6wenzahn"], said.append) == "L\u00f6wenzahn"
+    assert normalize_label("L\u00f6wenzahn", ["Lo\u0308wenzahn"], said.append) == "Lo\u0308wenzahn"
     assert said == []
 
 
 def test_a_list_has_a_path_a_line_in_any_bytes() -> None:
     text = b"\xef\xbb\xbfa.jpg\r\n\n  \nb c.jpg\ncaf\xe9.jpg"
-    assert listed(text) == ["a.jpg", "b c.jpg", os.fsdecode(b"caf\xe9.jpg")]
+    assert parse_paths(text) == ["a.jpg", "b c.jpg", os.fsdecode(b"caf\xe9.jpg")]
 
 
 # Rules
@@ -301,7 +301,7 @@ def planned(rows: list[dict], **rules) -> dict[str, str]:
     text, number = pa.string(), pa.float64()
     types = {"id": text, "path": text, "off_topic": number, "off_topic_prior": number, "duplicate_group": pa.int64()}
     types |= {"duplicate_keep": pa.bool_(), "verdict": text, "quality": pa.list_(text), "problem": text}
-    decisions = plan(pa.Table.from_pylist(rows, pa.schema(list(types.items()))), **rules)
+    decisions = plan_drops(pa.Table.from_pylist(rows, pa.schema(list(types.items()))), **rules)
     assert {decision.verdict for decision in decisions} <= {"drop"}
     assert [decision.id for decision in decisions] == [f"id-{decision.path}" for decision in decisions]
     return {decision.path: decision.reason for decision in decisions}
@@ -324,7 +324,7 @@ def test_pictures_with_a_problem_are_dropped_when_they_have_an_id():
 def test_the_bound_is_compared_with_the_prior_and_excluded():
     rows = [row("a", off_topic_prior=0.5), row("b", off_topic_prior=0.6, off_topic=0.0), row("c", off_topic_prior=None)]
     assert planned(rows, off_topic_above=0.5) == {"b": "off_topic"}
-    (decision,) = plan(pa.Table.from_pylist(rows[1:2]), off_topic_above=0.5)
+    (decision,) = plan_drops(pa.Table.from_pylist(rows[1:2]), off_topic_above=0.5)
     assert decision.score == 0.0
 
 

@@ -23,7 +23,7 @@ from support.project import PROJECT
 
 from winnow.common.errors import InputError
 from winnow.common.versions import installed
-from winnow.curate.journal import UNDO, Decision, Journal, Line, holding
+from winnow.curate.journal import UNDO, Decision, Journal, Line, current_verdicts
 
 
 def drop(*ids: str, reason: str = "off_topic") -> list[Decision]:
@@ -40,7 +40,7 @@ def relabel(label: str, *ids: str) -> list[Decision]:
 
 def held(journal: Journal) -> dict[str, str]:
     """Id -> verdict, with the label of a relabel."""
-    lines = holding(journal.lines()).values()
+    lines = current_verdicts(journal.lines()).values()
     return {line.id: line.verdict + (f" {line.label}" if line.label else "") for line in lines}
 
 
@@ -56,7 +56,7 @@ def journal(tmp_path, said) -> Journal:
 
 def test_a_journal_that_is_not_there_is_empty(journal):
     assert journal.lines() == []
-    assert holding([]) == {}
+    assert current_verdicts([]) == {}
     assert not journal.file.parent.exists()
 
 
@@ -588,7 +588,7 @@ def test_a_large_journal_is_read_in_about_a_second(journal):
     journal.file.parent.mkdir()
     journal.file.write_bytes(b"".join(LINE.replace(b'"i9"', b'"%064d"' % n) + b"\n" for n in range(20_000)))
     start = time.process_time()
-    assert len(holding(journal.lines())) == 20_000
+    assert len(current_verdicts(journal.lines())) == 20_000
     assert time.process_time() - start < 1.0  # of 100,000 lines in five: several times what it takes
 
 
@@ -597,7 +597,7 @@ def test_a_bulk_verdict_leaves_alone_what_was_decided_meanwhile(tmp_path):
     journal.record([Decision("a", "a.jpg", "keep")])
     rule = [Decision(id, f"{id}.jpg", "drop", "duplicate") for id in ("a", "b")]
     journal.record(rule, undecided_only=True)
-    assert {id: line.verdict for id, line in holding(journal.lines()).items()} == {"a": "keep", "b": "drop"}
+    assert {id: line.verdict for id, line in current_verdicts(journal.lines()).items()} == {"a": "keep", "b": "drop"}
 
 
 def test_a_line_that_no_text_can_hold_is_passed_over(tmp_path):

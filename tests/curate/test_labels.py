@@ -7,11 +7,11 @@ import os
 import pytest
 
 from winnow.common.errors import InputError
-from winnow.curate.labels import assign, groups_from_csv
+from winnow.curate.labels import assign_labels, read_groups
 
 
 def by(rule, paths):
-    found = assign(rule, paths, None)
+    found = assign_labels(rule, paths, None)
     assert found.warnings == []
     return list(zip(found.labels, found.splits, strict=True))
 
@@ -91,7 +91,7 @@ def test_nothing_has_no_labels():
 
 def test_a_csv_gives_labels_and_leaves_the_rest_without(table, tmp_path):
     file = table("path,label\na/1.jpg,rose\n2.jpg, tulip \n3.jpg,\n")
-    found = assign(str(file), ["a/1.jpg", "2.jpg", "3.jpg", "4.jpg"], tmp_path)
+    found = assign_labels(str(file), ["a/1.jpg", "2.jpg", "3.jpg", "4.jpg"], tmp_path)
     assert found.labels == ["rose", "tulip", None, None]
     assert found.splits == [None] * 4
     assert found.warnings == []
@@ -99,7 +99,7 @@ def test_a_csv_gives_labels_and_leaves_the_rest_without(table, tmp_path):
 
 def test_a_csv_may_give_splits_in_any_order_of_columns(table, tmp_path):
     file = table("Split,Label,Path,note\nTrain,a,1,x\nvalid,a,2,x\ntest,b,3,x\nsomething,b,4,x\n,b,5,x\n")
-    found = assign(str(file), list("12345"), tmp_path)
+    found = assign_labels(str(file), list("12345"), tmp_path)
     assert found.labels == ["a", "a", "b", "b", "b"]
     assert found.splits == ["train", "val", "test", None, None]
     assert found.warnings == ["labels.csv: splits other than train, val and test are passed over: something"]
@@ -107,7 +107,7 @@ def test_a_csv_may_give_splits_in_any_order_of_columns(table, tmp_path):
 
 def test_a_path_with_two_labels_has_the_last_and_is_told(table, tmp_path):
     file = table("path,label\n1,a\n2,a\n./1,b\n2,a\n")
-    found = assign(str(file), ["1", "2"], tmp_path)
+    found = assign_labels(str(file), ["1", "2"], tmp_path)
     assert found.labels == ["b", "a"]
     assert found.warnings == ["labels.csv: 1 paths come again with another label, which counts, as 1"]
 
@@ -115,43 +115,43 @@ def test_a_path_with_two_labels_has_the_last_and_is_told(table, tmp_path):
 def test_a_csv_for_other_pictures_is_refused_but_not_before_there_are_pictures(table, tmp_path):
     file = table("path,label\nelsewhere/1.jpg,a\n")
     with pytest.raises(InputError, match=r"labels\.csv: none of its paths is among the pictures; they are looked up"):
-        assign(str(file), ["1.jpg"], tmp_path)
-    assert assign(str(file), [], tmp_path).labels == []
+        assign_labels(str(file), ["1.jpg"], tmp_path)
+    assert assign_labels(str(file), [], tmp_path).labels == []
 
 
 def test_a_csv_of_a_spreadsheet_with_bom_and_crlf_is_read(table, tmp_path):
     file = table(b'\xef\xbb\xbf"path","label"\r\n"a b.jpg","r\xc3\xb6se"\r\n')
-    assert assign(str(file), ["a b.jpg"], tmp_path).labels == ["röse"]
+    assert assign_labels(str(file), ["a b.jpg"], tmp_path).labels == ["röse"]
 
 
 def test_quotes_commas_and_newlines_in_names_are_read(table, tmp_path):
     file = table('path,label\n"two\nlines.jpg",a\n"it\'s ""q"", [x].jpg","b, c"\n')
-    assert assign(str(file), ["two\nlines.jpg", 'it\'s "q", [x].jpg'], tmp_path).labels == ["a", "b, c"]
+    assert assign_labels(str(file), ["two\nlines.jpg", 'it\'s "q", [x].jpg'], tmp_path).labels == ["a", "b, c"]
 
 
 def test_absolute_paths_backslashes_and_dots_mean_the_same_picture(table, tmp_path):
     file = table(f"path,label\n{tmp_path}/a/1.jpg,x\na\\2.jpg,y\n./a//3.jpg,z\n")
-    assert assign(str(file), ["a/1.jpg", "a/2.jpg", "a/3.jpg"], tmp_path).labels == ["x", "y", "z"]
+    assert assign_labels(str(file), ["a/1.jpg", "a/2.jpg", "a/3.jpg"], tmp_path).labels == ["x", "y", "z"]
 
 
 def test_absolute_paths_through_a_link_are_found(table, tmp_path):
     (tmp_path / "real" / "a").mkdir(parents=True)
     (tmp_path / "link").symlink_to("real")
     file = table(f"path,label\n{tmp_path}/link/a/1.jpg,x\n")
-    assert assign(str(file), ["a/1.jpg"], tmp_path / "real").labels == ["x"]
+    assert assign_labels(str(file), ["a/1.jpg"], tmp_path / "real").labels == ["x"]
 
 
 def test_a_path_may_be_written_as_the_file_is_called_or_as_the_manifest_has_it(table, tmp_path):
     paths = ["caf%E9.jpg", "a%2541.jpg", " spaces .jpg", "back\\slash.jpg"]
     file = table("path,label\n" + "".join(f"{path},{number}\n" for number, path in enumerate(paths)))
-    assert assign(str(file), paths, tmp_path).labels == ["0", "1", "2", "3"]
+    assert assign_labels(str(file), paths, tmp_path).labels == ["0", "1", "2", "3"]
     file = table("path,label\na%41.jpg,x\n")
-    assert assign(str(file), ["a%2541.jpg"], tmp_path).labels == ["x"]
+    assert assign_labels(str(file), ["a%2541.jpg"], tmp_path).labels == ["x"]
 
 
 def test_paths_that_are_not_there_are_counted_and_one_is_named(table, tmp_path):
     file = table("path,label\n1.jpg,a\nlost.jpg,a\ngone.jpg,b\n")
-    assert assign(str(file), ["1.jpg"], tmp_path).warnings == [
+    assert assign_labels(str(file), ["1.jpg"], tmp_path).warnings == [
         "labels.csv: 2 of 3 paths are not among the pictures, as lost.jpg"
     ]
 
@@ -163,40 +163,40 @@ def test_paths_that_are_not_there_are_counted_and_one_is_named(table, tmp_path):
 def test_a_missing_column_is_named(table, tmp_path, content, column):
     file = table(content)
     with pytest.raises(InputError) as caught:
-        assign(str(file), [], tmp_path)
+        assign_labels(str(file), [], tmp_path)
     assert str(caught.value) == f"{file}: column '{column}' is missing; the first line must name path,label"
 
 
 @pytest.mark.parametrize("content", [b"path,label\ncaf\xe9.jpg,a\n", b"\xff\xfep\0a\0", b"path,label\n" + b"x" * 2**18])
 def test_a_file_that_is_no_csv_in_utf8_is_told(table, tmp_path, content):
     with pytest.raises(InputError, match=r"labels\.csv cannot be read as CSV in UTF-8 \(.*\): save it again"):
-        assign(str(table(content)), [], tmp_path)
+        assign_labels(str(table(content)), [], tmp_path)
 
 
 def test_a_missing_file_or_a_misspelt_rule_tells_what_there_is(tmp_path):
     for rule in ("folders", str(tmp_path / "none.csv")):
         with pytest.raises(InputError, match="no such file; --labels takes folder, parent or a CSV file"):
-            assign(rule, [], tmp_path)
+            assign_labels(rule, [], tmp_path)
     with pytest.raises(InputError, match="cannot be read as CSV"):
-        assign(str(tmp_path), [], tmp_path)
+        assign_labels(str(tmp_path), [], tmp_path)
 
 
 def test_short_and_blank_lines_are_survived(table, tmp_path):
     file = table("path,label\n\na.jpg\n,b\nc.jpg,c,more,and more\n")
-    assert assign(str(file), ["a.jpg", "c.jpg"], tmp_path).labels == [None, "c"]
+    assert assign_labels(str(file), ["a.jpg", "c.jpg"], tmp_path).labels == [None, "c"]
 
 
 def test_groups_are_read_from_a_csv(table, tmp_path):
     file = table("path,group\n1.jpg,burst 1\n2.jpg,burst 1\n3.jpg,\n")
-    assert groups_from_csv(file, ["1.jpg", "2.jpg", "3.jpg", "4.jpg"], tmp_path) == ["burst 1", "burst 1", None, None]
+    assert read_groups(file, ["1.jpg", "2.jpg", "3.jpg", "4.jpg"], tmp_path) == ["burst 1", "burst 1", None, None]
 
 
 def test_a_group_file_for_other_pictures_is_refused(table, tmp_path):
     file = table("path,group\nelsewhere/1.jpg,a\n")
     with pytest.raises(InputError, match="none of its paths is among the pictures; they are looked up below"):
-        groups_from_csv(file, ["1.jpg"], tmp_path)
+        read_groups(file, ["1.jpg"], tmp_path)
     with pytest.raises(InputError, match="column 'group' is missing; the first line must name path,group"):
-        groups_from_csv(table("path,label\n1.jpg,a\n"), ["1.jpg"], tmp_path)
+        read_groups(table("path,label\n1.jpg,a\n"), ["1.jpg"], tmp_path)
 
 
 def test_labels_of_folders_that_are_not_utf8_can_be_stored():

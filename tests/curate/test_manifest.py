@@ -24,7 +24,7 @@ from winnow.curate import manifest
 from winnow.curate.manifest import read, scan
 from winnow.curate.noise import duplicates, quality
 from winnow.curate.noise.perceptual_hash import perceptual_hash
-from winnow.curate.workspace import Workspace, locate
+from winnow.curate.workspace import Workspace, find_workspace
 
 OPENED: list[str] | None = None  # files opened by name while it is a list
 
@@ -65,7 +65,7 @@ def encoded(seed: int = 0, kind: str = "PNG", size: tuple[int, int] = (24, 16)) 
 def place(tmp_path) -> Workspace:
     """The workspace of an empty folder of pictures."""
     (tmp_path / "photos").mkdir()
-    return locate(tmp_path / "photos")
+    return find_workspace(tmp_path / "photos")
 
 
 def put(place: Workspace, **files: bytes | int) -> None:
@@ -81,7 +81,7 @@ def rows(place: Workspace) -> dict[str, dict]:
 
 
 def problems(found) -> dict[str, str]:
-    return {problem["path"]: problem["code"] for problem in found.problems}
+    return {problem.path: problem.code for problem in found.problems}
 
 
 def test_an_empty_folder_has_an_empty_manifest(place):
@@ -183,7 +183,7 @@ def test_every_bad_file_is_kept_with_its_reason_and_the_good_ones_are_read(place
     }
     assert rows(place)["a/gone.png"]["id"] is None
     assert rows(place)["a/cut.jpg"]["id"] == hashlib.sha256(jpeg[: len(jpeg) // 2]).hexdigest()
-    assert all(problem["message"] and "\n" not in problem["message"] for problem in found.problems)
+    assert all(problem.message and "\n" not in problem.message for problem in found.problems)
     assert scan(place).problems == found.problems
 
 
@@ -296,7 +296,7 @@ def test_another_rule_gives_other_labels_without_opening_a_picture_and_is_rememb
     assert found.labels == {"x": 1, "y": 1}
     assert names == []
     assert json.loads((place.folder / "workspace.json").read_text())["labels"] == "parent"
-    assert scan(locate(place.images)).labels == {"x": 1, "y": 1}
+    assert scan(find_workspace(place.images)).labels == {"x": 1, "y": 1}
 
 
 def test_labels_of_a_csv_follow_the_file(place, tmp_path):
@@ -307,7 +307,7 @@ def test_labels_of_a_csv_follow_the_file(place, tmp_path):
     assert (found.labels, found.unlabelled) == ({"a": 1}, 1)
     assert rows(place)["x.png"]["split"] == "train"
     table.write_text("path,label\nx.png,a\ny.png,b\nlost.png,b\n")
-    found = scan(locate(place.images))
+    found = scan(find_workspace(place.images))
     assert found.labels == {"a": 1, "b": 1}
     assert found.warnings == ["labels.csv: 1 of 3 paths are not among the pictures, as lost.png"]
 
@@ -414,7 +414,7 @@ def test_what_a_picture_looks_like_is_measured_and_counted(place):
     Image.new("RGB", (400, 100)).save(place.images / "a" / "black.png")
     found = scan(place)
     assert found.quality == {"too_dark": 1, "blurred": 1, "extreme_aspect": 1, "near_uniform": 1, "tiny": 1}
-    assert found.document()["quality"] == found.quality
+    assert found.to_json()["quality"] == found.quality
     assert rows(place)["a/broken.jpg"]["thumbnail"] is None
     assert rows(place)["a/broken.jpg"]["sharpness"] is None
 
@@ -487,8 +487,8 @@ scan(Workspace(base / "warm-up", base / "photos"))  # what is imported late is i
 if os.getuid() == 0:  # for whom nothing is unreadable
     os.setgroups([]), os.setgid(65534), os.setuid(65534)
 found = scan(Workspace(base / "w", base / "photos"))
-print([(p["path"], p["code"]) for p in found.problems], found.files, found.images, found.labels)
-print(found.problems[0]["message"], "|", found.problems[1]["message"])
+print([(p.path, p.code) for p in found.problems], found.files, found.images, found.labels)
+print(found.problems[0].message, "|", found.problems[1].message)
 (base / "photos/locked").chmod(0o755), (base / "photos/a/secret.png").chmod(0o644)
 found = scan(Workspace(base / "w", base / "photos"))
 print(found.problems, found.read, found.labels)

@@ -10,13 +10,13 @@ import pytest
 from winnow.curate import manifest
 from winnow.curate.journal import Decision, Journal
 from winnow.curate.noise import score_table
-from winnow.curate.summary import summary
-from winnow.curate.workspace import Workspace, locate
+from winnow.curate.summary import summarize_curation
+from winnow.curate.workspace import Workspace, find_workspace
 
 
 @pytest.fixture
 def place(folder: Path) -> Workspace:
-    workspace = locate(folder)
+    workspace = find_workspace(folder)
     manifest.scan(workspace)
     return workspace
 
@@ -27,7 +27,7 @@ def decide(workspace: Workspace, path: str, verdict: str, **more: str) -> None:
 
 
 def test_before_any_verdict_there_is_nothing_but_the_counts(place: Workspace) -> None:
-    said = summary(place, score_table.unscored(place))
+    said = summarize_curation(place, score_table.unscored(place))
     assert said["verdicts"] == said["reasons"] == {}
     assert said["classes"] == [
         {"label": "blue", "found": 6, "decided": 6},
@@ -44,7 +44,7 @@ def test_counts_what_holds_and_lists_the_journal_newest_first(place: Workspace) 
     decide(place, "blue/0.jpg", "keep")
     decide(place, "blue/1.jpg", "drop", reason="other")
     Journal(place.folder).undo()
-    said = summary(place, score_table.unscored(place))
+    said = summarize_curation(place, score_table.unscored(place))
     assert said["verdicts"] == {"drop": 2, "relabel": 1, "keep": 1}
     assert said["reasons"] == {"quality": 1, "off_topic": 1}
     assert [(row["path"], row["label"], row["reason"]) for row in said["dropped"]] == [
@@ -73,7 +73,7 @@ def test_groups_under_several_labels_and_the_most_suspect_labels_come_first(plac
         row("e", "blue", label_suspect=0.9, suggested_label="red"),
     ]
     Journal(place.folder).record([Decision("d", "d", "drop", "duplicate")])  # younger than the scores
-    said = summary(place, pa.Table.from_pylist(rows, score_table.schema()))
+    said = summarize_curation(place, pa.Table.from_pylist(rows, score_table.schema()))
     assert (said["duplicates"]["count"], said["duplicates"]["mixed"]) == (2, 1)
     assert [[picture["path"] for picture in group["pictures"]] for group in said["duplicates"]["groups"]] == [
         ["c", "d"],

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from winnow.common.errors import InputError
-from winnow.curate.workspace import Workspace, locate
+from winnow.curate.workspace import Workspace, find_workspace
 
 
 @pytest.fixture
@@ -21,16 +21,16 @@ def photos(tmp_path):
 
 
 def test_it_is_named_after_the_folder_and_lies_in_the_current_one(photos, tmp_path):
-    assert locate(photos) == Workspace(tmp_path / "photos.winnow", photos, "folder")
-    assert locate(Path("data/photos/")) == locate(photos)
+    assert find_workspace(photos) == Workspace(tmp_path / "photos.winnow", photos, "folder")
+    assert find_workspace(Path("data/photos/")) == find_workspace(photos)
     assert not (tmp_path / "photos.winnow").exists()
 
 
 def test_a_dot_is_named_after_what_it_stands_for(photos, monkeypatch):
     monkeypatch.chdir(photos)
     with pytest.raises(InputError, match=r"photos\.winnow would lie inside the pictures: run from another folder or"):
-        locate(Path())
-    assert locate(Path(), photos.parent / "w").images == photos
+        find_workspace(Path())
+    assert find_workspace(Path(), photos.parent / "w").images == photos
 
 
 def test_what_is_saved_is_found_again(photos, tmp_path):
@@ -40,43 +40,43 @@ def test_what_is_saved_is_found_again(photos, tmp_path):
         "images": str(photos),
         "labels": "parent",
     }
-    assert locate(photos).labels == "parent"
+    assert find_workspace(photos).labels == "parent"
     assert os.listdir(tmp_path / "photos.winnow") == ["workspace.json"]
 
 
 def test_the_only_workspace_here_is_meant_when_nothing_is_named(photos, tmp_path):
     with pytest.raises(InputError, match=r"which pictures\? Name their folder, as in `winnow scan photos`"):
-        locate(None)
+        find_workspace(None)
     (tmp_path / "empty.winnow").mkdir()  # no workspace: nothing was ever saved in it
-    locate(photos).save()
-    assert locate(None) == locate(photos)
+    find_workspace(photos).save()
+    assert find_workspace(None) == find_workspace(photos)
     (tmp_path / "other").mkdir()
-    locate(tmp_path / "other").save()
+    find_workspace(tmp_path / "other").save()
     with pytest.raises(InputError, match=r"several workspaces here \(other\.winnow, photos\.winnow\)"):
-        locate(None)
+        find_workspace(None)
 
 
 def test_the_environment_names_what_is_left_out(photos, tmp_path, monkeypatch):
     monkeypatch.setenv("WINNOW_IMAGES", str(photos))
-    assert locate(None).folder == tmp_path / "photos.winnow"
+    assert find_workspace(None).folder == tmp_path / "photos.winnow"
     monkeypatch.setenv("WINNOW_WORKSPACE", str(tmp_path / "w"))
-    assert locate(None) == Workspace(tmp_path / "w", photos)
-    assert locate(photos, tmp_path / "v").folder == tmp_path / "v"
-    locate(None).save()
+    assert find_workspace(None) == Workspace(tmp_path / "w", photos)
+    assert find_workspace(photos, tmp_path / "v").folder == tmp_path / "v"
+    find_workspace(None).save()
     monkeypatch.delenv("WINNOW_IMAGES")
-    assert locate(None).images == photos
+    assert find_workspace(None).images == photos
 
 
 def test_a_workspace_that_is_named_but_not_there_yet_cannot_tell_its_pictures(tmp_path):
     with pytest.raises(InputError, match="new is no workspace yet: name the folder of pictures"):
-        locate(None, tmp_path / "new")
+        find_workspace(None, tmp_path / "new")
 
 
 def test_another_folder_of_the_same_name_is_refused(photos, tmp_path):
-    locate(photos).save()
+    find_workspace(photos).save()
     (tmp_path / "more" / "photos").mkdir(parents=True)
     with pytest.raises(InputError) as caught:
-        locate(tmp_path / "more" / "photos")
+        find_workspace(tmp_path / "more" / "photos")
     assert str(caught.value) == (
         f"{tmp_path / 'photos.winnow'} belongs to {photos}, not to {tmp_path / 'more' / 'photos'}: "
         "use --workspace to name another"
@@ -84,27 +84,27 @@ def test_another_folder_of_the_same_name_is_refused(photos, tmp_path):
 
 
 def test_links_to_one_folder_share_a_workspace(photos, tmp_path):
-    locate(photos).save()
+    find_workspace(photos).save()
     (tmp_path / "link").symlink_to(photos)
-    assert locate(tmp_path / "link", tmp_path / "photos.winnow").images == photos
+    assert find_workspace(tmp_path / "link", tmp_path / "photos.winnow").images == photos
 
 
 @pytest.mark.parametrize(("name", "said"), [("absent", "does not exist"), ("file", "is a file")])
 def test_images_must_be_a_folder(tmp_path, name, said):
     (tmp_path / "file").write_text("x")
     with pytest.raises(InputError, match=f"{name} {said}: IMAGES must be a folder of pictures"):
-        locate(tmp_path / name)
+        find_workspace(tmp_path / name)
 
 
 @pytest.mark.parametrize("inside", ["w", "deep/er", "."])
 def test_a_workspace_inside_the_pictures_is_refused(photos, inside):
     with pytest.raises(InputError, match="would lie inside the pictures"):
-        locate(photos, photos / inside)
+        find_workspace(photos, photos / inside)
 
 
 def test_the_home_folder_may_be_written_as_a_tilde(photos, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert locate(Path("~/data/photos"), Path("~/w")) == Workspace(tmp_path / "w", photos)
+    assert find_workspace(Path("~/data/photos"), Path("~/w")) == Workspace(tmp_path / "w", photos)
 
 
 WRONG_TYPES = ('{"format": 1, "images": "/x", "labels": 5}', '{"format": 1, "images": ["/x"], "labels": "folder"}')
@@ -114,53 +114,55 @@ WRONG_TYPES = ('{"format": 1, "images": "/x", "labels": 5}', '{"format": 1, "ima
     "content", ["", "{", "[]", "{}", '{"format": "x"}', '{"format": 1}', b"\xff\xfe", *WRONG_TYPES]
 )
 def test_a_damaged_file_is_named(photos, content):
-    place = locate(photos)
+    place = find_workspace(photos)
     place.save()
     file = place.folder / "workspace.json"
     file.write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(InputError, match=r"json cannot be read \(\w+\): remove it and scan again, with --labels"):
-        locate(photos)
+        find_workspace(photos)
 
 
 def test_a_newer_format_asks_for_a_newer_winnow(photos):
-    place = locate(photos)
+    place = find_workspace(photos)
     place.save()
     (place.folder / "workspace.json").write_text('{"format": 2, "images": "/x", "labels": "folder"}')
     with pytest.raises(InputError, match=r"written by a newer Winnow \(format 2\): update Winnow"):
-        locate(photos)
+        find_workspace(photos)
 
 
 def test_a_folder_whose_name_is_not_utf8_has_a_workspace(tmp_path):
     odd = tmp_path / os.fsdecode(b"caf\xe9")
     odd.mkdir()
-    locate(odd).save()
-    assert locate(None) == locate(odd)
-    assert locate(odd).folder.name == "caf%E9.winnow"
+    find_workspace(odd).save()
+    assert find_workspace(None) == find_workspace(odd)
+    assert find_workspace(odd).folder.name == "caf%E9.winnow"
 
 
 def test_control_characters_of_the_folder_are_not_in_the_name_of_the_workspace(tmp_path):
     (tmp_path / "two\nlines").mkdir()
-    assert locate(tmp_path / "two\nlines") == Workspace(tmp_path / "two_lines.winnow", tmp_path / "two\nlines")
+    assert find_workspace(tmp_path / "two\nlines") == Workspace(tmp_path / "two_lines.winnow", tmp_path / "two\nlines")
 
 
 @pytest.mark.parametrize("name", ["a\tb", os.fsdecode(b"caf\xe9")])
 def test_a_workspace_where_lance_cannot_write_is_refused(photos, tmp_path, name):
     with pytest.raises(InputError, match="control characters or bytes that are not UTF-8 in its path: use --workspace"):
-        locate(photos, tmp_path / name / "w")
+        find_workspace(photos, tmp_path / name / "w")
 
 
 def test_pictures_that_moved_keep_their_workspace(photos, tmp_path):
     Workspace(tmp_path / "photos.winnow", photos, "parent").save()
     (tmp_path / "new").mkdir()
     photos.rename(tmp_path / "new/photos")
-    assert locate(tmp_path / "new/photos") == Workspace(tmp_path / "photos.winnow", tmp_path / "new/photos", "parent")
+    assert find_workspace(tmp_path / "new/photos") == Workspace(
+        tmp_path / "photos.winnow", tmp_path / "new/photos", "parent"
+    )
     (tmp_path / "new/photos").rename(tmp_path / "new/pictures")
-    moved = locate(tmp_path / "new/pictures", tmp_path / "photos.winnow")
+    moved = find_workspace(tmp_path / "new/pictures", tmp_path / "photos.winnow")
     assert moved == Workspace(tmp_path / "photos.winnow", tmp_path / "new/pictures", "parent")
 
 
 def test_what_is_as_it_should_be_is_not_written_again(photos):
-    place = locate(photos)
+    place = find_workspace(photos)
     place.save()
     before = (place.folder / "workspace.json").stat()
     place.save()
@@ -175,7 +177,7 @@ def test_many_may_save_at_once(photos, tmp_path):
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(save, "abcd"))  # raises what one of them raised
-    assert locate(photos, tmp_path / "w").labels in "abcd"
+    assert find_workspace(photos, tmp_path / "w").labels in "abcd"
     assert os.listdir(tmp_path / "w") == ["workspace.json"]
 
 
@@ -186,7 +188,7 @@ def test_a_place_that_cannot_be_written_to_is_told(photos, tmp_path):
 
 
 def test_a_lock_that_cannot_be_had_is_told(photos):
-    place = locate(photos)
+    place = find_workspace(photos)
     place.save()
     (place.folder / ".lock").mkdir()
     with pytest.raises(InputError, match="use --workspace to put it elsewhere"), place.lock():
@@ -195,7 +197,7 @@ def test_a_lock_that_cannot_be_had_is_told(photos):
 
 @pytest.mark.slow
 def test_whoever_waits_long_for_the_lock_is_told(photos):
-    place = locate(photos)
+    place = find_workspace(photos)
     place.save()
     told = threading.Event()
     said = []
@@ -214,7 +216,7 @@ def test_whoever_waits_long_for_the_lock_is_told(photos):
 
 
 def test_one_command_at_a_time_holds_the_lock(photos):
-    place = locate(photos)
+    place = find_workspace(photos)
     place.save()
     order = []
 

@@ -234,7 +234,7 @@ def test_drawn_rooms_streets_signs_and_charts_are_told_from_photographs(photogra
 
     from winnow.curate import manifest
     from winnow.curate.demo.drawings import SCENES, picture
-    from winnow.curate.workspace import locate
+    from winnow.curate.workspace import find_workspace
     from winnow.embed.config import EmbeddingConfig
     from winnow.workflow.features import embed
 
@@ -243,7 +243,7 @@ def test_drawn_rooms_streets_signs_and_charts_are_told_from_photographs(photogra
     for number in range(40):
         image = picture(list(SCENES)[number % len(SCENES)], rng, None)
         image.save(tmp_path / "drawn" / "scenes" / f"{number}.jpg", quality=90)
-    workspace = locate(tmp_path / "drawn", tmp_path / "drawn.winnow")
+    workspace = find_workspace(tmp_path / "drawn", tmp_path / "drawn.winnow")
     manifest.scan(workspace)
     store, _ = embed(workspace, EmbeddingConfig(), lambda done, total: None, lambda line: None)
     ids = manifest.read(workspace)["id"].to_pylist()

@@ -21,9 +21,9 @@ from support.project import PACKAGE, absent
 from winnow.common.errors import InputError
 from winnow.curate import manifest
 from winnow.curate.app import mongod
-from winnow.curate.journal import Journal, Line, holding
+from winnow.curate.journal import Journal, Line, current_verdicts
 from winnow.curate.noise import score_table
-from winnow.curate.workspace import Workspace, locate
+from winnow.curate.workspace import Workspace, find_workspace
 from winnow.embed.config import EmbeddingConfig
 from winnow.workflow.features import embed
 
@@ -39,8 +39,8 @@ import json, signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)  # Ctrl-C is heeded also where the tests run in the background
 from pathlib import Path
 from winnow.curate.app.launch import open_review
-from winnow.curate.workspace import locate
-place, store, accept = locate(Path(sys.argv[1])), Path(sys.argv[2]), sys.argv[3] == "accept"
+from winnow.curate.workspace import find_workspace
+place, store, accept = find_workspace(Path(sys.argv[1])), Path(sys.argv[2]), sys.argv[3] == "accept"
 said = open_review(place, store, browser=False, accept=accept, say=lambda text: print(text, flush=True))
 print(json.dumps(said))
 """
@@ -59,7 +59,7 @@ def place(hues: Path, colours: Path) -> tuple[Workspace, Path]:
     paint(hues / "red" / EVIL, (20, 250, 250), 901)
     (hues / "red" / "same.jpg").write_bytes((hues / "red" / "00.jpg").read_bytes())
     (hues / "blue" / "broken.jpg").write_bytes((hues / "red" / "00.jpg").read_bytes()[:300])
-    workspace = locate(hues)
+    workspace = find_workspace(hues)
     manifest.scan(workspace)
     store, _ = embed(workspace, EmbeddingConfig(backbone=colours), lambda done, total: None, print)
     score_table.score(workspace, store.path)
@@ -200,7 +200,7 @@ def short(line: Line) -> tuple[str, ...]:
 def order(workspace: Workspace) -> list[str]:
     """Undecided pictures, most off-topic first, each once."""
     rows = [row for row in score_table.read(workspace).to_pylist() if row["off_topic"] is not None]
-    given = holding(Journal(workspace.folder).lines())
+    given = current_verdicts(Journal(workspace.folder).lines())
     first = {row["id"]: row for row in reversed(rows) if row["id"] not in given}
     return [row["path"] for row in sorted(first.values(), key=lambda row: -row["off_topic"])]
 

@@ -20,7 +20,7 @@ from support.project import PACKAGE
 
 from winnow.common.errors import InputError
 from winnow.curate import manifest
-from winnow.curate.workspace import locate
+from winnow.curate.workspace import find_workspace
 from winnow.embed import images
 from winnow.embed.config import EmbeddingConfig
 from winnow.embed.recipe import Recipe
@@ -61,7 +61,7 @@ def odd(hues):
 
 
 def test_in_one_pass_as_in_two(odd, colours, tmp_path):
-    plain, joint = (locate(odd, tmp_path / name) for name in ("plain.winnow", "joint.winnow"))
+    plain, joint = (find_workspace(odd, tmp_path / name) for name in ("plain.winnow", "joint.winnow"))
     manifest.scan(plain)
     expected, _ = embed(plain, EmbeddingConfig(backbone=colours), lambda done, total: None, print)
     found, store, made = both(joint, colours)
@@ -79,15 +79,15 @@ def test_each_file_is_read_once(odd, colours, monkeypatch):
     read = Counter()
     real = images.read_bytes
     monkeypatch.setattr(images, "read_bytes", lambda path: read.update([path.name]) or real(path))
-    both(locate(odd), colours)
+    both(find_workspace(odd), colours)
     assert read.total() == 69
-    again = both(locate(odd), colours)[2]
+    again = both(find_workspace(odd), colours)[2]
     assert (again["embedded"], again["reused"], again["images_per_second"]) == (0, 66, None)
     assert read.total() == 69
 
 
 def test_what_is_added_costs_itself_and_what_returns_nothing(hues, colours, tmp_path):
-    workspace = locate(hues)
+    workspace = find_workspace(hues)
     both(workspace, colours)
     paint(hues / "red" / "new.jpg", (250, 20, 20), 901)
     made = both(workspace, colours)[2]
@@ -100,7 +100,7 @@ def test_what_is_added_costs_itself_and_what_returns_nothing(hues, colours, tmp_
 
 
 def test_pictures_that_were_scanned_before_are_embedded_too(hues, colours):
-    workspace = locate(hues)
+    workspace = find_workspace(hues)
     manifest.scan(workspace)
     paint(hues / "red" / "new.jpg", (250, 20, 20), 901)
     made = both(workspace, colours, workers=3, batch=7)[2]
@@ -111,7 +111,7 @@ def test_pictures_that_were_scanned_before_are_embedded_too(hues, colours):
 def test_a_folder_without_pictures_says_so(tmp_path, colours):
     (tmp_path / "none").mkdir()
     with pytest.raises(InputError, match="none holds no picture that can be read"):
-        both(locate(tmp_path / "none"), colours)
+        both(find_workspace(tmp_path / "none"), colours)
 
 
 @pytest.mark.parametrize("resize", ["crop", "squash", "pad"])
@@ -147,7 +147,7 @@ import sys, time
 from pathlib import Path
 from winnow import vectors
 from contextlib import contextmanager
-from winnow.curate.workspace import locate
+from winnow.curate.workspace import find_workspace
 from winnow.embed import pipeline
 pipeline.COMMIT_SECONDS = 0.1
 plain = vectors.WhileScanning.see
@@ -155,9 +155,9 @@ vectors.WhileScanning.see = lambda *given: (time.sleep(0.05), plain(*given))[1]
 @contextmanager
 def silent(what):
     yield lambda done, total: None
-vectors.scan_and_embed(locate(Path(sys.argv[1])), vectors.Vectors(backbone=Path(sys.argv[2])), silent, print)
+vectors.scan_and_embed(find_workspace(Path(sys.argv[1])), vectors.Vectors(backbone=Path(sys.argv[2])), silent, print)
 """
-    workspace = locate(hues)
+    workspace = find_workspace(hues)
     command = [sys.executable, "-c", script, str(hues), str(colours)]
     process = subprocess.Popen(command, env=os.environ | {"PYTHONPATH": PACKAGE})
     deadline = time.monotonic() + 60
@@ -176,7 +176,8 @@ vectors.scan_and_embed(locate(Path(sys.argv[1])), vectors.Vectors(backbone=Path(
 
 def test_the_recipe_decides_the_square(hues, colours, tmp_path):
     crop, squash = (
-        both(locate(hues, tmp_path / name), colours, recipe=Recipe(resize=name))[1] for name in ("crop", "squash")
+        both(find_workspace(hues, tmp_path / name), colours, recipe=Recipe(resize=name))[1]
+        for name in ("crop", "squash")
     )
     assert crop.path.name != squash.path.name
 
@@ -200,7 +201,7 @@ def test_five_gigabytes_of_maps_are_asked_for_once_and_fewer_are_not(answer):
 
 
 def test_a_disk_that_is_full_costs_no_view_that_was_stored(hues, colours, monkeypatch):
-    workspace = locate(hues, None)
+    workspace = find_workspace(hues, None)
     manifest.scan(workspace)
     monkeypatch.setattr("winnow.embed.pipeline.COMMIT_BYTES", 0)
     real, written = lance.write_dataset, []

@@ -16,7 +16,7 @@ from winnow import cli
 from winnow.common.digests import file_digest
 from winnow.common.errors import InputError
 from winnow.curate import manifest
-from winnow.curate.workspace import Workspace, locate
+from winnow.curate.workspace import Workspace, find_workspace
 from winnow.embed.backbone import load
 from winnow.embed.config import EmbeddingConfig
 from winnow.embed.recipe import Recipe
@@ -36,7 +36,7 @@ def network(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def place(hues: Path) -> Workspace:
-    workspace = locate(hues)
+    workspace = find_workspace(hues)
     manifest.scan(workspace)
     return workspace
 
@@ -103,7 +103,7 @@ def test_pictures_that_were_not_calibrated_on_are_measured_on_where_there_are_en
 def test_without_labels_there_is_no_f1_and_the_reason_is_told(folder, network):
     for number, file in enumerate(sorted(folder.rglob("*.jpg"))):
         file.rename(folder / f"{number}.jpg")
-    workspace = locate(folder)
+    workspace = find_workspace(folder)
     manifest.scan(workspace)
     effect = embedded(workspace, network)[1]["int8"]
     assert effect["weighted_f1"] is None

@@ -13,8 +13,8 @@ from fiftyone.server.view import get_view
 
 from winnow.common.errors import InputError
 from winnow.curate.app.sync import verdict_fields
-from winnow.curate.decisions import checked_label
-from winnow.curate.journal import REASONS, UNDO, Decision, Journal, Line, holding
+from winnow.curate.decisions import normalize_label
+from winnow.curate.journal import REASONS, UNDO, Decision, Journal, Line, current_verdicts
 
 REASON_IN = {"duplicate_group": "duplicate", "quality": "quality"}  # field that the view asks for -> reason of a drop
 FEW = 20_000  # pictures whose labels are judged anew at each Re-rank: more would be waited for
@@ -102,7 +102,7 @@ class Relabel(Button):
         if not label:
             return "No label was given: nothing was recorded.", "warning"
         known = {*ctx.dataset.distinct("label"), *ctx.dataset.distinct("new_label")}
-        return decide(ctx, "relabel", label=checked_label(label, known, lambda _: None))
+        return decide(ctx, "relabel", label=normalize_label(label, known, lambda _: None))
 
 
 class Undo(Button):
@@ -151,10 +151,10 @@ class Learn(Button):
 
     def _act(self, ctx: Any) -> tuple[str, str]:
         from winnow.curate.noise import score_table, suspects
-        from winnow.curate.workspace import locate
+        from winnow.curate.workspace import find_workspace
 
         place, few = _place(ctx), ctx.dataset.count() <= FEW
-        table = score_table.score(locate(None, place["workspace"]), place["store"], fresh_labels=few)
+        table = score_table.score(find_workspace(None, place["workspace"]), place["store"], fresh_labels=few)
         changed = {path: row for row in table.to_pylist() if (path := row["path"])}
         ids = dict(zip(*ctx.dataset.values(["path", "id"]), strict=True))
         for name in ("off_topic", "label_suspect", "suggested_label"):
@@ -191,7 +191,7 @@ def decide(ctx: Any, verdict: str, reason: str | None = None, label: str | None 
 
 def _news(ctx: Any, picked: dict[str, Decision]) -> list[Decision]:
     """Those that the journal does not hold already: a second click is no second batch."""
-    given = holding(_journal(ctx).lines())
+    given = current_verdicts(_journal(ctx).lines())
     return [
         decision
         for id, decision in picked.items()

@@ -21,9 +21,9 @@ from winnow.common.errors import InputError
 from winnow.curate import manifest
 from winnow.curate.app import launch
 from winnow.curate.app import mongod as database
-from winnow.curate.journal import Journal, holding
+from winnow.curate.journal import Journal, current_verdicts
 from winnow.curate.noise import score_table, suspects
-from winnow.curate.workspace import Workspace, locate
+from winnow.curate.workspace import Workspace, find_workspace
 
 
 @pytest.mark.slow
@@ -167,7 +167,7 @@ def test_nothing_is_lost_when_it_is_killed_and_the_next_one_goes_on(place: tuple
     with opened(place, "accept") as running:
         running.address()
         assert running.end()["recorded"] == {"drop": 1, "keep": 1}
-    given = holding(Journal(workspace.folder).lines())
+    given = current_verdicts(Journal(workspace.folder).lines())
     assert {short(line) for line in given.values()} == {
         ("drop", "off_topic", "red/same.jpg"),
         ("drop", "other", "blue/04.jpg"),
@@ -272,7 +272,7 @@ def test_without_scores_it_says_what_to_run_and_starts_nothing(hues: Path, monke
     monkeypatch.setattr(database, "find_mongod", lambda: (Path("mongod"), "6.0.5"))
     monkeypatch.setattr(database, "running", None)
     with pytest.raises(InputError, match=r"hues have no scores yet: run `winnow score` first$"):
-        launch.open_review(locate(hues), hues)
+        launch.open_review(find_workspace(hues), hues)
 
 
 def test_in_a_remote_shell_it_says_how_to_reach_it(monkeypatch: pytest.MonkeyPatch) -> None:

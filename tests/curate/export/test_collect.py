@@ -17,9 +17,9 @@ from winnow.curate.decisions import decide
 from winnow.curate.export import collect as doubtful
 from winnow.curate.export.collect import collect
 from winnow.curate.export.materialize import materialize
-from winnow.curate.journal import Journal, holding
+from winnow.curate.journal import Journal, current_verdicts
 from winnow.curate.noise import score_table
-from winnow.curate.workspace import Workspace, locate
+from winnow.curate.workspace import Workspace, find_workspace
 from winnow.embed.config import EmbeddingConfig
 from winnow.workflow.features import embed
 
@@ -47,7 +47,7 @@ def score(workspace: Workspace, backbone: Path) -> tuple[Workspace, Path]:
 def test_they_become_a_scanned_folder_that_knows_what_the_model_said(rows, tmp_path, copy):
     told: list[tuple[int, int]] = []
     workspace = collect(rows, Path("doubtful"), copy, on_progress=lambda *done: told.append(done))
-    assert workspace == locate(tmp_path / "doubtful")
+    assert workspace == find_workspace(tmp_path / "doubtful")
     assert workspace.folder == tmp_path / "doubtful.winnow"
     assert below(tmp_path / "doubtful") == ["green/02.jpg", "red/00.jpg", "red/01.jpg"]
     assert {path.is_symlink() for path in workspace.images.rglob("*.jpg")} == {not copy}
@@ -61,7 +61,7 @@ def test_they_become_a_scanned_folder_that_knows_what_the_model_said(rows, tmp_p
         ("red", 0.8, 0.0),
     ]
     assert told[-1] == (3, 3)
-    assert doubtful.read(locate(tmp_path / "hues")) == {}
+    assert doubtful.read(find_workspace(tmp_path / "hues")) == {}
 
 
 def test_what_is_decided_there_is_what_materialize_writes(rows, tmp_path):
@@ -83,7 +83,7 @@ def test_labels_that_are_no_folders_copies_and_numbers_that_are_none(rows, tmp_p
         ("<b>花\n", None),
         ("a/b", 0.5),
     ]
-    manifest.scan(locate(tmp_path / "out"))  # labels stay those of the model
+    manifest.scan(find_workspace(tmp_path / "out"))  # labels stay those of the model
     assert manifest.read(workspace)["label"].to_pylist() == ["<b>花", "a/b", "a/b"]
     decide(workspace, ["_b_花_/01.jpg"], "relabel", label="a/b")
     assert materialize(workspace, tmp_path / "labelled")["labels"] == {"a/b": 2}
@@ -152,7 +152,7 @@ def test_the_workspace_lies_beside_them_whatever_the_environment_says(rows, tmp_
     monkeypatch.setenv("WINNOW_WORKSPACE", str(tmp_path / "other.winnow"))
     monkeypatch.chdir(rows[0][0].parent)
     assert collect(rows, tmp_path / "deep/out", False).folder == tmp_path / "deep/out.winnow"
-    assert len(manifest.read(locate(tmp_path / "deep/out", tmp_path / "deep/out.winnow"))) == 3
+    assert len(manifest.read(find_workspace(tmp_path / "deep/out", tmp_path / "deep/out.winnow"))) == 3
 
 
 @pytest.mark.parametrize("many", [1, 2, 3])
@@ -203,7 +203,7 @@ def test_in_the_app_they_are_sorted_by_what_the_model_said_and_verdicts_lead_to_
         until(lambda: len(app.tiles()) == 3, 20)  # all but the most familiar one
         assert chromium.title() != "obeyed"
         running.end(signal.SIGINT)
-    given = holding(Journal(workspace.folder).lines())
+    given = current_verdicts(Journal(workspace.folder).lines())
     assert [short(line) for line in given.values()] == [
         ("keep", "red/00.jpg"),
         ("drop", "off_topic", "red/01.jpg"),

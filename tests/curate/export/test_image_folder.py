@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from winnow.common.errors import InputError
-from winnow.curate.export.image_folder import UNFAMILIAR, Sorter
+from winnow.curate.export.image_folder import UNFAMILIAR, ImageFolderWriter
 from winnow.embed.images import PictureError
 
 
@@ -28,7 +28,7 @@ def below(out: Path) -> dict[str, bytes]:
 @pytest.mark.parametrize("copy", [False, True])
 def test_pictures_lie_in_folders_by_label_and_unfamiliar_ones_in_their_own(one, tmp_path, monkeypatch, copy):
     monkeypatch.chdir(one.parent)
-    sorter = Sorter(Path("../deep/out"), copy, [Path("one.jpg"), Path("no*such")])
+    sorter = ImageFolderWriter(Path("../deep/out"), copy, [Path("one.jpg"), Path("no*such")])
     assert sorter.put(Path("one.jpg"), "roses") == tmp_path / "deep/out/roses/one.jpg"
     assert sorter.put(Path("one.jpg"), None) == tmp_path / "deep/out/_unfamiliar/one.jpg"
     assert below(tmp_path / "deep/out") == {"roses/one.jpg": b"one", "_unfamiliar/one.jpg": b"one"}
@@ -42,7 +42,7 @@ def test_pictures_lie_in_folders_by_label_and_unfamiliar_ones_in_their_own(one, 
 def test_a_link_to_a_link_leads_to_the_file_itself(one, tmp_path):
     (tmp_path / "a.jpg").symlink_to(one)
     (tmp_path / "b.jpg").symlink_to("a.jpg")
-    put = Sorter(tmp_path / "out", False).put(tmp_path / "b.jpg", "x")
+    put = ImageFolderWriter(tmp_path / "out", False).put(tmp_path / "b.jpg", "x")
     assert (put.name, put.readlink()) == ("b.jpg", one)
 
 
@@ -55,14 +55,14 @@ def test_of_two_that_make_one_folder_the_second_is_told(one, tmp_path, monkeypat
 
     monkeypatch.setattr(Path, "mkdir", later)
     with pytest.raises(InputError, match="out: File exists: name another folder"):
-        Sorter(tmp_path / "out", False)
+        ImageFolderWriter(tmp_path / "out", False)
 
 
 @pytest.mark.parametrize("was_there", [False, True])
 def test_what_is_taken_back_is_only_what_was_put(one, tmp_path, was_there):
     if was_there:
         (tmp_path / "out").mkdir()
-    sorter = Sorter(tmp_path / "out", False)
+    sorter = ImageFolderWriter(tmp_path / "out", False)
     put = [sorter.put(one, label).relative_to(tmp_path / "out").as_posix() for label in ("x", "y")]
     (tmp_path / "out/x/other.txt").write_bytes(b"of others")
     sorter.remove(put)
@@ -92,7 +92,7 @@ LABELS = {
 
 @pytest.mark.parametrize("label", LABELS)
 def test_any_label_becomes_one_folder_inside(one, tmp_path, label):
-    sorter = Sorter(tmp_path / "deep/out", False)
+    sorter = ImageFolderWriter(tmp_path / "deep/out", False)
     sorter.put(one, label)
     assert os.listdir(tmp_path / "deep/out") == [LABELS[label]]
     assert os.listdir(tmp_path / "deep") == ["out"]
@@ -101,7 +101,7 @@ def test_any_label_becomes_one_folder_inside(one, tmp_path, label):
 
 def test_no_two_labels_share_a_folder_and_none_takes_that_of_the_unfamiliar(one, tmp_path):
     labels = ["a/b", "a:b", "a_b", "Red", "red", "caf\u00e9", "cafe\u0301", UNFAMILIAR, UNFAMILIAR.upper(), None]
-    sorter = Sorter(tmp_path / "out", False)
+    sorter = ImageFolderWriter(tmp_path / "out", False)
     first = [sorter.put(one, label).parent.name for label in labels]
     assert len(set(first)) == len(labels)
     assert first[0] == "a_b"
@@ -120,7 +120,7 @@ def test_files_of_one_name_all_have_a_place(tmp_path, copy):
         for name in ("1.jpg", long, odd, ".hidden.jpg", "two.tar.gz", "-rf"):
             contents[tmp_path / folder / name] = os.fsencode(f"{folder} {name}")
             (tmp_path / folder / name).write_bytes(contents[tmp_path / folder / name])
-    sorter = Sorter(tmp_path / "out", copy)
+    sorter = ImageFolderWriter(tmp_path / "out", copy)
     put = {sorter.put(file, "x"): data for file, data in contents.items()}
     put |= {sorter.put(tmp_path / "a/1.jpg", "x"): b"a 1.jpg" for _ in range(2)}
     assert len(put) == 14
@@ -135,7 +135,7 @@ def test_files_of_one_name_all_have_a_place(tmp_path, copy):
 
 @pytest.mark.parametrize("copy", [False, True])
 def test_a_picture_that_is_gone_is_told_and_the_rest_goes_on(one, tmp_path, copy):
-    sorter = Sorter(tmp_path / "out", copy)
+    sorter = ImageFolderWriter(tmp_path / "out", copy)
     (tmp_path / "dangling.jpg").symlink_to("nowhere")
     os.mkfifo(tmp_path / "pipe.jpg")
     told = {"gone.jpg": "no such file", "dangling.jpg": "a link to nothing", "pipe.jpg": "not a regular file"}
@@ -150,19 +150,19 @@ def test_a_picture_that_is_gone_is_told_and_the_rest_goes_on(one, tmp_path, copy
 def test_out_is_not_inside_a_folder_of_the_pictures(one, tmp_path, where):
     (tmp_path / "link").symlink_to(one.parent)
     with pytest.raises(InputError, match=r"would lie inside the pictures \(.*in\): name a folder outside of them"):
-        Sorter(Path(where), False, [Path("in")])
+        ImageFolderWriter(Path(where), False, [Path("in")])
     assert os.listdir(one.parent) == ["one.jpg"]
 
 
 def test_out_must_be_new_or_empty(one, tmp_path):
     with pytest.raises(InputError, match="in is not empty: name a new folder"):
-        Sorter(one.parent, False)
+        ImageFolderWriter(one.parent, False)
     with pytest.raises(InputError, match=r"one\.jpg is a file: name a new folder"):
-        Sorter(one, False)
+        ImageFolderWriter(one, False)
     with pytest.raises(InputError, match=r"one\.jpg/out: Not a directory|one\.jpg/out cannot be written to"):
-        Sorter(one / "out", False)
+        ImageFolderWriter(one / "out", False)
     (tmp_path / "empty").mkdir()
-    Sorter(tmp_path / "empty", False).put(one, "x")
+    ImageFolderWriter(tmp_path / "empty", False).put(one, "x")
     assert below(tmp_path / "empty") == {"x/one.jpg": b"one"}
 
 
@@ -172,9 +172,9 @@ def test_where_no_links_can_be_made_it_asks_for_copies_before_the_work(one, tmp_
 
     monkeypatch.setattr(os, "symlink", refuse)
     with pytest.raises(InputError, match="links cannot be made there, by this system or this user: use --copy"):
-        Sorter(tmp_path / "out", False)
+        ImageFolderWriter(tmp_path / "out", False)
     assert below(tmp_path / "out") == {}
-    assert Sorter(tmp_path / "out", True).put(one, "x").read_bytes() == b"one"
+    assert ImageFolderWriter(tmp_path / "out", True).put(one, "x").read_bytes() == b"one"
 
 
 @pytest.fixture
@@ -189,7 +189,7 @@ def small(tmp_path):
 
 
 def test_on_a_full_disk_what_was_put_stays_and_nothing_is_cut_off(one, small):
-    sorter = Sorter(small / "out", True)
+    sorter = ImageFolderWriter(small / "out", True)
     sorter.put(one, "x")
     (one.parent / "large.jpg").write_bytes(bytes(100_000))
     with pytest.raises(InputError) as caught:
@@ -202,4 +202,4 @@ def test_on_a_full_disk_what_was_put_stays_and_nothing_is_cut_off(one, small):
 def test_a_disk_that_cannot_be_written_to_is_one_line(one, small):
     subprocess.run(["mount", "-o", "remount,ro", small], check=True)
     with pytest.raises(InputError, match=r"^/.*small/out: Read-only file system: name another folder$"):
-        Sorter(small / "out", False)
+        ImageFolderWriter(small / "out", False)

@@ -15,16 +15,16 @@ from winnow.common.errors import InputError
 from winnow.curate import dataset
 from winnow.curate.decisions import decide
 from winnow.curate.export.materialize import materialize
-from winnow.curate.journal import Journal, holding
+from winnow.curate.journal import Journal, current_verdicts
 from winnow.curate.manifest import read, scan
-from winnow.curate.workspace import Workspace, locate
+from winnow.curate.workspace import Workspace, find_workspace
 
 
 @pytest.fixture
 def place(folder) -> Workspace:
     """The two classes of six of `folder`, scanned."""
-    scan(locate(folder))
-    return locate(folder)
+    scan(find_workspace(folder))
+    return find_workspace(folder)
 
 
 def files(out: Path) -> dict[str, bytes]:
@@ -83,9 +83,9 @@ def test_scanned_anew_it_is_the_dataset_as_decided(place, tmp_path):
     decide(place, ["red/0.jpg"], "drop")
     decide(place, ["blue/0.jpg"], "relabel", label="red")
     materialize(place, tmp_path / "out")
-    again = locate(tmp_path / "out")
+    again = find_workspace(tmp_path / "out")
     scan(again)
-    verdicts = holding(Journal(place.folder).lines())
+    verdicts = current_verdicts(Journal(place.folder).lines())
     expected = dataset.read(place, repeats=1, verdicts=verdicts)
     found = dataset.read(again, repeats=1)
     assert dict(zip(found.ids, found.labels, strict=True)) == dict(zip(expected.ids, expected.labels, strict=True))
@@ -116,8 +116,8 @@ def test_names_that_clash_get_a_piece_of_the_id(folder, tmp_path):
     for label in ("red", "blue"):
         (folder / label / "more").mkdir()
         (folder / label / "0.jpg").rename(folder / label / "more/1.jpg")
-    scan(locate(folder))
-    place = locate(folder)
+    scan(find_workspace(folder))
+    place = find_workspace(folder)
     for copy in (False, True):
         out = tmp_path / f"out{copy}"
         assert materialize(place, out, copy=copy)["written"] == 12
@@ -134,8 +134,8 @@ def test_long_names_that_clash_stay_short_enough(folder, tmp_path):
     (folder / "red/more").mkdir()
     (folder / "red/0.jpg").rename(folder / "red" / name)
     (folder / "red/1.jpg").rename(folder / "red/more" / name)
-    scan(locate(folder))
-    materialize(locate(folder), tmp_path / "out")
+    scan(find_workspace(folder))
+    materialize(find_workspace(folder), tmp_path / "out")
     names = [os.fsencode(path.partition("/")[2]) for path in pictures(tmp_path / "out")]
     assert len(names) == 12
     assert sorted(map(len, names))[-2:] == [254, 255]
@@ -146,9 +146,9 @@ def test_names_with_bytes_that_are_not_utf8_stay_as_they_are(folder, tmp_path):
     (folder / "red").rename(folder / label)
     (folder / label / "0.jpg").rename(folder / label / odd)
     (folder / label / "1.jpg").rename(folder / label / "50%41.jpg")
-    scan(locate(folder))
+    scan(find_workspace(folder))
     for copy in (False, True):
-        materialize(locate(folder), tmp_path / f"out{copy}", copy=copy)
+        materialize(find_workspace(folder), tmp_path / f"out{copy}", copy=copy)
         assert files(tmp_path / f"out{copy}").keys() - {"README.md"} == files(folder).keys()
     assert "r%E9d/caf%E9.jpg" not in (tmp_path / "outTrue/README.md").read_text()
     assert "| r%E9d | 6 | 6 |" in (tmp_path / "outTrue/README.md").read_text()
@@ -183,7 +183,7 @@ def test_a_label_that_is_no_name_for_a_folder_becomes_one_inside(place, tmp_path
     table = tmp_path / "labels.csv"
     table.write_text("path,label\n" + "".join(f'{path},"{label if path < "r" else "red"}"\n' for path in ALL))
     scan(place, str(table))
-    materialize(locate(place.images), tmp_path / "deep/out")
+    materialize(find_workspace(place.images), tmp_path / "deep/out")
     label = label.strip()
     assert set(os.listdir(tmp_path / "deep/out")) == {LABELS.get(label, LABELS.get(label + " ")), "red", "README.md"}
     assert len(pictures(tmp_path / "deep/out")) == 12
@@ -206,8 +206,8 @@ def test_labels_whose_folders_would_be_the_same_have_one_each(place, tmp_path):
 
 def test_a_picture_called_readme_does_not_take_its_place(folder, tmp_path):
     (folder / "red/0.jpg").rename(folder / "README.md")
-    scan(locate(folder))
-    materialize(locate(folder), tmp_path / "out", copy=True)
+    scan(find_workspace(folder))
+    materialize(find_workspace(folder), tmp_path / "out", copy=True)
     assert (tmp_path / "out/README.md").read_text().startswith("# photos")
     assert len(files(tmp_path / "out")) == 13
 
@@ -219,8 +219,8 @@ def test_splits_that_the_folders_give_are_kept(folder, tmp_path):
             (folder / path).rename(folder / part / path)
     for label in ("red", "blue"):
         (folder / label).rmdir()
-    scan(locate(folder))
-    place = locate(folder)
+    scan(find_workspace(folder))
+    place = find_workspace(folder)
     decide(place, ["train/red/0.jpg"], "relabel", label="a/b")
     decide(place, ["test/red/5.jpg"], "relabel", label="a/b")
     decide(place, ["test/red/4.jpg"], "drop")
@@ -228,7 +228,7 @@ def test_splits_that_the_folders_give_are_kept(folder, tmp_path):
     names = pictures(tmp_path / "out")
     assert [name for name in names if "a_b" in name] == ["test/a_b/5.jpg", "train/a_b/0.jpg"]
     assert not (tmp_path / "out/test/red").exists()  # no folder without a picture
-    again = locate(tmp_path / "out")
+    again = find_workspace(tmp_path / "out")
     scan(again)
     assert set(read(again)["split"].to_pylist()) == {"train", "test"}
 
@@ -355,12 +355,12 @@ HALF = """
 import sys, time
 from pathlib import Path
 from winnow.curate.export.materialize import materialize
-from winnow.curate.workspace import locate
+from winnow.curate.workspace import find_workspace
 def told(done, total):
     if done == 6:
         print("half", flush=True)
         time.sleep(60)
-materialize(locate(Path(sys.argv[1])), Path("out"), copy=True, on_progress=told)
+materialize(find_workspace(Path(sys.argv[1])), Path("out"), copy=True, on_progress=told)
 """
 
 
@@ -420,8 +420,8 @@ def test_the_readme_says_what_was_left_out_by_whom_and_why(place, folder, tmp_pa
 def test_names_cannot_write_markdown_or_html(folder, tmp_path):
     name = "<script>alert(1)<\\script>|`x`*b*\n# [a](http) ![i](j) &amp; \u202e.jpg"
     (folder / "red/0.jpg").rename(folder / "red" / name)
-    scan(locate(folder))
-    place = locate(folder)
+    scan(find_workspace(folder))
+    place = find_workspace(folder)
     decide(place, [f"red/{name}"], "drop")
     materialize(place, tmp_path / "out")
     (line,) = [line for line in (tmp_path / "out/README.md").read_text().split("\n") if "script" in line]

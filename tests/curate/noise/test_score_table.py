@@ -13,7 +13,7 @@ from winnow.common.errors import InputError
 from winnow.curate import manifest
 from winnow.curate.journal import Decision, Journal
 from winnow.curate.noise import score_table, suspects
-from winnow.curate.workspace import Workspace, locate
+from winnow.curate.workspace import Workspace, find_workspace
 from winnow.embed.config import EmbeddingConfig
 from winnow.workflow.features import embed
 
@@ -28,7 +28,7 @@ def place(hues: Path, colours: Path) -> tuple[Workspace, Path]:
     paint(hues / "red" / "odd.jpg", (250, 250, 20), 900)
     (hues / "red" / "same.jpg").write_bytes((hues / "red" / "00.jpg").read_bytes())
     (hues / "blue" / "broken.jpg").write_bytes((hues / "red" / "00.jpg").read_bytes()[:300])
-    workspace = locate(hues)
+    workspace = find_workspace(hues)
     manifest.scan(workspace)
     store, _ = embed(workspace, EmbeddingConfig(backbone=colours), lambda done, total: None, print)
     return workspace, store.path
