@@ -32,8 +32,8 @@ from winnow.embed.config import EmbeddingConfig
 from winnow.embed.recipe import Recipe
 from winnow.heads.evaluation.fit import HeadSpec, fit_head
 from winnow.heads.evaluation.metrics import paired
+from winnow.workflow.experiment import Division, prepare
 from winnow.workflow.int8 import effect
-from winnow.workflow.pipeline import Division, prepare
 
 LISTENER = reporter("embed")
 PACKAGES = ("onnxruntime", "pillow", "tensorflow", "keras", "fastembed", "openvino")

@@ -26,8 +26,7 @@ from winnow.embed.keras_import import import_keras
 from winnow.heads.evaluation.fit import HeadSpec, Split, fit_heads
 from winnow.heads.evaluation.grid_file import read_grid
 from winnow.heads.evaluation.metrics import metrics
-from winnow.workflow.pipeline import Division, prepare
-from winnow.workflow.record import Experiment
+from winnow.workflow.experiment import Division, Experiment, prepare
 
 ROUNDS = 5
 EPOCHS, BATCH, HIDDEN = 100, 32, 128

@@ -23,8 +23,8 @@ from winnow.embed.config import EmbeddingConfig
 from winnow.embed.pipeline import pixels_of
 from winnow.heads.evaluation.compare import table
 from winnow.heads.evaluation.fit import HEADS, HeadSpec, fit_head
-from winnow.workflow.pipeline import Division, prepare
-from winnow.workflow.record import Experiment, leave_run
+from winnow.workflow.experiment import Division, Experiment, prepare
+from winnow.workflow.runs import leave_run
 
 LISTENER = reporter("parity")
 

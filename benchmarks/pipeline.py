@@ -31,7 +31,7 @@ from winnow.embed.config import EmbeddingConfig
 from winnow.embed.pipeline import run
 from winnow.heads.evaluation.metrics import paired
 from winnow.heads.models.baselines import lda, logistic
-from winnow.workflow import pipeline
+from winnow.workflow.experiment import Division, prepare
 
 ROUNDS, INFERRED, DECODED = 5, 96, 200
 KERNELS = ("BICUBIC", "LANCZOS", "BILINEAR", "HAMMING", "BOX", "NEAREST")
@@ -43,11 +43,11 @@ def main() -> None:
     parser.add_argument("photographs", type=Path)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        experiment = pipeline.prepare(
+        experiment = prepare(
             find_workspace(given.photographs, Path(folder) / "pipeline.winnow"),
             EmbeddingConfig(),
             LISTENER,
-            pipeline.Division(),
+            Division(),
             10,
         )
         files = [experiment.workspace.images / path for path in experiment.data.paths]

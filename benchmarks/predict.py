@@ -25,7 +25,7 @@ from winnow.embed.backbone import Backbone
 from winnow.embed.backends import onnx_session
 from winnow.embed.config import EmbeddingConfig
 from winnow.embed.store import Store
-from winnow.workflow import pipeline as workflow
+from winnow.workflow import training
 from winnow.workflow.features import backbone_of
 
 ROUNDS = 7
@@ -41,7 +41,7 @@ def main() -> None:
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         workspace = find_workspace(given.photographs, Path(folder) / "speed.winnow")
-        run = Path(workflow.train(workspace, EmbeddingConfig(), LISTENER, kind=given.head, params={})["run"])
+        run = Path(training.train(workspace, EmbeddingConfig(), LISTENER, kind=given.head, params={})["run"])
         model = load(Path(export(run, run / "model.onnx", LISTENER)["model"]))
         files = manifest.files_by_id(workspace)
         made = backbone_of(workspace, EmbeddingConfig(), files, LISTENER.message)

@@ -28,8 +28,8 @@ from winnow.heads.evaluation import learning_curve
 from winnow.heads.evaluation.compare import compare
 from winnow.heads.evaluation.fit import Fit, Grid, HeadSpec
 from winnow.heads.evaluation.metrics import corrected_interval, paired
-from winnow.workflow import rows, training
-from winnow.workflow.pipeline import Division, prepare
+from winnow.workflow import fitting, tasks
+from winnow.workflow.experiment import Division, prepare
 
 LISTENER = reporter("recommendations")
 VIEWS = 8
@@ -100,7 +100,7 @@ def main() -> None:
                 print(" | ".join(lines[ROWS.index(row)]), file=sys.stderr)
         alone = by_itself(workspace, ROWS[-1])
         experiment = prepare(workspace, EmbeddingConfig(), LISTENER, Division(), given.splits)
-        curve = training.fit_curve(experiment, HeadSpec("dense", "dense", {}), "own", processors(), False, LISTENER)
+        curve = fitting.fit_curve(experiment, HeadSpec("dense", "dense", {}), "own", processors(), False, LISTENER)
     title = ["recommendation", "head", "weighted F1", "points to the plain head", "on val", "ECE", "log loss"]
     title += ["splits", "s: vectors", "s: a fit"]
     print(f"{machine('onnxruntime', 'scikit-learn', 'keras', 'tensorflow')}\n")
@@ -123,10 +123,10 @@ def fitted(workspace, together: list[Row], splits: int, used: int) -> tuple[list
     choice = together[0].vectors
     heads = [HeadSpec(f"{number} {row.what}", row.kind, row.params) for number, row in enumerate(together)]
     start = time.perf_counter()
-    experiment = prepare(workspace, rows.beside_tails(Grid(heads), choice), LISTENER, Division(), splits)
-    grid, experiments = rows.for_heads(experiment, Grid(heads), choice, LISTENER)
+    experiment = prepare(workspace, tasks.beside_tails(Grid(heads), choice), LISTENER, Division(), splits)
+    grid, experiments = tasks.for_heads(experiment, Grid(heads), choice, LISTENER)
     seconds = time.perf_counter() - start
-    learned, divided = rows.divided(experiments[heads[0].name])
+    learned, divided = tasks.divided(experiments[heads[0].name])
     data = learned.X, learned.y, divided[:used], learned.classes
     fits = compare(grid.heads, *data, jobs=processors(), cache_dir=workspace.fits, data_key=learned.key)
     return fits, (len(divided[0].train), len(divided[0].test)), seconds
@@ -135,9 +135,9 @@ def fitted(workspace, together: list[Row], splits: int, used: int) -> tuple[list
 def by_itself(workspace, row: Row) -> float:
     """Seconds of one fit on the first split, when no other runs."""
     grid = Grid([HeadSpec(row.what, row.kind, row.params)])
-    experiment = prepare(workspace, rows.beside_tails(grid, row.vectors), LISTENER, Division(), 1)
-    grid, experiments = rows.for_heads(experiment, grid, row.vectors, LISTENER)
-    _, fit = training.fit_one(experiments[row.what], grid.heads[0], LISTENER)
+    experiment = prepare(workspace, tasks.beside_tails(grid, row.vectors), LISTENER, Division(), 1)
+    grid, experiments = tasks.for_heads(experiment, grid, row.vectors, LISTENER)
+    _, fit = fitting.fit_one(experiments[row.what], grid.heads[0], LISTENER)
     return fit.fit_seconds
 
 

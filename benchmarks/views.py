@@ -20,7 +20,6 @@ from benchmarks.measures import table
 from benchmarks.quiet import reporter
 from winnow.common.errors import InputError
 from winnow.common.threads import processors
-from winnow.curate import manifest
 from winnow.curate.workspace import find_workspace
 from winnow.embed import augment
 from winnow.embed.backbone import front, load
@@ -31,9 +30,9 @@ from winnow.embed.recipe import Recipe
 from winnow.heads.evaluation.compare import compare
 from winnow.heads.evaluation.fit import HeadSpec
 from winnow.heads.evaluation.metrics import paired
-from winnow.workflow.pipeline import Division, prepare
-from winnow.workflow.record import Experiment
-from winnow.workflow.rows import TAIL_VIEWS
+from winnow.workflow import features
+from winnow.workflow.experiment import Division, Experiment, prepare
+from winnow.workflow.tasks import TAIL_VIEWS
 
 LISTENER = reporter("views")
 NONE = {"CROP": (1.0, 1.0), "TURN": 0.0, "LIGHT": 0.0, "COLOUR": 0.0}
@@ -89,7 +88,7 @@ def drawn(experiment: Experiment, constants: dict) -> list[np.ndarray]:
     """(N, D) of the mirror image and of each drawn view."""
     for name, value in constants.items():
         setattr(augment, name, value)
-    backbone, files = load(Path(experiment.made["backbone"])), manifest.files_by_id(experiment.workspace)
+    backbone, files = load(Path(experiment.made["backbone"])), features.files_of(experiment.workspace)
     pictures = [(id, files[id]) for id in experiment.data.ids]
     made = embed(pictures, backbone.recipe, onnx_session(backbone), views=range(1, TAIL_VIEWS))
     rows = np.concatenate([batch.vectors.astype(np.float16) for batch in made])

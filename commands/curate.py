@@ -39,10 +39,10 @@ def score(
     Verdicts given so far are learned from: score, look at the first ten, decide, and score again. `review` and `prune`
     go on with the vectors that were last ranked by.
     """
-    from winnow.workflow import pipeline
+    from winnow.workflow import scoring
 
     place = console.opened(images, workspace)
-    table, said = pipeline.score(place, vectors, console.reporter(), as_found)
+    table, said = scoring.score(place, vectors, console.reporter(), as_found)
     if file is not None:
         _write_csv(file, table)
     if as_json:
@@ -71,10 +71,10 @@ def review(
 
     It listens on this computer only. Ctrl-C ends it; every click is on the disk by then.
     """
-    from winnow.workflow import pipeline
+    from winnow.workflow import scoring
 
     place = console.opened(images, workspace)
-    said = pipeline.review(
+    said = scoring.review(
         place,
         console.reporter(),
         port=port,
@@ -143,12 +143,12 @@ def prune(
     images: Path | None, workspace: Path | None, as_json: bool, off_topic_above: float | None, yes: bool, **rules: bool
 ) -> None:
     """Drop pictures by rule: shows which, and records it with --yes. A kept picture stays."""
-    from winnow.workflow import pipeline
+    from winnow.workflow import scoring
 
     if off_topic_above is None and not any(rules.values()):
         raise click.UsageError("say which: --duplicates, --off-topic-above X, --unreadable or --quality")
     place = console.opened(images, workspace)
-    plan = pipeline.prune(place, console.reporter(), record=yes, off_topic_above=off_topic_above, **rules)
+    plan = scoring.prune(place, console.reporter(), record=yes, off_topic_above=off_topic_above, **rules)
     said = {"dropped" if yes else "would_drop": len(plan)}
     if as_json:
         rows = [{"path": decision.path, "reason": decision.reason} for decision in plan]

@@ -279,11 +279,11 @@ def _gathered(
 
 def _look_at(place: Workspace, copy: bool, review: bool, port: int | None, browser: bool) -> None:
     """Open the App on what was gathered, or say how. What is made of copies is copied too: they may go."""
-    from winnow.workflow import pipeline
+    from winnow.workflow import scoring
 
     if not review:
         return console.print_next("review", place.images, place.folder)
     how: dict[str, Any] = {"port": port, "browser": browser, "accept": False}
-    pipeline.review(place, console.reporter(), **how, ask=lambda text: click.confirm(text, err=True))
+    scoring.review(place, console.reporter(), **how, ask=lambda text: click.confirm(text, err=True))
     words = ["winnow", "materialize", str(place.images), "labelled", "--workspace", str(place.folder)]
     return console.message(f"Next: {shlex.join(words + ['--copy'] * copy)}")

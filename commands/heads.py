@@ -38,13 +38,13 @@ def compare(
     images: Path | None, workspace: Path | None, as_json: bool, heads: str | None, grid: str | None, **rest: Any
 ) -> None:
     """Compare heads by weighted F1 on the same repeated splits, and say which differences mean something."""
-    from winnow.workflow import pipeline
+    from winnow.workflow import training
 
     if heads and grid:
         raise click.UsageError("--heads and --grid exclude each other")
     if rest["cleaning"] and rest["division"].as_found:
         raise click.UsageError("--cleaning compares the folder as found and as decided: leave out --as-found")
-    result = pipeline.compare(
+    result = training.compare(
         console.opened(images, workspace), reporter=console.reporter(), heads=heads, grid=grid, **rest
     )
     _print_run(result, as_json)
@@ -58,9 +58,9 @@ def compare(
 @options.learned_vectors
 def train(images: Path | None, workspace: Path | None, as_json: bool, **rest: Any) -> None:
     """Train one head: curves, matrices, a report, and head.onnx."""
-    from winnow.workflow import pipeline
+    from winnow.workflow import training
 
-    result = pipeline.train(console.opened(images, workspace), reporter=console.reporter(), **rest)
+    result = training.train(console.opened(images, workspace), reporter=console.reporter(), **rest)
     _print_run(result, as_json)
     if not as_json:
         _say_next(result, rest["vectors"])
@@ -86,9 +86,9 @@ def tune(images: Path | None, workspace: Path | None, as_json: bool, **rest: Any
     On each split the settings are searched on its training pictures only, and what was found is judged on its test
     pictures, beside the default settings. Those found on the first split are the ones to use: head.onnx has them.
     """
-    from winnow.workflow import tuning
+    from winnow.workflow import training
 
-    result = tuning.tune(console.opened(images, workspace), reporter=console.reporter(), **rest)
+    result = training.tune(console.opened(images, workspace), reporter=console.reporter(), **rest)
     if as_json:
         return console.print_json(result)
     _print_tuned(result)

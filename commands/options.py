@@ -139,7 +139,7 @@ as_found = option(
 
 
 def _division(**values: Any) -> Any:
-    from winnow.workflow.pipeline import Division
+    from winnow.workflow.experiment import Division
 
     return Division(**values)
 

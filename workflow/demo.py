@@ -10,7 +10,8 @@ from winnow.curate.workspace import Workspace
 from winnow.embed.config import EmbeddingConfig
 from winnow.embed.recipe import Recipe
 from winnow.embed.weights import WeightsMissing
-from winnow.workflow.pipeline import Division, run
+from winnow.workflow.experiment import Division
+from winnow.workflow.pipeline import run
 
 
 def demo(workspace: Workspace, reporter: Reporter, *, repeats: int = 10, seed: int = 0) -> dict[str, Any]:

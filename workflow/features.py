@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -255,3 +255,25 @@ def _exported(choice: EmbeddingConfig, files: Iterable[Path], on_message: OnMess
         return np.stack(squares)
 
     return load(choice.backbone, choice.recipe) if choice.backbone else obtain(choice.recipe, pictures, on_message)
+
+
+def read_rows(store: Store, ids: Sequence[str], choice: EmbeddingConfig) -> tuple[np.ndarray, np.ndarray]:
+    """The rows of a table that heads learn from and are judged by: (rows, looks).
+
+    rows: (R, D), the N plain views in the order of ids, then N rows of each other view, and where vectors are judged by
+    the mirror image too, N means of both; float32, maps float16. looks: int64 (N, V), the rows that each picture is
+    judged by; maps with the mirror image by both of them, since their mean would show things where they never were.
+    """
+    is_map, n_views = choice.recipe.pool == "none", choice.rows_per_image
+    averaged = choice.tta == "flip" and not is_map
+    dtype = np.float16 if is_map else np.float32
+    plain = store.read(ids, view=0).astype(dtype, copy=False)
+    blocks = n_views + averaged
+    every: np.ndarray = plain[None] if blocks == 1 else np.empty((blocks, *plain.shape), dtype)  # once: maps are large
+    every[0] = plain
+    for view in range(1, n_views):
+        every[view] = store.read(ids, view=view)
+    if averaged:
+        np.mean(every[:2], axis=0, out=every[-1])
+    judged = [n_views] if averaged else range({"none": 1, "flip": 2, "mean": n_views}[choice.tta])
+    return every.reshape(-1, plain.shape[1]), np.arange(len(ids))[:, None] + len(ids) * np.array(judged)

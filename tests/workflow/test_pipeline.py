@@ -255,7 +255,7 @@ def test_a_head_whose_file_is_not_like_it_is_told_and_the_run_kept(
 def test_heads_whose_time_is_quadratic_are_left_out_of_large_folders_unless_named(
     hues: Path, colours: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("winnow.workflow.training.QUADRATIC_LIMIT", 10)
+    monkeypatch.setattr("winnow.workflow.fitting.QUADRATIC_LIMIT", 10)
     monkeypatch.setattr("winnow.heads.evaluation.fit.DEFAULT_HEADS", ("centroid", "knn", "svm-rbf"))
     words = ["compare", str(hues), "--backbone", str(colours), "--repeats", "1", "--json"]
     done = CliRunner().invoke(cli.main, words)

@@ -17,8 +17,9 @@ from winnow.common.progress import Reporter
 from winnow.embed.config import EmbeddingConfig
 from winnow.heads.evaluation import search
 from winnow.heads.models import finetune
-from winnow.workflow import record, rows, tuning
-from winnow.workflow.record import Experiment
+from winnow.workflow import runs
+from winnow.workflow import tasks as rows
+from winnow.workflow.experiment import Experiment
 
 
 def winnow(*words: object) -> Result:
@@ -135,8 +136,8 @@ def test_a_tail_is_searched_on_maps_of_all_views(hues: Path, colours: Path, monk
 
     monkeypatch.setattr(finetune, "FineTunedHead", Quick)
     monkeypatch.setattr(rows, "_of_maps", of_maps)
-    monkeypatch.setattr(tuning, "beside_tails", lambda grid, vectors: vectors)  # the colours are no network
-    monkeypatch.setattr(record, "_write_head", lambda *_: None)
+    monkeypatch.setattr(rows, "beside_tails", lambda grid, vectors: vectors)  # the colours are no network
+    monkeypatch.setattr(runs, "_write_head", lambda *_: None)
     words = ("--head", "finetune", "--candidates", 3, "--repeats", 1, "--jobs", 1)
     done = winnow("tune", hues, "--backbone", colours, *words)
     assert done.exit_code == 0, done.output

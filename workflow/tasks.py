@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -14,9 +13,8 @@ from winnow.common.progress import Reporter
 from winnow.embed.augment import VIEWS
 from winnow.embed.config import EmbeddingConfig
 from winnow.embed.recipe import Recipe
-from winnow.embed.store import Store
 from winnow.workflow import features
-from winnow.workflow.record import Experiment
+from winnow.workflow.experiment import Experiment
 
 if TYPE_CHECKING:
     from winnow.heads.evaluation.fit import Grid, HeadSpec, Split
@@ -32,28 +30,6 @@ class Rows(NamedTuple):
     y: np.ndarray
     classes: list[str]
     key: str
-
-
-def read(store: Store, ids: Sequence[str], choice: EmbeddingConfig) -> tuple[np.ndarray, np.ndarray]:
-    """The rows of a table that heads learn from and are judged by: (rows, looks).
-
-    rows: (R, D), the N plain views in the order of ids, then N rows of each other view, and where vectors are judged by
-    the mirror image too, N means of both; float32, maps float16. looks: int64 (N, V), the rows that each picture is
-    judged by; maps with the mirror image by both of them, since their mean would show things where they never were.
-    """
-    is_map, n_views = choice.recipe.pool == "none", choice.rows_per_image
-    averaged = choice.tta == "flip" and not is_map
-    dtype = np.float16 if is_map else np.float32
-    plain = store.read(ids, view=0).astype(dtype, copy=False)
-    blocks = n_views + averaged
-    every: np.ndarray = plain[None] if blocks == 1 else np.empty((blocks, *plain.shape), dtype)  # once: maps are large
-    every[0] = plain
-    for view in range(1, n_views):
-        every[view] = store.read(ids, view=view)
-    if averaged:
-        np.mean(every[:2], axis=0, out=every[-1])
-    judged = [n_views] if averaged else range({"none": 1, "flip": 2, "mean": n_views}[choice.tta])
-    return every.reshape(-1, plain.shape[1]), np.arange(len(ids))[:, None] + len(ids) * np.array(judged)
 
 
 def divided(experiment: Experiment, splits: list[Split] | None = None) -> tuple[Rows, list[Split]]:
@@ -129,6 +105,6 @@ def _of_maps(experiment: Experiment, layer: str, choice: EmbeddingConfig, report
     with reporter.progress("Embedding maps") as told:
         store, made = features.embed(experiment.workspace, choice, told, reporter.message)
     experiment.seconds["embed"] = round(experiment.seconds["embed"] + made["total_seconds"], 2)
-    found, looks = read(store, experiment.data.ids, choice)
+    found, looks = features.read_rows(store, experiment.data.ids, choice)
     made = {"scan_seconds": experiment.made["scan_seconds"]} | made
     return replace(experiment, rows=found, looks=looks, made=made, embedding=choice.document(), store=store)

@@ -20,8 +20,8 @@ from winnow.embed.config import EmbeddingConfig
 from winnow.embed.recipe import Recipe
 from winnow.embed.store import read_vectors
 from winnow.heads.evaluation.fit import Grid, HeadSpec, Split, _proba
-from winnow.workflow import features, rows
-from winnow.workflow.record import Experiment
+from winnow.workflow import features, tasks
+from winnow.workflow.experiment import Experiment
 
 
 def winnow(*words: object) -> Any:
@@ -53,13 +53,13 @@ class Stored:
     ],
 )
 def test_rows_are_views_in_order_and_looks_point_at_what_is_judged(views, judged, expected, looks):
-    found, at = rows.read(Stored(), "abc", EmbeddingConfig(augment=views, tta=judged))
+    found, at = features.read_rows(Stored(), "abc", EmbeddingConfig(augment=views, tta=judged))
     assert found[:, 0].tolist() == expected
     assert at.tolist() == looks
 
 
 def test_maps_are_never_averaged_but_what_is_said_of_them():
-    found, at = rows.read(Stored(), "abc", EmbeddingConfig(Recipe(pool="none"), augment=3, tta="flip"))
+    found, at = features.read_rows(Stored(), "abc", EmbeddingConfig(Recipe(pool="none"), augment=3, tta="flip"))
     assert found[:, 0].tolist() == [0, 1, 2, 10, 11, 12, 20, 21, 22]
     assert at.tolist() == [[0, 3], [1, 4], [2, 5]]
 
@@ -71,7 +71,7 @@ def test_judging_by_more_views_takes_as_many_unless_more_are_asked_for():
 
 def experiment(views, judged):
     """Three pictures, the first to learn from, the others to choose and to be judged by."""
-    found, looks = rows.read(Stored(), "abc", EmbeddingConfig(augment=views, tta=judged))
+    found, looks = features.read_rows(Stored(), "abc", EmbeddingConfig(augment=views, tta=judged))
     parts = Split(*(np.array([row]) for row in range(3)), groups=np.array([7, 8, 9]))
     data = SimpleNamespace(ids=list("abc"), y=np.array([0, 1, 0]), classes=["x", "y"])
     embedding = {"augment": views, "tta": judged}
@@ -79,7 +79,7 @@ def experiment(views, judged):
 
 
 def test_every_view_of_a_training_picture_is_learned_from_and_none_of_another():
-    learned, (split,) = rows.divided(experiment(3, "flip"))
+    learned, (split,) = tasks.divided(experiment(3, "flip"))
     assert split.learned.tolist() == [0, 3, 6]
     assert learned.y[split.learned].tolist() == [0, 0, 0]
     assert split.groups[split.learned].tolist() == [7, 7, 7]
@@ -90,7 +90,7 @@ def test_every_view_of_a_training_picture_is_learned_from_and_none_of_another():
 
 def test_the_key_of_fits_knows_views_and_how_pictures_are_judged():
     keys = {
-        rows.divided(experiment(*how))[0].key
+        tasks.divided(experiment(*how))[0].key
         for how in ((1, "none"), (2, "none"), (3, "none"), (2, "flip"), (3, "mean"))
     }
     assert len(keys) == 5
@@ -199,7 +199,7 @@ SMALL = ("--weights", "random", "--alpha", 0.35, "--size", 96)
 
 @pytest.mark.slow
 def test_a_tail_is_compared_trained_and_exported_like_any_other_head(hues, monkeypatch):
-    monkeypatch.setattr(rows, "TAIL_VIEWS", 2)
+    monkeypatch.setattr(tasks, "TAIL_VIEWS", 2)
     grid = Path("grid.toml")
     grid.write_text('[[head]]\nkind = "tail"\nunfreeze = 1\nepochs = 2\nlr = 0.003\n[[head]]\nkind = "centroid"\n')
     compared = winnow("compare", hues, *SMALL, "--grid", grid, "--repeats", 2, "--jobs", 1)
@@ -250,9 +250,9 @@ def test_what_a_tail_would_not_heed_is_refused_before_the_work(hues, words, mess
 def test_beside_other_heads_layer_and_pool_are_theirs():
     grid = Grid([HeadSpec("finetune", "finetune"), HeadSpec("lda", "lda")])
     chosen = EmbeddingConfig(Recipe(layer="block_13_expand", pool="none"))
-    assert rows.beside_tails(grid, chosen) is chosen
+    assert tasks.beside_tails(grid, chosen) is chosen
     with pytest.raises(InputError, match="a tail takes size from the network"):
-        rows.beside_tails(
+        tasks.beside_tails(
             replace(grid, heads=[HeadSpec("finetune", "finetune", {"size": 96}), HeadSpec("lda", "lda")]), chosen
         )
 
@@ -274,7 +274,7 @@ def test_a_tail_learns_from_as_many_views_as_were_asked_for_or_eight(monkeypatch
     monkeypatch.setattr(features, "embed", embed)
     reporter = SimpleNamespace(progress=lambda what: nullcontext(), message=None)
     before = replace(of_three(), made={"scan_seconds": 3.0}, seconds={"embed": 2.0})
-    grid, experiments = rows.for_heads(
+    grid, experiments = tasks.for_heads(
         before, Grid([HeadSpec("finetune", "finetune", {"unfreeze": 1})]), EmbeddingConfig(augment=asked), reporter
     )
     (choice,) = seen
