@@ -7,18 +7,44 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from winnow.commands import console, options
+from winnow.commands import console, options, progress, results, tables
 from winnow.common.atomic_write import whole_file
 from winnow.common.errors import InputError
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from winnow.curate.manifest import ScanResult
     from winnow.curate.workspace import Workspace
     from winnow.embed.config import EmbeddingConfig
 
 REASONS = ("off_topic", "duplicate", "quality", "unreadable", "other")
 SHOWN = 10  # rows of a list that are printed
+
+
+@click.command()
+@options.images
+@click.option(
+    "--labels",
+    metavar="folder|parent|FILE.csv",
+    help="Where labels come from: the top folder (at first), the innermost one, or a CSV file (path,label).",
+)
+@options.workers
+def scan(images: Path | None, workspace: Path | None, as_json: bool, labels: str | None, workers: int | None) -> None:
+    """Look at every picture once: what there is, what is broken, what is there twice.
+
+    Each file is really decoded. A second scan reads only files that are new or changed.
+    """
+    from winnow.curate import manifest
+
+    place = console.open_workspace(images, workspace)
+    with progress.show_progress("Scanning") as told:
+        found = manifest.scan(place, _rule(labels), told, workers, console.message)
+    if as_json:
+        console.print_json(found.to_json())
+    else:
+        _print_scan(found)
+        console.print_next("run", images, workspace)
 
 
 @click.command()
@@ -41,15 +67,15 @@ def score(
     """
     from winnow.workflow import scoring
 
-    place = console.opened(images, workspace)
-    table, said = scoring.score(place, vectors, console.reporter(), as_found)
+    place = console.open_workspace(images, workspace)
+    table, said = scoring.score(place, vectors, progress.reporter(), as_found)
     if file is not None:
         _write_csv(file, table)
     if as_json:
         return console.print_json(said)
     _print_scores(table, said)
     if file is not None:
-        click.echo(f"Every row: {console.shown(str(file))}")
+        click.echo(f"Every row: {console.printable(str(file))}")
     console.print_next("review", images, workspace)
     return None
 
@@ -73,10 +99,10 @@ def review(
     """
     from winnow.workflow import scoring
 
-    place = console.opened(images, workspace)
+    place = console.open_workspace(images, workspace)
     said = scoring.review(
         place,
-        console.reporter(),
+        progress.reporter(),
         port=port,
         browser=browser,
         accept=accept,
@@ -122,7 +148,7 @@ def decide(
     named = [str(path) for path in rest] + (decisions.parse_paths(source.read()) if source else [])
     if not named:
         raise click.UsageError("name the pictures, or give a file of their names with --from")
-    place = console.opened(images, workspace)
+    place = console.open_workspace(images, workspace)
     verdict = "drop" if drop else "keep" if keep else "relabel"
     said = decisions.decide(place, named, verdict, reason, label, console.message, _off_topic(place))
     if as_json:
@@ -147,14 +173,14 @@ def prune(
 
     if off_topic_above is None and not any(rules.values()):
         raise click.UsageError("say which: --duplicates, --off-topic-above X, --unreadable or --quality")
-    place = console.opened(images, workspace)
-    plan = scoring.prune(place, console.reporter(), record=yes, off_topic_above=off_topic_above, **rules)
+    place = console.open_workspace(images, workspace)
+    plan = scoring.prune(place, progress.reporter(), record=yes, off_topic_above=off_topic_above, **rules)
     said = {"dropped" if yes else "would_drop": len(plan)}
     if as_json:
         rows = [{"path": decision.path, "reason": decision.reason} for decision in plan]
         return console.print_json(said | {"pictures": rows})
     for decision in plan[: 2 * SHOWN]:
-        click.echo(f"  {console.shown(decision.path)}  {decision.reason}")
+        click.echo(f"  {console.printable(decision.path)}  {decision.reason}")
     if len(plan) > 2 * SHOWN:
         click.echo(f"  … and {len(plan) - 2 * SHOWN:,} more: --json lists them all")
     click.echo(f"{len(plan):,} {'dropped' if yes else 'would be dropped'}.")
@@ -170,7 +196,7 @@ def undo(images: Path | None, workspace: Path | None, as_json: bool, last: int) 
     """Take back the last click or command that recorded verdicts; what held before holds again."""
     from winnow.curate.journal import Journal
 
-    place = console.opened(images, workspace)
+    place = console.open_workspace(images, workspace)
     if not place.exists():
         raise InputError(
             f"{place.folder} is no workspace: `winnow undo` where `winnow scan` was run, or use --workspace"
@@ -180,7 +206,9 @@ def undo(images: Path | None, workspace: Path | None, as_json: bool, last: int) 
         return console.print_json({"undone": len(lines), "batches": len({line.undoes for line in lines})})
     for line in lines[: 2 * SHOWN]:
         now = "undecided" if line.verdict == "undo" else line.verdict
-        click.echo(f"  {console.shown(line.path)}  {now}{f' {console.shown(line.label)}' if line.label else ''} again")
+        click.echo(
+            f"  {console.printable(line.path)}  {now}{f' {console.printable(line.label)}' if line.label else ''} again"
+        )
     many = "verdict" if len(lines) == 1 else "verdicts"
     click.echo(f"{len(lines):,} {many} taken back." if lines else "There is nothing to take back.")
     return None
@@ -201,16 +229,17 @@ def materialize(paths: tuple[Path, ...], link: bool, workspace: Path | None, as_
     images, rest = _split_images(paths, workspace, alone=False)
     if len(rest) != 1:
         raise click.UsageError("name one new folder, as in `winnow materialize clean`")
-    place = console.opened(images, workspace)
-    with console.progress("Writing") as told:
+    place = console.open_workspace(images, workspace)
+    with progress.show_progress("Writing") as told:
         said = made.materialize(place, rest[0], copy=not link, on_progress=told, on_message=console.message)
     if as_json:
         return console.print_json(said)
-    click.echo(f"{said['written']:,} pictures {'linked' if link else 'copied'} to {console.shown(str(rest[0]))}")
+    click.echo(f"{said['written']:,} pictures {'linked' if link else 'copied'} to {console.printable(str(rest[0]))}")
     return None
 
 
-COMMANDS = (score, review, decide, prune, undo, materialize)
+GROUP = "Curate"
+COMMANDS = (scan, score, review, decide, prune, undo, materialize)
 
 
 def _split_images(
@@ -265,14 +294,14 @@ def _print_scores(table: pa.Table, said: dict[str, Any]) -> None:
     row_of = {row["path"]: row for row in table.to_pylist()}
     if said["next"]:
         rows = [row_of[path] for path in said["next"]]
-        console.table(
+        tables.print_table(
             ("look at these next", "label", "off-topic"),
             [(row["path"], row["label"] or "", f"{row['off_topic']:.3f}") for row in rows],
         )
     click.echo(said["outlook"]["words"])
     wrong = sorted((row for row in said["suspects"] if row["label_suspect"]), key=lambda row: -row["label_suspect"])
     if wrong:
-        console.table(
+        tables.print_table(
             ("perhaps mislabelled", "label", "rather", "suspect"),
             [
                 (row["path"], row["label"] or "", row["suggested_label"] or "", f"{row['label_suspect']:.3f}")
@@ -284,6 +313,30 @@ def _print_scores(table: pa.Table, said: dict[str, Any]) -> None:
         click.echo(
             f"{count:,} near-duplicates in {said['duplicate_groups']:,} groups{mixed}: winnow prune --duplicates"
         )
-    console.quality(said["quality"])
+    results.print_quality(said["quality"])
     if said["verdicts"]:
         click.echo("Decided: " + ", ".join(f"{count:,} {verdict}" for verdict, count in said["verdicts"].items()))
+
+
+def _rule(labels: str | None) -> str | None:
+    return labels if labels in (None, "folder", "parent") else str(Path(labels).expanduser().resolve())
+
+
+def _print_scan(found: ScanResult) -> None:
+    click.echo(f"{found.images:,} pictures among {found.files:,} files, {found.read:,} of them read now.")
+    if found.labels:
+        tables.print_table(("label", "pictures"), [(label, f"{count:,}") for label, count in found.labels.items()])
+    for count, what in (
+        (found.unlabelled, "without a label"),
+        (found.exact_duplicates, "copies of a picture that is there already"),
+        (len(found.problems), "that cannot be used"),
+    ):
+        if count:
+            click.echo(f"{count:,} {what}")
+    results.print_quality(found.quality)
+    for problem in found.problems[:20]:
+        click.echo(f"  {console.printable(problem.path)}  {problem.code}: {problem.message}")
+    if len(found.problems) > 20:
+        click.echo(f"  … and {len(found.problems) - 20:,} more: --json lists them all")
+    for warning in found.warnings:
+        console.message(f"note: {warning}")

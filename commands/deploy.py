@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from winnow.commands import console, options
+from winnow.commands import console, options, progress
 from winnow.common.errors import InputError
 from winnow.common.paths import to_text
 
@@ -73,13 +73,13 @@ def export(
     from winnow.deploy import trained_head
 
     run = trained_head.find(run, workspace)
-    console.message(f"Run: {console.shown(str(run))}")
+    console.message(f"Run: {console.printable(str(run))}")
     how = {"any_size": shape == "any", "precision": precision, "tta": tta or ""}
-    said = exporting.export(run, out, console.reporter(), unfamiliar=unfamiliar, workspace=workspace, **how)
+    said = exporting.export(run, out, progress.reporter(), unfamiliar=unfamiliar, workspace=workspace, **how)
     if as_json:
         return console.print_json(said)
-    click.echo(f"Model: {console.shown(said['model'])}, {said['bytes'] / 1e6:,.1f} MB")
-    click.echo(f"Card:  {console.shown(said['card'])}")
+    click.echo(f"Model: {console.printable(said['model'])}, {said['bytes'] / 1e6:,.1f} MB")
+    click.echo(f"Card:  {console.printable(said['card'])}")
     model = f"./{said['model']}" if said["model"].startswith("-") else said["model"]
     console.message(f"Next: {shlex.join(['winnow', 'predict', model, 'PICTURES'])}")
     return None
@@ -201,7 +201,7 @@ def evaluate(
     written = [each for each in (report, table) if each is not None]
     evaluated.check_targets(folder, written)
     rule = labels if labels in ("folder", "parent") else str(Path(labels).expanduser().resolve())
-    result = evaluation.evaluate(load(file), folder, rule, console.reporter(), workers)
+    result = evaluation.evaluate(load(file), folder, rule, progress.reporter(), workers)
     if as_json:
         console.print_json(result)
     else:
@@ -214,6 +214,7 @@ def evaluate(
         console.message(f"Written: {each}")
 
 
+GROUP = "Deploy"
 COMMANDS = (export, predict, evaluate)
 
 
@@ -284,6 +285,6 @@ def _look_at(place: Workspace, copy: bool, review: bool, port: int | None, brows
     if not review:
         return console.print_next("review", place.images, place.folder)
     how: dict[str, Any] = {"port": port, "browser": browser, "accept": False}
-    scoring.review(place, console.reporter(), **how, ask=lambda text: click.confirm(text, err=True))
+    scoring.review(place, progress.reporter(), **how, ask=lambda text: click.confirm(text, err=True))
     words = ["winnow", "materialize", str(place.images), "labelled", "--workspace", str(place.folder)]
     return console.message(f"Next: {shlex.join(words + ['--copy'] * copy)}")

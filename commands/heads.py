@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from winnow.commands import console, options
+from winnow.commands import console, options, progress, results, tables
 
 
 @click.command()
@@ -45,7 +45,7 @@ def compare(
     if rest["cleaning"] and rest["division"].as_found:
         raise click.UsageError("--cleaning compares the folder as found and as decided: leave out --as-found")
     result = training.compare(
-        console.opened(images, workspace), reporter=console.reporter(), heads=heads, grid=grid, **rest
+        console.open_workspace(images, workspace), reporter=progress.reporter(), heads=heads, grid=grid, **rest
     )
     _print_run(result, as_json)
 
@@ -60,7 +60,7 @@ def train(images: Path | None, workspace: Path | None, as_json: bool, **rest: An
     """Train one head: curves, matrices, a report, and head.onnx."""
     from winnow.workflow import training
 
-    result = training.train(console.opened(images, workspace), reporter=console.reporter(), **rest)
+    result = training.train(console.open_workspace(images, workspace), reporter=progress.reporter(), **rest)
     _print_run(result, as_json)
     if not as_json:
         _say_next(result, rest["vectors"])
@@ -88,7 +88,7 @@ def tune(images: Path | None, workspace: Path | None, as_json: bool, **rest: Any
     """
     from winnow.workflow import training
 
-    result = training.tune(console.opened(images, workspace), reporter=console.reporter(), **rest)
+    result = training.tune(console.open_workspace(images, workspace), reporter=progress.reporter(), **rest)
     if as_json:
         return console.print_json(result)
     _print_tuned(result)
@@ -107,12 +107,12 @@ def _print_run(result: dict[str, Any], as_json: bool) -> None:
     if as_json:
         return console.print_json(result)
     if len(result["heads"]) > 1:
-        console.comparison(result["heads"], result["data"])
-    console.headline(result)
+        results.print_comparison(result["heads"], result["data"])
+    results.print_headline(result)
     if result.get("cleaning"):
-        console.cleaning(result["cleaning"])
+        results.print_cleaning(result["cleaning"])
     if result.get("learning_curve"):
-        console.learning_curve(result["learning_curve"])
+        results.print_learning_curve(result["learning_curve"])
     return None
 
 
@@ -125,9 +125,9 @@ def _print_tuned(said: dict[str, Any]) -> None:
         for of in said["chosen_on_each_split"]
     ]
     click.echo(f"Of {said['searched']:,} settings the best on each split, by its training pictures alone:")
-    console.table(("settings", "test weighted F1", "of the default"), rows, best=0)
+    tables.print_table(("settings", "test weighted F1", "of the default"), rows, best=0)
     click.echo(f"{said['head']} {in_words(said)}")
-    console.files(said)
+    results.print_files(said)
 
 
 def _settings(params: dict[str, Any]) -> list[str]:
@@ -135,4 +135,5 @@ def _settings(params: dict[str, Any]) -> list[str]:
     return [word for name, value in params.items() for word in ("--set", f"{name}={value}")]
 
 
+GROUP = "Heads"
 COMMANDS = (compare, train, tune)

@@ -73,11 +73,11 @@ _NOT_RECIPE = ("backbone", "backend", "workers", "batch", "augment", "tta")
 
 
 def _vectors(alpha: str, yes: bool, **values: Any) -> Any:
-    from winnow.commands.console import asked
+    from winnow.commands.console import confirm
     from winnow.embed.config import EmbeddingConfig
 
     others = {name: values.pop(name) for name in _NOT_RECIPE if name in values}
-    return EmbeddingConfig(Recipe(alpha=float(alpha), **values), ask=(lambda _: True) if yes else asked, **others)
+    return EmbeddingConfig(Recipe(alpha=float(alpha), **values), ask=(lambda _: True) if yes else confirm, **others)
 
 
 _VECTORS = (

@@ -18,7 +18,7 @@ from support.project import PACKAGE, PROJECT
 
 from winnow import cli
 from winnow.commands import heads as fitting
-from winnow.commands import options
+from winnow.commands import options, project
 from winnow.curate.workspace import find_workspace
 from winnow.embed.config import EmbeddingConfig
 from winnow.embed.recipe import Recipe
@@ -53,7 +53,7 @@ class TestHelp:
         assert said.index("Curate:") < said.index("scan ") < said.index("Embed:")
 
     def test_lists_every_command_once(self) -> None:
-        listed = [name for names in cli.ROOMS.values() for name in names]
+        listed = [name for names in cli.main.groups.values() for name in names]
         assert sorted(listed) == sorted(cli.main.commands)
 
     @pytest.mark.parametrize("words", [["--help"], ["embed", "--help"], ["train", "--help"]])
@@ -313,7 +313,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory, session_cache: Path) -> tuple
 )
 def test_run_speaks_of_fine_tuning_where_it_can_be_done(kinds: list[str], vectors: EmbeddingConfig, can: bool) -> None:
     heads = [{"kind": kind} for kind in kinds]
-    assert cli._can_be_fine_tuned({"compare": {"heads": heads}}, vectors) is can
+    assert project._can_be_fine_tuned({"compare": {"heads": heads}}, vectors) is can
 
 
 def test_the_line_for_another_command_has_what_was_typed_and_it_takes() -> None:

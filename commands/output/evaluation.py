@@ -11,7 +11,7 @@ import click
 import numpy as np
 from rich.cells import cell_len, set_cell_size
 
-from winnow.commands import console
+from winnow.commands import console, tables
 from winnow.commands.output.predictions import csv_row
 from winnow.common.atomic_write import whole_file
 from winnow.common.errors import InputError
@@ -52,13 +52,15 @@ def show(result: dict[str, Any]) -> None:
         f"Macro F1 {result['macro_f1']:.3f}, accuracy {result['accuracy']:.3f}, log loss {result['log_loss']:.3f}, "
         f"calibration error {result['ece']:.3f}"
     )
-    console.table(("class", "precision", "recall", "F1", "pictures"), _report_rows(result["classification_report"]))
+    tables.print_table(
+        ("class", "precision", "recall", "F1", "pictures"), _report_rows(result["classification_report"])
+    )
     _show_mistakes([_short(label) for label in result["classes"]], result["confusion"])
     if wrong := result["most_wrong"][:SHOWN]:
         rows = [(row["path"], *_chance(row, ""), *_chance(row, "label_")) for row in wrong]
-        console.table(("most wrong", "predicted", "", "labelled", ""), rows)
+        tables.print_table(("most wrong", "predicted", "", "labelled", ""), rows)
     for line in remarks(result):
-        click.echo(console.shown(line))
+        click.echo(console.printable(line))
 
 
 def remarks(result: dict[str, Any]) -> list[str]:
@@ -137,12 +139,12 @@ def _show_mistakes(classes: list[str], counts: list[list[int]]) -> None:
             [f"{number:>2} {label}", *map(str, row)]
             for number, label, row in zip(numbers, classes, counts, strict=True)
         ]
-        console.table(("true, predicted →", *numbers), rows, title="Confusion matrix")
+        tables.print_table(("true, predicted →", *numbers), rows, title="Confusion matrix")
     else:
         mistakes = [
             (label, other, f"{n:,} of {of:,}") for label, other, n, of in report.confused(counts, classes, SHOWN)
         ]
-        console.table(("class", "taken for", "pictures"), mistakes, title="Most often mistaken")
+        tables.print_table(("class", "taken for", "pictures"), mistakes, title="Most often mistaken")
 
 
 def _chance(row: dict[str, Any], of: str) -> tuple[str, str]:
@@ -178,7 +180,7 @@ def _report_rows(report: dict[str, Any]) -> list[list[str]]:
 
 def _short(label: str) -> str:
     """A label on one line, cut in the middle when it is long: what tells labels apart may be at either end."""
-    text, half = console.shown(label), LONGEST // 2
+    text, half = console.printable(label), LONGEST // 2
     if cell_len(text) <= LONGEST:
         return text
     end = text[1 - half :]

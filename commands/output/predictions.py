@@ -66,10 +66,10 @@ def table_of_csv(model: Model, top: int, rows: list[dict[str, Any]]) -> Print:
 def lines(model: Model, top: int, rows: list[dict[str, Any]]) -> Print:
     """A line a picture: labels, probabilities and familiarity in columns, and last the path, however long it is."""
     top = min(top, len(model.labels))
-    width = min(WIDEST, max(len("label"), *(cell_len(console.shown(label)) for label in model.labels)))
+    width = min(WIDEST, max(len("label"), *(cell_len(console.printable(label)) for label in model.labels)))
 
     def cell(label: str, probability: str) -> str:
-        text = console.shown(label)
+        text = console.printable(label)
         text = text if cell_len(text) <= width else f"{set_cell_size(text, width - 1).rstrip()}…"
         return f"{set_cell_size(text, width)}  {probability:>11}  "
 
@@ -77,7 +77,7 @@ def lines(model: Model, top: int, rows: list[dict[str, Any]]) -> Print:
         click.echo(f"{labels}{familiarity:>11}  {mark:10}  {path}")
 
     def show(found: Prediction) -> None:
-        path = console.shown(found.path)
+        path = console.printable(found.path)
         if found.problem is None:
             labels = "".join(cell(label, f"{p:.3f}") for label, p in best(model, found, top))
             line(labels, f"{found.familiarity:.3f}", "unfamiliar" if found.unfamiliar else "", path)
@@ -86,7 +86,7 @@ def lines(model: Model, top: int, rows: list[dict[str, Any]]) -> Print:
                 cell("-", "") * top,
                 "",
                 "",
-                f"{path}  {found.problem}: {console.shown(found.problem_message or '')}",
+                f"{path}  {found.problem}: {console.printable(found.problem_message or '')}",
             )
 
     line(cell("label", "probability") * top, "familiarity", "", "path")

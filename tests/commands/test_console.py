@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from winnow.commands import console
+from winnow.commands import console, progress, results
 
 HEAD = {
     "weighted_f1": {"mean": 0.912, "low": 0.9, "high": 0.924},
@@ -34,7 +34,7 @@ def test_the_comparison_fits_the_terminal(monkeypatch: pytest.MonkeyPatch, width
     monkeypatch.setenv("COLUMNS", str(width))
     monkeypatch.setattr("sys.stdout", terminal := Terminal())
     other = HEAD | {"versus_chosen": {"difference": -0.014, "p": 0.4}}
-    console.comparison([HEAD | {"name": "svm-rbf"}, other | {"name": "a head with a very long name " * 3}], DATA)
+    results.print_comparison([HEAD | {"name": "svm-rbf"}, other | {"name": "a head with a very long name " * 3}], DATA)
     lines = re.sub(r"\x1b\[[0-9;]*m", "", terminal.getvalue()).splitlines()
     assert max(map(len, lines)) <= width
     text = "\n".join(lines)
@@ -49,26 +49,26 @@ def test_the_comparison_fits_the_terminal(monkeypatch: pytest.MonkeyPatch, width
 def test_the_learning_curve_is_a_line_a_size_and_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:
     f1 = {"mean": 0.9, "low": 0.88, "high": 0.92}
     sizes = [{"pictures": n, "share": n / 1400, "weighted_f1": f1} for n in (140, 1400)]
-    console.learning_curve({"head": "lda", "sizes": sizes, "guess": None, "reason": "it takes two splits or more"})
+    results.print_learning_curve({"head": "lda", "sizes": sizes, "guess": None, "reason": "two splits at least"})
     lines = capsys.readouterr().out.splitlines()
     assert [line.split() for line in lines if "0.880" in line] == [
         ["140", "0.900", "0.880-0.920"],
         ["1,400", "0.900", "0.880-0.920"],
     ]
-    assert lines[-1] == "lda on 1,400 training pictures: 0.900; no guess at twice as many: it takes two splits or more"
+    assert lines[-1] == "lda on 1,400 training pictures: 0.900; no guess at twice as many: two splits at least"
 
 
 def test_names_cannot_speak_to_the_terminal() -> None:
-    assert console.shown("a\nb\x1b[31m\u202e\udce9") == "a\\nb\\x1b[31m\\u202e\\udce9"
-    assert console.shown("Blüte 🌻") == "Blüte 🌻"
+    assert console.printable("a\nb\x1b[31m\u202e\udce9") == "a\\nb\\x1b[31m\\u202e\\udce9"
+    assert console.printable("Blüte 🌻") == "Blüte 🌻"
 
 
 def test_lines_of_progress_start_their_clock_with_the_work(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     now = 100.0
-    monkeypatch.setattr("winnow.commands.console.time.monotonic", lambda: now)
-    with console.progress("Embedding") as told:
+    monkeypatch.setattr("winnow.commands.progress.time.monotonic", lambda: now)
+    with progress.show_progress("Embedding") as told:
         now = 200.0  # something else took a while
         told(10, 100)
         now = 206.0
@@ -80,11 +80,11 @@ def test_lines_of_progress_start_their_clock_with_the_work(
 def test_a_bar_leaves_the_terminal_alone_until_there_is_progress(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")  # as if it were a terminal
     plain = sys.stderr
-    with console._bar("Embedding maps") as told:
+    with progress._bar("Embedding maps") as told:
         assert sys.stderr is plain  # what is asked here stands there as it is
         told(1, 2)
         assert sys.stderr is not plain
     assert sys.stderr is plain
-    with console._bar("Nothing to do"):
+    with progress._bar("Nothing to do"):
         pass
     assert sys.stderr is plain
