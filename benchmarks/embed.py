@@ -30,7 +30,7 @@ from winnow.curate.workspace import Workspace, find_workspace
 from winnow.embed.backbone import load
 from winnow.embed.config import EmbeddingConfig
 from winnow.embed.recipe import Recipe
-from winnow.heads.evaluation.fit import HeadSpec, fit_head
+from winnow.heads.evaluation.fit import FitOptions, HeadSpec, Task, fit_head
 from winnow.heads.evaluation.metrics import paired
 from winnow.workflow.experiment import Division, prepare
 from winnow.workflow.int8 import effect
@@ -162,7 +162,7 @@ def int8_quality(workspace: Workspace) -> str:
         scores = []
         for X in (a, b):
             fits = [
-                fit_head(HeadSpec(kind, kind, {}), X, plain.data.y, split, plain.data.classes, seed)
+                fit_head(HeadSpec(kind, kind), Task(X, plain.data.y, plain.data.classes), split, FitOptions(seed))
                 for seed, split in enumerate(plain.splits)
             ]
             scores.append(np.array([fit.metrics["test"]["weighted_f1"] for _, fit in fits]))

@@ -23,7 +23,7 @@ from winnow.common.errors import InputError
 from winnow.curate.workspace import find_workspace
 from winnow.embed.config import EmbeddingConfig
 from winnow.embed.keras_import import import_keras
-from winnow.heads.evaluation.fit import HeadSpec, Split, fit_heads
+from winnow.heads.evaluation.fit import FitOptions, HeadSpec, Split, Task, fit_heads
 from winnow.heads.evaluation.grid_file import read_grid
 from winnow.heads.evaluation.metrics import metrics
 from winnow.workflow.experiment import Division, Experiment, prepare
@@ -65,7 +65,8 @@ def main() -> None:
 
 def winnow(heads: list[HeadSpec], experiment: Experiment, split: Split, seed: int) -> list[np.ndarray]:
     """(n, C) test probabilities of every head."""
-    fits = fit_heads(heads, experiment.X, experiment.data.y, split, experiment.data.classes, seed, "val")
+    task = Task(experiment.X, experiment.data.y, experiment.data.classes)
+    fits = fit_heads(heads, task, split, FitOptions(seed, validation="val"))
     return [fit.proba["test"] for _, fit in fits]
 
 

@@ -22,7 +22,7 @@ from winnow.embed.backends import one_thread
 from winnow.embed.config import EmbeddingConfig
 from winnow.embed.pipeline import pixels_of
 from winnow.heads.evaluation.compare import table
-from winnow.heads.evaluation.fit import HEADS, HeadSpec, fit_head
+from winnow.heads.evaluation.fit import HEADS, FitOptions, HeadSpec, Task, fit_head
 from winnow.workflow.experiment import Division, Experiment, prepare
 from winnow.workflow.runs import leave_run
 
@@ -47,7 +47,8 @@ def main() -> None:
 def row(experiment: Experiment, kind: str) -> str:
     """The line of one head. Raises: InputError when the file is refused."""
     head, split = HeadSpec(kind, kind, {}), experiment.splits[0]
-    estimator, fit = fit_head(head, experiment.X, experiment.data.y, split, experiment.data.classes, experiment.seed)
+    task = Task(experiment.X, experiment.data.y, experiment.data.classes)
+    estimator, fit = fit_head(head, task, split, FitOptions(experiment.seed))
     run = leave_run(
         experiment, f"train-{kind}", table([head], [[fit]], experiment.splits), {kind: fit}, LISTENER, estimator
     )

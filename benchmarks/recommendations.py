@@ -26,7 +26,7 @@ from winnow.embed.config import EmbeddingConfig
 from winnow.embed.recipe import Recipe
 from winnow.heads.evaluation import learning_curve
 from winnow.heads.evaluation.compare import compare
-from winnow.heads.evaluation.fit import Fit, Grid, HeadSpec
+from winnow.heads.evaluation.fit import Fit, FitOptions, Grid, HeadSpec
 from winnow.heads.evaluation.metrics import corrected_interval, paired
 from winnow.workflow import fitting, tasks
 from winnow.workflow.experiment import Division, prepare
@@ -126,9 +126,8 @@ def fitted(workspace, together: list[Row], splits: int, used: int) -> tuple[list
     experiment = prepare(workspace, tasks.beside_tails(Grid(heads), choice), LISTENER, Division(), splits)
     grid, experiments = tasks.for_heads(experiment, Grid(heads), choice, LISTENER)
     seconds = time.perf_counter() - start
-    learned, divided = tasks.divided(experiments[heads[0].name])
-    data = learned.X, learned.y, divided[:used], learned.classes
-    fits = compare(grid.heads, *data, jobs=processors(), cache_dir=workspace.fits, data_key=learned.key)
+    task, divided = tasks.divided(experiments[heads[0].name])
+    fits = compare(grid.heads, task, divided[:used], FitOptions(jobs=processors(), cache=workspace.fits))
     return fits, (len(divided[0].train), len(divided[0].test)), seconds
 
 

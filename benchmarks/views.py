@@ -28,7 +28,7 @@ from winnow.embed.config import EmbeddingConfig
 from winnow.embed.pipeline import embed
 from winnow.embed.recipe import Recipe
 from winnow.heads.evaluation.compare import compare
-from winnow.heads.evaluation.fit import HeadSpec
+from winnow.heads.evaluation.fit import FitOptions, HeadSpec, Task
 from winnow.heads.evaluation.metrics import paired
 from winnow.workflow import features
 from winnow.workflow.experiment import Division, Experiment, prepare
@@ -107,7 +107,8 @@ def on_val(head: HeadSpec, experiment: Experiment, more: list[np.ndarray]) -> np
         for split in experiment.splits
     ]
     X = np.concatenate([experiment.rows, *more]).astype(experiment.rows.dtype)
-    (fits,) = compare([head], X, np.tile(experiment.data.y, blocks), splits, experiment.data.classes, jobs=processors())
+    task = Task(X, np.tile(experiment.data.y, blocks), experiment.data.classes)
+    (fits,) = compare([head], task, splits, FitOptions(jobs=processors()))
     return np.array([fit.metrics["val"]["weighted_f1"] for fit in fits])
 
 

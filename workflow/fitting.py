@@ -14,10 +14,10 @@ from winnow.curate.dataset import Dataset
 from winnow.curate.splits import SPLITS
 from winnow.workflow.experiment import Experiment
 from winnow.workflow.scoring import timed
-from winnow.workflow.tasks import Rows, divided
+from winnow.workflow.tasks import divided
 
 if TYPE_CHECKING:
-    from winnow.heads.evaluation.fit import Fit, Grid, HeadSpec, Split
+    from winnow.heads.evaluation.fit import Fit, Grid, HeadSpec, Split, Task
 
 QUADRATIC = ("knn", "svm-linear", "svm-rbf")  # heads whose time grows with the square of the training pictures
 QUADRATIC_LIMIT = 20_000  # training pictures above which they are left out unless they are named
@@ -62,8 +62,8 @@ def fit_all(
     with timed(experiment.seconds, "compare"):
         for own in {id(own): own for own in experiments.values()}.values():
             heads = [head for head in grid.heads if experiments[head.name] is own]
-            rows, splits = divided(own)
-            fits = _fit(rows, splits, own, replace(grid, heads=heads), jobs, fresh, reporter)
+            task, splits = divided(own)
+            fits = _fit(task, splits, own, replace(grid, heads=heads), jobs, fresh, reporter)
             found |= {head.name: of for head, of in zip(heads, fits, strict=True)}
     ordered = [found[head.name] for head in grid.heads]
     return table(grid.heads, ordered, experiment.splits), _first(grid, ordered)
@@ -71,11 +71,11 @@ def fit_all(
 
 def fit_one(experiment: Experiment, head: HeadSpec, reporter: Reporter) -> tuple[Any, Fit]:
     """A head fitted on the first split, and how well it does there."""
-    from winnow.heads.evaluation.fit import fit_head
+    from winnow.heads.evaluation.fit import FitOptions, fit_head
 
-    rows, splits = divided(experiment)
+    task, splits = divided(experiment)
     with reporter.progress("Training") as told:
-        return fit_head(head, rows.X, rows.y, splits[0], rows.classes, experiment.seed, on_epoch=told)
+        return fit_head(head, task, splits[0], FitOptions(experiment.seed), told)
 
 
 def fit_cleaning(
@@ -95,8 +95,8 @@ def fit_cleaning(
     from winnow.heads.evaluation import cleaning_effect
     from winnow.heads.evaluation.compare import table
 
-    rows, of_found = _with_found(experiment, found, X_found)
-    groups = np.zeros(len(rows.X), dtype=np.int64)
+    task, of_found = _with_found(experiment, found, X_found)
+    groups = np.zeros(len(task.X), dtype=np.int64)
     groups[: len(experiment.X)], groups[of_found] = experiment.data.groups, found.groups
     before, after = [], []
     for split, parts in zip(experiment.splits, found.splits, strict=True):
@@ -104,7 +104,7 @@ def fit_cleaning(
         before.append(replace(split, groups=groups, also=split.test, **as_found))
         after.append(replace(split, groups=groups, also=as_found["test"]))
     with timed(experiment.seconds, "compare"):
-        fits_before, fits = (_fit(rows, of, experiment, grid, jobs, fresh, reporter) for of in (before, after))
+        fits_before, fits = (_fit(task, of, experiment, grid, jobs, fresh, reporter) for of in (before, after))
     said = cleaning_effect.summary(grid.heads, fits_before, fits, before, after) | _changed(experiment.data, found)
     first = {name: fit.of_classes(len(experiment.data.classes)) for name, fit in _first(grid, fits).items()}
     return table(grid.heads, fits, after), first, said
@@ -135,8 +135,8 @@ def fit_curve(
         for total, (share, splits) in of_size.items():
             pictures, again = total / len(splits), fresh and share < 1
             what = f"Fitting on {pictures:,.0f} pictures"
-            rows, of_rows = divided(experiment, splits)
-            fits = _fit(rows, of_rows, experiment, Grid([head], validation), jobs, again, reporter, what)
+            task, of_rows = divided(experiment, splits)
+            fits = _fit(task, of_rows, experiment, Grid([head], validation), jobs, again, reporter, what)
             f1 = table([head], fits, splits)[0]["weighted_f1"]
             sizes.append({"pictures": round(pictures), "share": share, "weighted_f1": f1})
             scores.append([fit.metrics["test"]["weighted_f1"] for fit in fits[0]])
@@ -145,9 +145,14 @@ def fit_curve(
     return {"head": head.name, "sizes": sizes} | said
 
 
-def _with_found(experiment: Experiment, found: Dataset, X_found: np.ndarray) -> tuple[Rows, np.ndarray]:
-    """The rows of `work`, then those pictures that had another label as found or are dropped; and the row of each
-    picture as found, int64 (n,). Classes that no picture has as decided come last."""
+def _with_found(experiment: Experiment, found: Dataset, X_found: np.ndarray) -> tuple[Task, np.ndarray]:
+    """The task of the experiment with further rows, and the row of each picture as found, int64 (n,).
+
+    The further rows are those pictures that had another label as found or are dropped. Classes that no picture has as
+    decided come last.
+    """
+    from winnow.heads.evaluation.fit import Task
+
     data = experiment.data
     row_of = {pair: row for row, pair in enumerate(zip(data.ids, data.labels, strict=True))}
     pairs = list(zip(found.ids, found.labels, strict=True))
@@ -157,8 +162,8 @@ def _with_found(experiment: Experiment, found: Dataset, X_found: np.ndarray) -> 
     index = {label: number for number, label in enumerate(classes)}
     y = [*data.y.tolist(), *(index[found.labels[row]] for row in only)]
     key = digest([experiment.made["key"], data.ids, [found.ids[row] for row in only]])
-    rows = Rows(np.concatenate([experiment.X, X_found[only]]), np.array(y, dtype=np.int64), classes, key)
-    return rows, np.array([row_of[pair] for pair in pairs], dtype=np.int64)
+    task = Task(np.concatenate([experiment.X, X_found[only]]), np.array(y, dtype=np.int64), classes, key)
+    return task, np.array([row_of[pair] for pair in pairs], dtype=np.int64)
 
 
 def _changed(decided: Dataset, found: Dataset) -> dict[str, Any]:
@@ -173,7 +178,7 @@ def _changed(decided: Dataset, found: Dataset) -> dict[str, Any]:
 
 
 def _fit(
-    rows: Rows,
+    task: Task,
     splits: list[Split],
     experiment: Experiment,
     grid: Grid,
@@ -183,22 +188,11 @@ def _fit(
     what: str = "Fitting",
 ) -> list[list[Fit]]:
     from winnow.heads.evaluation.compare import compare
+    from winnow.heads.evaluation.fit import FitOptions
 
+    options = FitOptions(experiment.seed, jobs or processors(), experiment.workspace.fits, fresh, grid.validation)
     with reporter.progress(what) as told:
-        return compare(
-            grid.heads,
-            rows.X,
-            rows.y,
-            splits,
-            rows.classes,
-            seed=experiment.seed,
-            validation=grid.validation,
-            cache_dir=experiment.workspace.fits,
-            data_key=rows.key,
-            fresh=fresh,
-            jobs=jobs or processors(),
-            on_fit=lambda done, total, head: told(done, total),
-        )
+        return compare(grid.heads, task, splits, options, lambda done, total, head: told(done, total))
 
 
 def _first(grid: Grid, fits: list[list[Fit]]) -> dict[str, Fit]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,27 +17,20 @@ from winnow.workflow import features
 from winnow.workflow.experiment import Experiment
 
 if TYPE_CHECKING:
-    from winnow.heads.evaluation.fit import Grid, HeadSpec, Split
+    from winnow.heads.evaluation.fit import Grid, HeadSpec, Split, Task
 
 TAIL_VIEWS = 8  # of each picture that a tail learns from, unless --augment says how many
 NETWORK = ("alpha", "weights", "size")  # of the recipe, which are parameters of a tail, too
 
 
-class Rows(NamedTuple):
-    """What splits point into: X float (R, D), y int64 (R,) indexes into the classes; key stands for X."""
-
-    X: np.ndarray
-    y: np.ndarray
-    classes: list[str]
-    key: str
-
-
-def divided(experiment: Experiment, splits: list[Split] | None = None) -> tuple[Rows, list[Split]]:
-    """The rows of a work, and splits of its pictures (None: its own) as splits of rows.
+def divided(experiment: Experiment, splits: list[Split] | None = None) -> tuple[Task, list[Split]]:
+    """The task of an experiment, and splits of its pictures (None: its own) as splits of the task's rows.
 
     Every view of the training pictures is learned from, a picture's views are of one group, and pictures are judged by
     the views that were asked for.
     """
+    from winnow.heads.evaluation.fit import Task
+
     data, count = experiment.data, len(experiment.data.ids)
     repeated = np.tile(np.arange(count), len(experiment.rows) // count)
     views, judged = (experiment.embedding[name] for name in ("augment", "tta"))
@@ -47,7 +40,7 @@ def divided(experiment: Experiment, splits: list[Split] | None = None) -> tuple[
         parts = {} if judged == "none" else {part: experiment.looks[getattr(split, part)] for part in ("val", "test")}
         made.append(replace(split, groups=split.groups[repeated], more=more, **parts))
     key = digest([experiment.made["key"], data.ids, *([judged, views, VIEWS] if views > 1 else [])])
-    return Rows(experiment.rows, data.y[repeated], data.classes, key), made
+    return Task(experiment.rows, data.y[repeated], data.classes, key), made
 
 
 def beside_tails(grid: Grid, choice: EmbeddingConfig) -> EmbeddingConfig:

@@ -113,7 +113,7 @@ def tune(
     """
     from winnow.heads.evaluation import search, search_spaces
     from winnow.heads.evaluation.compare import table
-    from winnow.heads.evaluation.fit import Grid
+    from winnow.heads.evaluation.fit import FitOptions, Grid
 
     heads = search_spaces.candidates(
         kind, candidates, (division or Division()).seed
@@ -121,19 +121,15 @@ def tune(
     experiment = prepare(workspace, tasks.beside_tails(Grid(heads), vectors), reporter, division or Division(), repeats)
     grid, experiments = tasks.for_heads(experiment, Grid(heads), vectors, reporter)
     experiment = experiments[kind]
-    learned, _ = tasks.divided(experiment)
+    task, _ = tasks.divided(experiment)
+    options = FitOptions(experiment.seed, jobs or processors(), workspace.fits)
     with timed(experiment.seconds, "search"), reporter.progress("Searching") as told:
         found = search.nested(
             grid.heads,
-            learned.X,
-            learned.y,
+            task,
             experiment.splits,
-            learned.classes,
+            options,
             as_rows=lambda splits: tasks.divided(experiment, splits)[1],
-            cache_dir=workspace.fits,
-            data_key=learned.key,
-            jobs=jobs or processors(),
-            seed=experiment.seed,
             on_message=reporter.message,
             on_fit=told,
         )

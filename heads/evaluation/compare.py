@@ -31,7 +31,7 @@ from winnow.common.atomic_write import whole_file
 from winnow.common.errors import InputError
 from winnow.common.versions import installed
 from winnow.heads.evaluation import metrics
-from winnow.heads.evaluation.fit import Fit, HeadSpec, Split, build, fit_heads, together
+from winnow.heads.evaluation.fit import Fit, FitOptions, HeadSpec, Split, Task, build, fit_heads, together
 
 FORMAT = "3"  # of a stored fit: raise it when what a head does changes and none of its parameters shows it
 MEMORY = Path("/dev/shm")  # a file system in memory, where there is one
@@ -42,58 +42,48 @@ _LIBRARIES = {"dense": ("keras", "tensorflow"), "finetune": ("keras", "tensorflo
 
 def compare(
     heads: list[HeadSpec],
-    X: np.ndarray,
-    y: np.ndarray,
+    task: Task,
     splits: list[Split],
-    classes: list[str],
-    *,
-    validation: str = "own",
-    cache_dir: Path | None = None,
-    data_key: str = "",
-    jobs: int = 1,
-    seed: int = 0,
-    fresh: bool = False,
+    options: FitOptions = FitOptions(),
     on_fit: Callable[[int, int, HeadSpec], None] | None = None,
 ) -> list[list[Fit]]:
-    """Fit every head on every split: fits[head][repeat]. A repeat's seed is `seed` plus its number, or the head's own.
+    """Fit every head on every split: fits[head][split]. The seed of split r is `options.seed + r`.
 
-    Only the fits of the first split hold probabilities; `proba` and `y` of the others are empty.
-    X: float (N, D); y: int64 (N,) indexes into classes; validation: "own" or "val", see `Grid`. cache_dir: where fits
-    are kept and found again; data_key stands for X there, so it has to change when X does; fresh: fit anew what is
-    there. jobs: processes, of one thread each; their number does not change what comes out. on_fit(done, total, head)
-    is called here as fits come in, in any order.
+    Only the fits of the first split keep their probabilities; `proba` and `y` of the others are empty.
+    on_fit(done, total, head): called in this process after each fit, in any order.
     """
     tasks = [(h, r) for h in range(len(heads)) for r in range(len(splits))]
     files: dict[tuple[int, int], Path] = {}
-    if cache_dir is not None:
-        keys = [_split_key(data_key, y, split, len(classes), validation) for split in splits]
-        files = {(h, r): cache_dir / f"{_digest(heads[h], keys[r], seed=seed + r)}.npz" for h, r in tasks}
+    if options.cache is not None:
+        keys = [_split_key(task, split, options.validation) for split in splits]
+        files = {(h, r): options.cache / f"{_digest(heads[h], keys[r], seed=options.seed + r)}.npz" for h, r in tasks}
     fits: dict[tuple[int, int], Fit] = {}
 
-    def arrived(task: tuple[int, int], fit: Fit) -> None:
-        fits[task] = replace(fit, proba={}, y={}) if task[1] else fit
+    def arrived(pair: tuple[int, int], fit: Fit) -> None:
+        fits[pair] = replace(fit, proba={}, y={}) if pair[1] else fit
         if on_fit:
-            on_fit(len(fits), len(tasks), heads[task[0]])
+            on_fit(len(fits), len(tasks), heads[pair[0]])
 
-    for task, file in files.items():
-        stored = None if fresh else _load(file)
+    for pair, file in files.items():
+        stored = None if options.fresh else _load(file)
         if stored:
-            arrived(task, stored)
-    todo = sorted((task for task in tasks if task not in fits), key=lambda task: _slowness(heads[task[0]]))
+            arrived(pair, stored)
+    todo = sorted((pair for pair in tasks if pair not in fits), key=lambda pair: _slowness(heads[pair[0]]))
     groups: dict[Any, list[tuple[int, int]]] = {}
     for h, r in todo:
-        groups.setdefault((r, together(heads[h], seed + r) or h), []).append((h, r))
-    jobs = min(jobs, len(groups))
-    with _shared(X, cache_dir) if jobs > 1 else nullcontext(X) as X:
+        groups.setdefault((r, together(heads[h], options.seed + r) or h), []).append((h, r))
+    jobs = min(options.jobs, len(groups))
+    with _shared(task.X, options.cache) if jobs > 1 else nullcontext(task.X) as X:
+        shared = replace(task, X=X)
         calls = [
-            (group, ([heads[h] for h, _ in group], X, y, splits[r], classes, seed + r, validation))
+            (group, ([heads[h] for h, _ in group], shared, splits[r], replace(options, seed=options.seed + r)))
             for (r, _), group in groups.items()
         ]
         for group, found in _run(calls, jobs):
-            for task, fit in zip(group, found, strict=True):
-                if task in files:
-                    _save(files[task], fit)
-                arrived(task, fit)
+            for pair, fit in zip(group, found, strict=True):
+                if pair in files:
+                    _save(files[pair], fit)
+                arrived(pair, fit)
     return [[fits[h, r] for r in range(len(splits))] for h in range(len(heads))]
 
 
@@ -226,11 +216,11 @@ def _end_with(parent: int) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _split_key(data_key: str, y: np.ndarray, split: Split, n_classes: int, validation: str) -> str:
+def _split_key(task: Task, split: Split, validation: str) -> str:
     """Another one for every other split: each array stands there with its name and shape before its numbers."""
-    digest = hashlib.sha256(json.dumps([FORMAT, data_key, n_classes, validation]).encode())
+    digest = hashlib.sha256(json.dumps([FORMAT, task.key, len(task.classes), validation]).encode())
     arrays = {part: getattr(split, part) for part in ("train", "val", "test", "also", "more")}
-    arrays |= {"y": y, "groups": np.asarray(split.groups)[split.learned]}
+    arrays |= {"y": task.y, "groups": np.asarray(split.groups)[split.learned]}
     for name, array in arrays.items():
         if array is not None:
             digest.update(f"{name} {array.shape} ".encode() + np.asarray(array, dtype=np.int64).tobytes())

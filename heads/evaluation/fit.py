@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,36 @@ class Grid:
     """Heads to compare, as of `heads.grid`; with validation "val" the val part is the dense heads' validation_data."""
 
     heads: list[HeadSpec]
+    validation: str = "own"
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """The classification task that heads are fitted to: features, labels and class names.
+
+    X: float (R, D), one row per image, or several when there are augmented ones. y: int64 (R,), indexes into classes.
+    key: identifies X in the digests of cached fits, so it must change whenever X does.
+    """
+
+    X: np.ndarray
+    y: np.ndarray
+    classes: list[str]
+    key: str = ""
+
+
+@dataclass(frozen=True)
+class FitOptions:
+    """How heads are fitted.
+
+    seed: random seed of the first split; `compare` adds the number of the split. A seed among a head's own parameters
+    takes precedence. jobs: number of processes, each with one thread; it does not change the results. cache: folder of
+    stored fits, or None. fresh: fit again even if the fit is stored. validation: "own" or "val", see `Grid`.
+    """
+
+    seed: int = 0
+    jobs: int = 1
+    cache: Path | None = None
+    fresh: bool = False
     validation: str = "own"
 
 
@@ -114,14 +145,12 @@ def build(head: HeadSpec, seed: int) -> Any:
     return estimator
 
 
-def fit_estimator(
-    head: HeadSpec, X: np.ndarray, y: np.ndarray, split: Split, seed: int, validation: str = "own"
-) -> Any:
-    """The head fitted on the train part of X, float (N, D), and y, int64 (N,): classes_ are the indexes in train.
+def fit_estimator(head: HeadSpec, task: Task, split: Split, options: FitOptions = FitOptions()) -> Any:
+    """Fit one head on the train part. classes_ of the estimator are the class indexes that occur there.
 
-    Raises: InputError for a parameter's value that does not do, or when TensorFlow is missing.
+    Raises: InputError for an invalid parameter value, or when TensorFlow is missing.
     """
-    return _fitted([head], X, y, split, seed, validation)[0]
+    return _fitted([head], task, split, options)[0]
 
 
 def together(head: HeadSpec, seed: int) -> tuple[Any, ...] | None:
@@ -131,60 +160,48 @@ def together(head: HeadSpec, seed: int) -> tuple[Any, ...] | None:
 
 def fit_head(
     head: HeadSpec,
-    X: np.ndarray,
-    y: np.ndarray,
+    task: Task,
     split: Split,
-    classes: list[str],
-    seed: int,
-    validation: str = "own",
+    options: FitOptions = FitOptions(),
     on_epoch: OnEpoch | None = None,
 ) -> tuple[Any, Fit]:
-    """The head fitted on train (see `fit_estimator`), judged on all three parts; a class not in train gets p = 0.
+    """Fit one head on train (see `fit_estimator`) and evaluate it on all parts; a class not in train gets p = 0.
 
-    Parameters: `on_epoch` is told (done, total) epochs by heads that are trained in them.
+    on_epoch(done, total): called after every epoch by heads that are trained in epochs.
     """
-    return fit_heads([head], X, y, split, classes, seed, validation, on_epoch)[0]
+    return fit_heads([head], task, split, options, on_epoch)[0]
 
 
 def fit_heads(
     heads: list[HeadSpec],
-    X: np.ndarray,
-    y: np.ndarray,
+    task: Task,
     split: Split,
-    classes: list[str],
-    seed: int,
-    validation: str = "own",
+    options: FitOptions = FitOptions(),
     on_epoch: OnEpoch | None = None,
 ) -> list[tuple[Any, Fit]]:
-    """As `fit_head` for each of heads that are fitted together, see `together`; each has its share of the seconds."""
+    """`fit_head` for heads that can be trained as one batch, see `together`; the seconds are divided equally."""
     if heads[0].kind in ("dense", "finetune"):
         from winnow.embed.keras_import import import_keras
 
         import_keras(f"the {heads[0].kind} head", "choose other heads")
     for head in heads:
-        build(head, seed)  # what it imports, as TensorFlow above, is not part of fitting
+        build(head, options.seed)  # imports here, like TensorFlow above, do not count as fitting time
     start = time.perf_counter()
-    estimators = _fitted(heads, X, y, split, seed, validation, on_epoch)
+    estimators = _fitted(heads, task, split, options, on_epoch)
     seconds = (time.perf_counter() - start) / len(heads)
     return [
-        (estimator, _judged(head, estimator, X, y, split, len(classes), seconds))
+        (estimator, _judged(head, estimator, task, split, seconds))
         for head, estimator in zip(heads, estimators, strict=True)
     ]
 
 
 def _fitted(
-    heads: list[HeadSpec],
-    X: np.ndarray,
-    y: np.ndarray,
-    split: Split,
-    seed: int,
-    validation: str,
-    on_epoch: OnEpoch | None = None,
+    heads: list[HeadSpec], task: Task, split: Split, options: FitOptions, on_epoch: OnEpoch | None = None
 ) -> list[Any]:
     from sklearn.exceptions import ConvergenceWarning
 
-    estimators = [build(head, seed) for head in heads]
-    rows = split.learned
+    estimators = [build(head, options.seed) for head in heads]
+    X, y, rows = task.X, task.y, split.learned
     with warnings.catch_warnings(), _said_of(heads[0]):
         warnings.simplefilter("ignore", ConvergenceWarning)  # the scores say how good a head is, finished or not
         warnings.filterwarnings("ignore", "Only one sample available")  # LDA, on a fold with one of a class
@@ -201,7 +218,7 @@ def _fitted(
                 estimators,
                 *train,
                 groups=split.groups[rows],
-                validation_data=(X[val], y[val]) if validation == "val" else None,
+                validation_data=(X[val], y[val]) if options.validation == "val" else None,
                 on_epoch=on_epoch,
             )
         else:
@@ -219,9 +236,8 @@ def _keep_together(estimator: Any, groups: np.ndarray) -> None:
             part.set_params(cv=replace(part.cv, groups=groups))
 
 
-def _judged(
-    head: HeadSpec, estimator: Any, X: np.ndarray, y: np.ndarray, split: Split, n_classes: int, fit_seconds: float
-) -> Fit:
+def _judged(head: HeadSpec, estimator: Any, task: Task, split: Split, fit_seconds: float) -> Fit:
+    X, y, n_classes = task.X, task.y, len(task.classes)
     start = time.perf_counter()
     with _said_of(head):
         proba = {"test": _proba(estimator, X, split.looks("test"), n_classes)}

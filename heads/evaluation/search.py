@@ -12,9 +12,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,7 +22,7 @@ from winnow.common.errors import InputError
 from winnow.heads.evaluation import learning_curve
 from winnow.heads.evaluation.cleaning_effect import in_points
 from winnow.heads.evaluation.compare import compare, table, versus
-from winnow.heads.evaluation.fit import SEEDS, Fit, HeadSpec, Split
+from winnow.heads.evaluation.fit import SEEDS, Fit, FitOptions, HeadSpec, Split, Task
 from winnow.heads.evaluation.search_spaces import SLOW, WHOLE
 
 FOLDS = 5  # of the train part, by which settings are judged
@@ -44,31 +43,25 @@ class Found:
 
 def nested(
     heads: list[HeadSpec],
-    X: np.ndarray,
-    y: np.ndarray,
+    task: Task,
     splits: list[Split],
-    classes: list[str],
+    options: FitOptions = FitOptions(),
     *,
     as_rows: Callable[[list[Split]], list[Split]] = lambda splits: splits,
-    cache_dir: Path | None = None,
-    data_key: str = "",
-    jobs: int = 1,
-    seed: int = 0,
     on_message: Callable[[str], None] | None = None,
     on_fit: Callable[[int, int], None] | None = None,
 ) -> Found:
-    """Search on the train part of every split, and fit what was found there, and the default, to be judged on test.
+    """Nested search: choose settings on the train part of every split, then evaluate them and the default on test.
 
-    So test scores are honest: neither test nor val takes part in a search, and val can still choose among kinds.
+    Neither test nor val takes part in a search, so test scores are unbiased and val can still choose among kinds.
 
-    Parameters: `heads`, as of `spaces.candidates`, the default first; `splits` of pictures, which are the first rows of
-    X and y; `as_rows` makes of these, or of others of the same pictures, splits of all rows of X that a head learns
-    from and is judged by; `on_message` is told beforehand how many fits there will be; the others are those of
-    `heads.compare.compare`: in cache_dir are the fits on whole splits, not the many of a search; on_fit(done, total) is
-    called as fits come in.
+    Parameters: `heads`, as `search_spaces.candidates` returns them, the default first; `splits` of pictures, which are
+    the first rows of the task; `as_rows` turns these, or others of the same pictures, into splits of all rows of the
+    task; `options`, as of `compare`: only fits on whole splits are stored, not the many of a search; on_message(text):
+    called once with the number of fits; on_fit(done, total): called after each fit.
     Raises: InputError for a train part that cannot be divided.
     """
-    plans = [_rounds(heads, y, split, seed + r) for r, split in enumerate(splits)]
+    plans = [_rounds(heads, task.y, split, options.seed + r) for r, split in enumerate(splits)]
     total = sum(left * len(inner) for plan in plans for left, inner in plan) + 2 * len(splits)
     if on_message:
         on_message(f"Searching among {len(heads):,} settings of {heads[0].kind}: {total:,} fits")
@@ -80,13 +73,14 @@ def nested(
         if on_fit:
             on_fit(done, total)
 
-    def fit(r: int, some: list[HeadSpec], on: list[Split], **kept: Any) -> list[list[Fit]]:
-        return compare(some, X, y, as_rows(on), classes, jobs=jobs, seed=seed + r, on_fit=arrived, **kept)
+    def fit(options: FitOptions, some: list[HeadSpec], on: list[Split]) -> list[list[Fit]]:
+        return compare(some, task, as_rows(on), options, arrived)
 
     found, default, tuned = [], [], []
     for r, (plan, split) in enumerate(zip(plans, splits, strict=True)):
-        found.append(_best(heads, plan, partial(fit, r)))
-        (of_default,), (of_found,) = fit(r, [heads[0], found[-1]], [split], cache_dir=cache_dir, data_key=data_key)
+        of_split = replace(options, seed=options.seed + r)
+        found.append(_best(heads, plan, partial(fit, replace(of_split, cache=None))))
+        (of_default,), (of_found,) = fit(of_split, [heads[0], found[-1]], [split])
         default.append(of_default)
         tuned.append(of_found)
     return Found(found, tuned, default)

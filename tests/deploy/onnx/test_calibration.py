@@ -5,7 +5,7 @@ import onnxruntime
 import pytest
 
 from winnow.deploy.onnx.head import check_parity, to_onnx
-from winnow.heads.evaluation.fit import HeadSpec, Split, fit_estimator
+from winnow.heads.evaluation.fit import HeadSpec, Split, Task, fit_estimator
 
 KINDS = ["dummy", "centroid", "knn", "logistic", "svm-linear", "svm-rbf", "lda", "forest", "mlp", "supcon"]
 METHODS = ["none", "sigmoid", "isotonic", "temperature"]
@@ -18,9 +18,9 @@ def fitted(kind, method, n_classes=3, d=12):
     rng = np.random.default_rng(0)
     y = np.arange(90) % n_classes
     X = (np.eye(d)[y] + rng.normal(scale=0.4, size=(90, d))).astype(np.float32)
-    rows = np.arange(90)
+    task, rows = Task(X, y, list(map(str, range(n_classes)))), np.arange(90)
     head = HeadSpec(kind, kind, PARAMS.get(kind, {}) | {"calibration": method})
-    return fit_estimator(head, X, y, Split(rows, rows, rows, rows), seed=0), rng.normal(size=(60, d)).astype(np.float32)
+    return fit_estimator(head, task, Split(rows, rows, rows, rows)), rng.normal(size=(60, d)).astype(np.float32)
 
 
 CASES = [(kind, method) for kind in KINDS for method in METHODS if (kind[:3], method) != ("svm", "none")]

@@ -15,7 +15,7 @@ from winnow.deploy.onnx.head import to_onnx
 from winnow.embed import images
 from winnow.embed.quantize import half
 from winnow.embed.recipe import RESIZES, Recipe
-from winnow.heads.evaluation.fit import HeadSpec, Split, fit_estimator
+from winnow.heads.evaluation.fit import HeadSpec, Split, Task, fit_estimator
 
 CLASSES = ["<b>", "a/b", "花"]
 RECIPES = {pool: Recipe(size=96, pool=pool) for pool in ("avg", "none")}
@@ -65,10 +65,8 @@ def a_head(kind="logistic", dimension=3):
     X = (rng.uniform(size=(60, dimension)) / 4 + np.eye(3)[y][:, np.arange(dimension) % 3] / 2).astype(np.float32)
     estimator = fit_estimator(
         HeadSpec(kind, kind, {"n_estimators": 10} if kind == "forest" else {}),
-        X,
-        y,
+        Task(X, y, CLASSES),
         Split(rows, rows, rows, rows),
-        seed=0,
     )
     return to_onnx(estimator, CLASSES, dimension)
 

@@ -9,7 +9,7 @@ import pytest
 
 from winnow.common.errors import InputError
 from winnow.deploy.onnx.head import check_parity, labels, save_head, to_onnx
-from winnow.heads.evaluation.fit import HEADS, HeadSpec, Split, fit_estimator
+from winnow.heads.evaluation.fit import HEADS, HeadSpec, Split, Task, fit_estimator
 from winnow.heads.models.baselines import BASELINES
 
 CLASSES = ["daisy", "été", "花"]
@@ -23,9 +23,9 @@ def fitted(kind, n_classes=3, d=12, **params):
     rng = np.random.default_rng(0)
     y = np.arange(60) % n_classes
     X = (np.eye(d)[y] + rng.normal(scale=0.3, size=(60, d))).astype(np.float32)
-    rows = np.arange(60)
+    task, rows = Task(X, y, list(map(str, range(n_classes)))), np.arange(60)
     head = HeadSpec(kind, kind, PARAMS.get(kind, {}) | params)
-    return fit_estimator(head, X, y, Split(rows, rows, rows, rows), seed=0), rng.normal(size=(60, d)).astype(np.float32)
+    return fit_estimator(head, task, Split(rows, rows, rows, rows)), rng.normal(size=(60, d)).astype(np.float32)
 
 
 def run(model, X):

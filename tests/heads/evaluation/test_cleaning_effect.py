@@ -5,7 +5,7 @@ import pytest
 
 from winnow.heads.evaluation.cleaning_effect import in_words, summary
 from winnow.heads.evaluation.compare import compare
-from winnow.heads.evaluation.fit import HeadSpec, Split
+from winnow.heads.evaluation.fit import FitOptions, HeadSpec, Split, Task
 
 
 def arms(repeats=3, flipped=0.4):
@@ -24,7 +24,7 @@ def arms(repeats=3, flipped=0.4):
         before.append(Split(train + 120, val + 120, test, groups, also=test))
         after.append(Split(train, val, test, groups, also=test))
     heads = [HeadSpec("logistic", "logistic"), HeadSpec("dummy", "dummy")]
-    return heads, *(compare(heads, X, y, splits, ["a", "b"]) for splits in (before, after)), before, after
+    return heads, *(compare(heads, Task(X, y, ["a", "b"]), splits) for splits in (before, after)), before, after
 
 
 def test_wrong_labels_in_training_cost_a_head_that_learns_and_not_the_dummy():
@@ -79,8 +79,8 @@ def test_where_classes_came_or_went_only_the_test_pictures_as_decided_say_anythi
 def test_a_second_test_part_is_kept_with_a_stored_fit(tmp_path):
     heads, _, _, before, _ = arms(repeats=1)
     X, y = np.random.default_rng(0).normal(size=(240, 4)).astype(np.float32), np.tile([0, 1], 120)
-    first = compare(heads, X, y, before, ["a", "b"], cache_dir=tmp_path)
-    again = compare(heads, X, y, before, ["a", "b"], cache_dir=tmp_path)
+    first = compare(heads, Task(X, y, ["a", "b"]), before, FitOptions(cache=tmp_path))
+    again = compare(heads, Task(X, y, ["a", "b"]), before, FitOptions(cache=tmp_path))
     np.testing.assert_array_equal(first[0][0].proba["also"], again[0][0].proba["also"])
     assert first[0][0].metrics == again[0][0].metrics
     assert set(first[0][0].metrics) == {"train", "val", "test", "also"}
@@ -89,7 +89,7 @@ def test_a_second_test_part_is_kept_with_a_stored_fit(tmp_path):
 def test_classes_that_a_head_never_saw_are_cut_off():
     heads, _, _, _, after = arms(repeats=1)
     X, y = np.random.default_rng(0).normal(size=(240, 4)).astype(np.float32), np.tile([0, 1], 120)
-    [[fit], _] = compare(heads, X, y, after, ["a", "b", "gone"])
+    [[fit], _] = compare(heads, Task(X, y, ["a", "b", "gone"]), after)
     cut = fit.of_classes(2)
     assert fit.proba["test"].shape == (30, 3)
     assert cut.proba["test"].shape == (30, 2)

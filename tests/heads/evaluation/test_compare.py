@@ -17,7 +17,18 @@ import pytest
 from winnow.common.errors import InputError
 from winnow.heads.evaluation import compare as module
 from winnow.heads.evaluation.compare import compare, table
-from winnow.heads.evaluation.fit import DEFAULT_HEADS, HEADS, Fit, HeadSpec, Split, build, fit_estimator, fit_head
+from winnow.heads.evaluation.fit import (
+    DEFAULT_HEADS,
+    HEADS,
+    Fit,
+    FitOptions,
+    HeadSpec,
+    Split,
+    Task,
+    build,
+    fit_estimator,
+    fit_head,
+)
 from winnow.heads.evaluation.grid_file import heads_from_names
 from winnow.heads.evaluation.metrics import confusion, ece, metrics, reliability
 from winnow.heads.models.baselines import BASELINES
@@ -86,7 +97,7 @@ class TestSmallClasses:
         train = np.setdiff1d(np.arange(250), np.concatenate(parts))
         assert np.bincount(y[train])[:2].tolist() == [3, 3]
         few = {"dense": {"epochs": 5, "lr": 0.5}, "forest": {"n_estimators": 20}}.get(kind, {})
-        _, fit = fit_head(HeadSpec(kind, kind, few), X, y, Split(train, *parts, groups), list("abcd"), seed=0)
+        _, fit = fit_head(HeadSpec(kind, kind, few), Task(X, y, list("abcd")), Split(train, *parts, groups))
         assert fit.proba["test"].shape == (len(parts[1]), 4)
         assert np.isfinite(fit.metrics["test"]["log_loss"])
         if kind in ("centroid", "logistic", "svm-linear", "svm-rbf"):
@@ -96,7 +107,7 @@ class TestSmallClasses:
 class TestFitHead:
     def test_it_reports_each_part(self):
         X, y, (split, _) = data()
-        estimator, fit = fit_head(HeadSpec("k", "knn"), X, y, split, CLASSES, seed=0)
+        estimator, fit = fit_head(HeadSpec("k", "knn"), Task(X, y, CLASSES), split)
         for part in ("train", "val", "test"):
             rows = getattr(split, part)
             proba = estimator.predict_proba(X[rows])
@@ -112,22 +123,23 @@ class TestFitHead:
 
     def test_it_sees_only_train(self):
         X, y, (split, _) = data()
-        before = fit_estimator(HeadSpec("c", "centroid"), X, y, split, seed=0).means_
+        centroid, task = HeadSpec("c", "centroid"), Task(X, y, CLASSES)
+        before = fit_estimator(centroid, task, split).means_
         elsewhere = np.setdiff1d(np.arange(len(y)), split.train)
         X[elsewhere], y[elsewhere] = np.nan, 2 - y[elsewhere]
-        np.testing.assert_array_equal(before, fit_estimator(HeadSpec("c", "centroid"), X, y, split, seed=0).means_)
+        np.testing.assert_array_equal(before, fit_estimator(centroid, task, split).means_)
 
     def test_a_class_that_train_lacks_gets_no_probability(self):
         X, y, (split, _) = data()
         split = replace(split, train=split.train[y[split.train] != 1])
-        _, fit = fit_head(HeadSpec("c", "centroid"), X, y, split, CLASSES, seed=0)
+        _, fit = fit_head(HeadSpec("c", "centroid"), Task(X, y, CLASSES), split)
         assert fit.proba["test"].shape == (len(split.test), 3)
         assert (fit.proba["test"][:, 1] == 0).all()
         assert np.isfinite(fit.metrics["test"]["log_loss"])
 
     def test_float16_vectors_do(self):
         X, y, (split, _) = data()
-        _, fit = fit_head(HeadSpec("l", "logistic"), X.astype(np.float16), y, split, CLASSES, seed=0)
+        _, fit = fit_head(HeadSpec("l", "logistic"), Task(X.astype(np.float16), y, CLASSES), split)
         assert fit.metrics["test"]["accuracy"] > 0.5
 
     def test_a_value_that_does_not_do_is_said_with_the_head(self):
@@ -135,7 +147,7 @@ class TestFitHead:
         with pytest.raises(
             InputError, match="head 'mine': The 'n_neighbors' parameter of CosineNeighbours must be an int"
         ):
-            fit_head(HeadSpec("mine", "knn", {"n_neighbors": 0}), X, y, split, CLASSES, seed=0)
+            fit_head(HeadSpec("mine", "knn", {"n_neighbors": 0}), Task(X, y, CLASSES), split)
 
     @pytest.mark.parametrize(
         ("kind", "params", "message"),
@@ -151,7 +163,7 @@ class TestFitHead:
     def test_what_a_classifier_will_not_do_is_said_in_one_line(self, kind, params, message):
         X, y, (split, _) = data()
         with pytest.raises(InputError) as raised:
-            fit_head(HeadSpec("mine", kind, params), X, y, split, CLASSES, seed=0)
+            fit_head(HeadSpec("mine", kind, params), Task(X, y, CLASSES), split)
         assert str(raised.value).startswith(f"head 'mine': {message}")
         assert "\n" not in str(raised.value)
 
@@ -170,7 +182,7 @@ class TestFitHead:
             SpreadFolds, "split", lambda self, X, y, groups=None: seen.append(self.groups) or whole(self, X, y)
         )
         split = replace(split, groups=np.arange(len(y)) // 2 * 10)
-        fit_estimator(HeadSpec("s", "svm-linear", params), X, y, split, seed=0)
+        fit_estimator(HeadSpec("s", "svm-linear", params), Task(X, y, CLASSES), split)
         assert len(seen) == 1
         np.testing.assert_array_equal(seen[0], split.groups[split.train])
 
@@ -184,27 +196,27 @@ class TestFitHead:
 
         monkeypatch.setitem(BASELINES, "dummy", slow_at_first)
         X, y, (split, _) = data()
-        assert fit_head(HeadSpec("d", "dummy"), X, y, split, CLASSES, seed=0)[1].fit_seconds < 0.4
+        assert fit_head(HeadSpec("d", "dummy"), Task(X, y, CLASSES), split)[1].fit_seconds < 0.4
 
     def test_a_head_that_does_not_converge_says_nothing(self):
         X, y, (split, _) = data()
         with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always")
-            fit_head(HeadSpec("mlp", "mlp", {"max_iter": 1}), X, y, split, CLASSES, seed=0)
+            fit_head(HeadSpec("mlp", "mlp", {"max_iter": 1}), Task(X, y, CLASSES), split)
         assert [str(warning.message) for warning in said] == []
 
     def test_the_seed_of_a_head_holds_over_that_of_the_repeat(self):
         X, y, (split, _) = data()
         head = HeadSpec("f", "forest", {"n_estimators": 3, "seed": 5})
-        assert fit_estimator(head, X, y, split, seed=0).random_state == 5
+        assert fit_estimator(head, Task(X, y, CLASSES), split).random_state == 5
 
 
 class TestCompare:
     HEADS = (HeadSpec("c", "centroid"), HeadSpec("f", "forest", {"n_estimators": 5}))
 
-    def run(self, tmp_path, heads=HEADS, data_key="photos", **options):
+    def run(self, tmp_path, heads=HEADS, key="photos", on_fit=None, **options):
         X, y, splits = data()
-        return compare(list(heads), X, y, splits, CLASSES, cache_dir=tmp_path, data_key=data_key, **options)
+        return compare(list(heads), Task(X, y, CLASSES, key), splits, FitOptions(cache=tmp_path, **options), on_fit)
 
     def test_every_head_on_every_split(self, tmp_path):
         seen = []
@@ -213,7 +225,7 @@ class TestCompare:
         X, y, splits = data()
         for h, head in enumerate(self.HEADS):
             for r, split in enumerate(splits):
-                assert_equal_fits(fits[h][r], kept(fit_head(head, X, y, split, CLASSES, seed=r)[1], r))
+                assert_equal_fits(fits[h][r], kept(fit_head(head, Task(X, y, CLASSES), split, FitOptions(r))[1], r))
 
     def test_what_was_fitted_is_found_again(self, tmp_path, monkeypatch):
         before = self.run(tmp_path)
@@ -230,7 +242,7 @@ class TestCompare:
     @pytest.mark.parametrize(
         "change",
         [
-            {"data_key": "others"},
+            {"key": "others"},
             {"heads": [HeadSpec("c", "centroid", {"temperature": 0.1}), HeadSpec("f", "forest", {"n_estimators": 6})]},
             {"validation": "val"},
         ],
@@ -247,7 +259,8 @@ class TestCompare:
     def test_the_seed_counts_on_with_the_repeats(self, tmp_path):
         X, y, splits = data()
         fits = self.run(tmp_path, seed=7)
-        assert_equal_fits(fits[1][1], kept(fit_head(self.HEADS[1], X, y, splits[1], CLASSES, seed=8)[1], 1))
+        _, fit = fit_head(self.HEADS[1], Task(X, y, CLASSES), splits[1], FitOptions(8))
+        assert_equal_fits(fits[1][1], kept(fit, 1))
 
     @pytest.mark.parametrize("damage", [b"", b"PK\x03\x04 not a zip file", None])
     def test_a_damaged_file_is_fitted_anew(self, tmp_path, damage):
@@ -272,7 +285,7 @@ class TestCompare:
             assert isinstance(module._load(file), Fit | None)
 
     def test_splits_that_differ_have_other_keys(self):
-        rows, y = np.arange(8), np.arange(8) % 2
+        rows, task = np.arange(8), Task(np.empty((8, 1)), np.arange(8) % 2, ["a", "b"], "k")
         plain = Split(rows[:4], rows[4:6], rows[6:], rows)
         others = [
             replace(plain, also=rows[:2]),
@@ -287,13 +300,13 @@ class TestCompare:
             replace(plain, groups=rows // 2),
             replace(plain, train=rows[:5], val=rows[5:6]),
         ]
-        keys = {module._split_key("k", y, split, 2, "own") for split in [plain, *others]}
+        keys = {module._split_key(task, split, "own") for split in [plain, *others]}
         assert len(keys) == 12
-        assert module._split_key("k", y, replace(plain), 2, "own") in keys
+        assert module._split_key(task, replace(plain), "own") in keys
 
     def test_without_a_folder_nothing_is_kept(self, tmp_path):
         X, y, splits = data()
-        fits = compare([HeadSpec("c", "centroid")], X, y, splits, CLASSES)
+        fits = compare([HeadSpec("c", "centroid")], Task(X, y, CLASSES), splits)
         assert len(fits[0]) == 2
         assert list(tmp_path.iterdir()) == []
 
@@ -301,12 +314,12 @@ class TestCompare:
     def test_two_processes_give_what_one_gives(self, tmp_path):
         names = ["centroid", "logistic", "svm-rbf", "lda", "forest", "mlp"]
         X, y, splits = data()
-        seen = []
+        task, seen = Task(X, y, CLASSES), []
         both = compare(
-            heads_from_names(names), X, y, splits, CLASSES, jobs=2, on_fit=lambda done, total, head: seen.append(done)
+            heads_from_names(names), task, splits, FitOptions(jobs=2), lambda done, total, head: seen.append(done)
         )
         assert seen == list(range(1, 13))
-        alone = compare(heads_from_names(names), X, y, splits, CLASSES, jobs=1)
+        alone = compare(heads_from_names(names), task, splits)
         for a, b in zip(sum(both, []), sum(alone, []), strict=True):
             assert_equal_fits(a, b)
 
@@ -314,12 +327,13 @@ class TestCompare:
     def test_what_processes_share_is_on_the_disk_where_memory_is_short(self, tmp_path, monkeypatch):
         X, y, splits = data()
         heads, seen = [HeadSpec("c", "centroid")], []
-        few = compare(heads, X, y, splits, CLASSES, jobs=2)  # joblib's processes are there already, with its own folder
+        task = Task(X, y, CLASSES)
+        few = compare(heads, task, splits, FitOptions(jobs=2))  # starts joblib's processes, with a folder of their own
         run = module._run
-        monkeypatch.setattr(module, "_run", lambda calls, jobs: seen.append(calls[0][1][1]) or run(calls, jobs))
+        monkeypatch.setattr(module, "_run", lambda calls, jobs: seen.append(calls[0][1][1].X) or run(calls, jobs))
         monkeypatch.setattr(module.shutil, "disk_usage", lambda folder: SimpleNamespace(free=X.nbytes))
         monkeypatch.setattr(module, "MEMORY", tmp_path)
-        again = compare(heads, X, y, splits, CLASSES, jobs=2, cache_dir=tmp_path / "fits")
+        again = compare(heads, task, splits, FitOptions(jobs=2, cache=tmp_path / "fits"))
         assert Path(seen[0].filename).parent.parent == tmp_path
         np.testing.assert_array_equal(seen[0], X)
         assert [path.name for path in tmp_path.iterdir()] == ["fits"]  # nothing stays
@@ -327,13 +341,13 @@ class TestCompare:
             assert_equal_fits(a, b)
         monkeypatch.setattr(module.np, "save", full)
         with pytest.raises(InputError, match="X.npy: No space left on device; make room there, or choose --jobs 1"):
-            compare(heads, X, y, splits, CLASSES, jobs=2)
+            compare(heads, Task(X, y, CLASSES), splits, FitOptions(jobs=2))
 
     @pytest.mark.slow
     def test_a_mistake_in_a_process_arrives_as_it_is(self):
         X, y, splits = data()
         with pytest.raises(InputError, match="head 'mine': The 'C' parameter"):
-            compare([HeadSpec("mine", "logistic", {"C": -1})], X, y, splits, CLASSES, jobs=2)
+            compare([HeadSpec("mine", "logistic", {"C": -1})], Task(X, y, CLASSES), splits, FitOptions(jobs=2))
 
 
 @pytest.mark.slow
@@ -343,7 +357,7 @@ class TestDense:
     def test_history_and_best_epoch_survive_the_cache(self, tmp_path):
         X, y, splits = data(repeats=1)
         first, again = (
-            compare([self.HEAD], X, y, splits, CLASSES, cache_dir=tmp_path, data_key="k")[0][0] for _ in range(2)
+            compare([self.HEAD], Task(X, y, CLASSES, "k"), splits, FitOptions(cache=tmp_path))[0][0] for _ in range(2)
         )
         assert_equal_fits(first, again)
         assert len(first.history["val_loss"]) == 4
@@ -351,15 +365,15 @@ class TestDense:
 
     def test_the_reports_recipe_validates_on_val(self):
         X, y, (split, _) = data()
-        _, fit = fit_head(self.HEAD, X, y, split, CLASSES, seed=0, validation="val")
+        _, fit = fit_head(self.HEAD, Task(X, y, CLASSES), split, FitOptions(validation="val"))
         assert fit.metrics["val"]["log_loss"] == pytest.approx(min(fit.history["val_loss"]), rel=1e-5)
-        _, own = fit_head(self.HEAD, X, y, split, CLASSES, seed=0)
+        _, own = fit_head(self.HEAD, Task(X, y, CLASSES), split)
         assert own.metrics["val"]["log_loss"] != pytest.approx(min(own.history["val_loss"]), rel=1e-3)
 
     def test_without_a_finite_epoch_there_is_no_history(self):
         X, y, (split, _) = data()
         head = HeadSpec("d", "dense", {"lr": 1e38, "epochs": 2})
-        _, fit = fit_head(head, X * 1e3, y, split, CLASSES, seed=0)
+        _, fit = fit_head(head, Task(X * 1e3, y, CLASSES), split)
         assert fit.history is None
         assert fit.best_epoch is None
 
@@ -372,10 +386,11 @@ TINY = """
 import sys
 import numpy as np
 from winnow.heads.evaluation.compare import compare
-from winnow.heads.evaluation.fit import HeadSpec, Split
+from winnow.heads.evaluation.fit import FitOptions, HeadSpec, Split, Task
 from winnow.heads.evaluation.grid_file import heads_from_names
 y = np.arange(24) % 2
 X = np.eye(4)[y] + np.random.default_rng(0).normal(scale=0.1, size=(24, 4))
+task = Task(X, y, ["a", "b"])
 splits = [Split(np.arange(16), np.arange(16, 20), np.arange(20, 24), np.arange(24))]
 """
 
@@ -386,7 +401,7 @@ def test_scikit_learn_heads_never_load_tensorflow():
         "import sys\nsys.modules['tensorflow'] = sys.modules['keras'] = None\n"
         + TINY
         + "from winnow.heads.evaluation.fit import HEADS\n"
-        "compare(heads_from_names([name for name in HEADS if name not in ('dense', 'tail')]), X, y, splits, ['a', 'b'])"
+        "compare(heads_from_names([name for name in HEADS if name not in ('dense', 'finetune')]), task, splits)"
     )
     assert (done.returncode, done.stderr) == (0, "")
 
@@ -395,7 +410,7 @@ def test_scikit_learn_heads_never_load_tensorflow():
 def test_the_dense_head_says_when_tensorflow_is_missing():
     done = python(
         "import sys\nsys.modules['tensorflow'] = None\n" + TINY + "from winnow.common.errors import InputError\n"
-        "try:\n    compare(heads_from_names(['dense']), X, y, splits, ['a', 'b'])\n"
+        "try:\n    compare(heads_from_names(['dense']), task, splits)\n"
         "except InputError as error:\n    print(error)"
     )
     assert 'pip install "winnow-images[train]"' in done.stdout
@@ -413,7 +428,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)  # it is ignored where 
 if __name__ == "__main__":
     heads = [HeadSpec(str(i), "forest", {"n_estimators": 500 + i}) for i in range(60)]
     try:
-        compare(heads, X, y, splits, ["a", "b"], jobs=2, on_fit=lambda *_: print("fitted", flush=True))
+        compare(heads, task, splits, FitOptions(jobs=2), lambda *_: print("fitted", flush=True))
     except KeyboardInterrupt:
         print("interrupted", flush=True)
 """
@@ -450,8 +465,8 @@ def killed(done, total, head):
     if done == 4:
         os.kill(os.getpid(), signal.SIGKILL)
 if __name__ == "__main__":
-    compare([HeadSpec(str(i), "forest", {"n_estimators": 100 + i}) for i in range(6)], X, y, splits, ["a", "b"], jobs=2,
-            on_fit=killed)
+    heads = [HeadSpec(str(i), "forest", {"n_estimators": 100 + i}) for i in range(6)]
+    compare(heads, task, splits, FitOptions(jobs=2), killed)
 """
     )
     paths = os.pathsep.join([str(Path.cwd()), os.environ.get("PYTHONPATH", "")])

@@ -7,7 +7,7 @@ import pytest
 
 from winnow.common.errors import InputError
 from winnow.heads.evaluation import search
-from winnow.heads.evaluation.fit import HEADS, HeadSpec, Split, build
+from winnow.heads.evaluation.fit import HEADS, FitOptions, HeadSpec, Split, Task, build
 from winnow.heads.evaluation.search import folds, in_words, inner_splits, nested, summary
 from winnow.heads.evaluation.search_spaces import SPACES, candidates
 
@@ -25,6 +25,7 @@ def divided(y, repeats=2, groups=None):
     return [Split(*map(np.sort, part), np.arange(len(y)) if groups is None else groups) for part in parts]
 
 
+ABC = ["a", "b", "c"]
 FEW = {"dense": {"epochs": 3}, "forest": {"n_estimators": 10}}
 
 
@@ -176,7 +177,7 @@ class TestNested:
         """With C far too small all classes look alike to it; the default would do, but is hidden by a worse one."""
         X, y = blobs(counts=(60, 20, 10))
         heads = [HeadSpec("logistic", "logistic", {"C": C}) for C in (1e-4, 1e-3, 30.0, 1e-5)]
-        found = nested(heads, X, y, divided(y), ["a", "b", "c"])
+        found = nested(heads, Task(X, y, ABC), divided(y))
         assert [head.params for head in found.heads] == [{"C": 30.0}, {"C": 30.0}]
         said = summary(found, heads, divided(y))
         assert said["weighted_f1"]["mean"] > said["default"]["mean"] + 0.2
@@ -184,7 +185,7 @@ class TestNested:
 
     def test_of_equal_ones_the_default_is_found(self):
         X, y = blobs(scale=0.01)
-        found = nested(logistic(5, 20, 50), X, y, divided(y), ["a", "b", "c"])
+        found = nested(logistic(5, 20, 50), Task(X, y, ABC), divided(y))
         assert [head.params for head in found.heads] == [{}, {}]
         assert summary(found, logistic(5, 20, 50), divided(y))["difference"]["difference"] == 0
 
@@ -193,12 +194,12 @@ class TestNested:
         X, y = blobs(scale=0.6)
         (split,) = divided(y, 1)
         heads = candidates("logistic", 6)
-        found = nested(heads, X, y, [split], ["a", "b", "c"])
+        found = nested(heads, Task(X, y, ABC), [split])
         rng = np.random.default_rng(9)
         X, y = X.copy(), y.copy()
         X[getattr(split, part)] = rng.normal(scale=50, size=X[getattr(split, part)].shape)
         y[getattr(split, part)] = rng.integers(3, size=len(getattr(split, part)))
-        again = nested(heads, X, y, [split], ["a", "b", "c"])
+        again = nested(heads, Task(X, y, ABC), [split])
         assert again.heads == found.heads
         assert again.tuned[0].metrics["train"] == found.tuned[0].metrics["train"]
         assert again.tuned[0].metrics[part] != found.tuned[0].metrics[part]
@@ -208,23 +209,24 @@ class TestNested:
 
         X, y = blobs(scale=0.6)
         splits = divided(y)
-        found = nested(candidates("logistic", 6), X, y, splits, ["a", "b", "c"], seed=7)
-        (default,) = compare([HeadSpec("logistic", "logistic")], X, y, splits, ["a", "b", "c"], seed=7)
+        found = nested(candidates("logistic", 6), Task(X, y, ABC), splits, FitOptions(7))
+        (default,) = compare([HeadSpec("logistic", "logistic")], Task(X, y, ABC), splits, FitOptions(7))
         assert [fit.metrics for fit in found.default] == [fit.metrics for fit in default]
         for r, head in enumerate(found.heads):
-            ((tuned,),) = compare([head], X, y, splits[r : r + 1], ["a", "b", "c"], seed=7 + r)
+            ((tuned,),) = compare([head], Task(X, y, ABC), splits[r : r + 1], FitOptions(7 + r))
             assert found.tuned[r].metrics == tuned.metrics
 
     def test_the_same_seed_finds_the_same_and_tells_every_fit(self):
         X, y = blobs(counts=(50, 50), scale=0.8)
-        told, heard = [], []
-        settings = {"seed": 3, "on_fit": lambda *counts: told.append(counts), "say": heard.append}
-        one, two = (nested(candidates("logistic", 6), X, y, divided(y), ["a", "b"], **settings) for _ in range(2))
+        progress, messages = [], []
+        callbacks = {"on_fit": lambda *counts: progress.append(counts), "on_message": messages.append}
+        task, splits = Task(X, y, ["a", "b"]), divided(y)
+        one, two = (nested(candidates("logistic", 6), task, splits, FitOptions(3), **callbacks) for _ in range(2))
         assert one.heads == two.heads
         assert [fit.metrics for fit in one.tuned] == [fit.metrics for fit in two.tuned]
         total = 2 * (5 * (6 + 3) + 2)
-        assert told == [(done, total) for done in range(1, total + 1)] * 2
-        assert heard == [f"Searching among 6 settings of logistic: {total} fits"] * 2
+        assert progress == [(done, total) for done in range(1, total + 1)] * 2
+        assert messages == [f"Searching among 6 settings of logistic: {total} fits"] * 2
 
     def test_the_fits_of_the_default_are_those_that_compare_finds_again_and_those_of_a_search_are_not_kept(
         self, tmp_path, monkeypatch
@@ -232,11 +234,11 @@ class TestNested:
         from winnow.heads.evaluation.compare import compare
 
         X, y = blobs()
-        settings = {"cache_dir": tmp_path, "data_key": "X"}
-        found = nested(logistic(1e-4, 1e-3), X, y, divided(y), ["a", "b", "c"], **settings)
+        task, options = Task(X, y, ABC, "X"), FitOptions(cache=tmp_path)
+        found = nested(logistic(1e-4, 1e-3), task, divided(y), options)
         assert len(list(tmp_path.iterdir())) == 2
         monkeypatch.setattr("winnow.heads.evaluation.compare.fit_heads", None)
-        (again,) = compare(logistic(), X, y, divided(y), ["a", "b", "c"], **settings)
+        (again,) = compare(logistic(), task, divided(y), options)
         assert [fit.metrics for fit in again] == [fit.metrics for fit in found.default]
 
     def test_a_search_looks_at_all_rows_of_its_pictures(self):
@@ -253,10 +255,10 @@ class TestNested:
             ]
 
         heads = [HeadSpec("logistic", "logistic", {"C": C}) for C in (1e-4, 30.0, 1e-5)]
-        found = nested(heads, X, y, splits, ["a", "b", "c"], as_rows=as_rows)
+        found = nested(heads, Task(X, y, ABC), splits, as_rows=as_rows)
         assert [head.params for head in found.heads] == [{"C": 30.0}, {"C": 30.0}]
         assert found.tuned[0].metrics["val"]["weighted_f1"] > 0.9
-        assert nested(heads, X, y, splits, ["a", "b", "c"]).heads == heads[:1] * 2
+        assert nested(heads, Task(X, y, ABC), splits).heads == heads[:1] * 2
         assert len(seen) == 2 * (5 + 1)
         for split in seen:
             assert max(split.train.max(), split.val.max(), split.test.max()) < 120
@@ -264,7 +266,7 @@ class TestNested:
     @pytest.mark.slow
     def test_the_number_of_jobs_changes_nothing(self):
         X, y = blobs(scale=0.6)
-        runs = [nested(candidates("mlp", 2), X, y, divided(y, 1), ["a", "b", "c"], jobs=jobs) for jobs in (1, 2)]
+        runs = [nested(candidates("mlp", 2), Task(X, y, ABC), divided(y, 1), FitOptions(jobs=jobs)) for jobs in (1, 2)]
         assert runs[0].heads == runs[1].heads
         assert [fit.metrics for fit in runs[0].tuned] == [fit.metrics for fit in runs[1].tuned]
 
@@ -275,7 +277,7 @@ class TestNested:
         groups = np.where(np.arange(45) % 9 == 8, np.arange(45) - 1, np.arange(45))
         (split,) = divided(y, 1, groups)
         heads = [replace(head, params=head.params | FEW.get(kind, {})) for head in candidates(kind, 3)]
-        found = nested(heads, X, y, [split], ["a", "b", "c"])
+        found = nested(heads, Task(X, y, ABC), [split])
         assert found.heads[0] in heads
         assert found.tuned[0].metrics["test"]["weighted_f1"] > 0.2
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from winnow.heads.evaluation.compare import compare
-from winnow.heads.evaluation.fit import HeadSpec, Split
+from winnow.heads.evaluation.fit import FitOptions, HeadSpec, Split, Task
 from winnow.heads.models.batched_sgd import SGD, DualRows, Networks, Rows
 from winnow.heads.models.dense import DenseHead, fit_together
 
@@ -124,7 +124,9 @@ class TestTogether:
         ]
 
         def run(heads):
-            return [fit for (fit,) in compare(heads, X, y, [split], ["a", "b", "c"], cache_dir=tmp_path, data_key="k")]
+            return [
+                fit for (fit,) in compare(heads, Task(X, y, ["a", "b", "c"], "k"), [split], FitOptions(cache=tmp_path))
+            ]
 
         alone, fits = run(heads[1:2])[0], run(heads)
         assert fits[1].fit_seconds == alone.fit_seconds  # it was not fitted again

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from winnow.common.errors import InputError
-from winnow.heads.evaluation.fit import HeadSpec, Split, build, fit_head
+from winnow.heads.evaluation.fit import HeadSpec, Split, Task, build, fit_head
 from winnow.heads.models.metric import MetricHead, backward, forward
 
 
@@ -146,7 +146,7 @@ class TestKinds:
     def test_too_little_data_is_one_line_with_the_name_of_the_head(self):
         X, y = blobs([2, 2])
         with pytest.raises(InputError, match="head 'mine': MetricHead needs a class of two pictures"):
-            fit_head(HeadSpec("mine", "triplet"), X, y, Split(*[np.array([0, 2])] * 3, np.arange(4)), ["a", "b"], 0)
+            fit_head(HeadSpec("mine", "triplet"), Task(X, y, ["a", "b"]), Split(*[np.array([0, 2])] * 3, np.arange(4)))
 
 
 @pytest.mark.slow
