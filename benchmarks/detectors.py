@@ -24,7 +24,8 @@ import numpy as np
 from benchmarks import loop, measures, noise, peers
 from benchmarks.noise import SEEDS, Folder, Pool
 from winnow.common.threads import processors
-from winnow.curate.noise import scores
+from winnow.curate.noise.label_errors import score_label_errors
+from winnow.curate.noise.outliers import score_off_topic
 
 KINDS = ("drawn", "blurred", "left out")
 SHARES = (0.01, 0.05, 0.10)
@@ -81,7 +82,7 @@ def outliers(pool: Pool, folder: Folder, seed: int) -> Iterator[tuple[str, np.nd
     """Of every method its name and its off-topic scores of a folder."""
     rows = folder.rows
     pooled, bottleneck = pool.pooled[rows], pool.bottleneck[rows]
-    yield "**Winnow** off_topic", scores.off_topic(pooled, bottleneck, folder.labels, pool.groups[rows])
+    yield "**Winnow** off_topic", score_off_topic(pooled, bottleneck, folder.labels, pool.groups[rows])
     for name, (peer, score) in peers.OFF_TOPIC.items():
         if peers.has(peer):
             yield f"{name}, pooled", score(pooled)
@@ -139,7 +140,7 @@ def label_scores(pool: Pool, folder: Folder, seed: int) -> Iterator[tuple[str, n
     """Of every method its name and its label scores of a folder."""
     rows, given = folder.rows, folder.labels
     pooled, bottleneck = pool.pooled[rows], pool.bottleneck[rows]
-    yield "**Winnow** label_suspect", scores.label_suspect(pooled, bottleneck, given, pool.groups[rows]).score
+    yield "**Winnow** label_suspect", score_label_errors(pooled, bottleneck, given, pool.groups[rows]).score
     p = peers.probabilities(pooled, given, seed)
     if peers.has("cleanlab"):
         for method in ("self_confidence", "normalized_margin"):
@@ -219,7 +220,7 @@ def feedback(pool: Pool) -> str:
 def _looks(pool: Pool, folder: Folder, judged: np.ndarray, looks: int) -> tuple[int, int]:
     rows = folder.rows
     pooled, bottleneck, groups = pool.pooled[rows], pool.bottleneck[rows], pool.groups[rows]
-    prior = scores.off_topic(pooled, bottleneck, folder.labels, groups)
+    prior = score_off_topic(pooled, bottleneck, folder.labels, groups)
     ids = pool.table["id"].take(rows).to_pylist()
     return loop.simulate(ids, pooled, bottleneck, groups, prior, folder.noise, judged, looks)
 

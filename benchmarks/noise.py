@@ -105,7 +105,7 @@ class Pool:
     def near(self, rows: np.ndarray, thumbnails: bool = True) -> duplicates.Duplicates:
         """Near-duplicates among rows of the pool, also without the thumbnails that verify them."""
         table = self.table.take(rows)
-        return duplicates.near(
+        return duplicates.find_near_duplicates(
             self.bottleneck[rows],
             table["phash"].to_numpy(),
             table["pixels"].to_pylist(),

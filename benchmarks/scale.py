@@ -9,7 +9,7 @@ import time
 
 import numpy as np
 
-from winnow.curate.noise import active_learning, duplicates, scores
+from winnow.curate.noise import active_learning, duplicates, label_errors, outliers
 
 CLASSES = 10
 SPREAD = 0.5  # of the vectors around the centre of their class, whose coordinates have a spread of 1
@@ -29,18 +29,18 @@ def main(count: int) -> None:
     def took(stage: str) -> None:
         seconds[stage] = round(time.monotonic() - start - sum(seconds.values()), 1)
 
-    found = duplicates.near(bottleneck, phash, names, area, labels, names, thumbnails)
+    found = duplicates.find_near_duplicates(bottleneck, phash, names, area, labels, names, thumbnails)
     groups = np.where(found.group < 0, count + np.arange(count), found.group)
     took("duplicates")
-    prior = scores.off_topic(pooled, bottleneck, labels, groups)
+    prior = outliers.score_off_topic(pooled, bottleneck, labels, groups)
     took("off-topic")
-    scores.label_suspect(pooled, bottleneck, labels, groups)
+    label_errors.score_label_errors(pooled, bottleneck, labels, groups)
     took("label suspects")
     verdicts = np.full(count, -1, dtype=np.int8)
     verdicts[:50] = rng.integers(0, 2, 50)
     score = active_learning.rerank(pooled, bottleneck, prior, verdicts, groups)
     active_learning.next_batch(names, score, verdicts)
-    active_learning.outlook(names, score, verdicts)
+    active_learning.estimate_outlook(names, score, verdicts)
     took("feedback")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(

@@ -76,7 +76,7 @@ def print_quality(counts: dict[str, int]) -> None:
 
     for rule in RULES:
         if count := counts.get(rule.name):
-            click.echo(f"{count:,} {rule.name.replace('_', ' ')}: {rule.words}")
+            click.echo(f"{count:,} {rule.name.replace('_', ' ')}: {rule.description}")
 
 
 def print_cleaning(said: dict[str, Any]) -> None:

@@ -168,7 +168,7 @@ def _pictures(
     ids, paths, named, given = (rows[name].to_pylist() for name in ("id", "path", "label", "split"))
     alike = rows["phash"].to_pylist() if near is None else [near.get(id) for id in ids]
     keys = [ids, rows["pixels"].to_pylist(), alike]
-    groups = duplicates.connected(*keys, *([_given_groups(group_by, paths, images)] if group_by else []))
+    groups = duplicates.connected_groups(*keys, *([_given_groups(group_by, paths, images)] if group_by else []))
     order = (None, *splits.SPLITS)  # a copy in test keeps the picture out of train
     pictures = []
     for id, copies in _copies(rows).items():

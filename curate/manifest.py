@@ -118,7 +118,7 @@ def files_by_id(workspace: Workspace) -> dict[str, Path]:
 
 
 def thumbnails(table: pa.Table) -> np.ndarray:
-    """The thumbnails of readable pictures, rows of the manifest: uint8 (N, 16, 16), as `duplicates.near` takes them."""
+    """The thumbnails of readable pictures, rows of the manifest: uint8 (N, 16, 16), for `find_near_duplicates`."""
     side = duplicates.SIDE
     return np.frombuffer(b"".join(table["thumbnail"].to_pylist()), dtype=np.uint8).reshape(-1, side, side)
 
@@ -280,6 +280,6 @@ def _summary(table: pa.Table, files: int, ignored: int, read: int, warnings: lis
         unlabelled=counts.pop(None, 0),
         labels=dict(sorted(counts.items())),
         exact_duplicates=len(good) - pc.count_distinct(good["id"]).as_py(),
-        quality=dict(Counter(chain.from_iterable(quality.problems(good)))),
+        quality=dict(Counter(chain.from_iterable(quality.broken_rules(good)))),
         warnings=warnings,
     )

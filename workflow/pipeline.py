@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from winnow.common.errors import InputError
 from winnow.common.progress import Reporter
-from winnow.curate.noise import suspects
+from winnow.curate.noise.score_summary import summarize
 from winnow.curate.workspace import Workspace
 from winnow.embed.config import EmbeddingConfig
 from winnow.workflow import fitting, tasks
@@ -53,7 +53,7 @@ def run(
     return {
         "scan": experiment.scan.to_json(),
         "embed": experiment.made,
-        "score": suspects.document(experiment.scores),
+        "score": summarize(experiment.scores).to_json(),
         "compare": {name: document[name] for name in ("heads", "data", "run")},
         "train": {"head": best.name} | {name: document[name] for name in ("run", "weighted_f1", "accuracy", "model")},
         "report": document["report"],

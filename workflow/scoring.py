@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from winnow.common.progress import Reporter
 from winnow.curate import manifest
 from winnow.curate.journal import Decision, Journal, current_verdicts
-from winnow.curate.noise import score_table, suspects
+from winnow.curate.noise import score_summary, score_table
 from winnow.curate.workspace import Workspace
 from winnow.embed.config import EmbeddingConfig
 from winnow.embed.store import Store
@@ -29,8 +29,8 @@ def score_embedded(
     wanted = replace(vectors, recipe=replace(vectors.recipe, pool="avg"))
     found, store, made = embed_timed(workspace, wanted, reporter, seconds)
     with timed(seconds, "score"):
-        path, how = Path(made["store"]), wanted.document()
-        table = score_table.score(workspace, path, reporter.message, as_found=as_found, made=how)
+        path = Path(made["store"])
+        table = score_table.score(workspace, path, reporter.message, as_found=as_found, config=wanted)
     return table, (found, store, made)
 
 
@@ -44,7 +44,7 @@ def score(
     seconds: dict[str, float] = {}
     table, (_, _, made) = score_embedded(workspace, vectors, reporter, seconds, as_found)
     said = {"vectors": made["key"], "store": made["store"], "seconds": seconds}
-    return table, suspects.document(table) | said
+    return table, score_summary.summarize(table).to_json() | said
 
 
 def review(workspace: Workspace, reporter: Reporter, **how: Any) -> dict[str, Any]:
@@ -54,7 +54,7 @@ def review(workspace: Workspace, reporter: Reporter, **how: Any) -> dict[str, An
     """
     from winnow.curate.app.launch import open_review
 
-    vectors = EmbeddingConfig.of(score_table.made(workspace))
+    vectors = score_table.embedding_config(workspace)
     _, said = score(workspace, vectors, reporter)
     return open_review(workspace, Path(said["store"]), on_message=reporter.message, **how)
 
@@ -67,12 +67,14 @@ def prune(workspace: Workspace, reporter: Reporter, *, record: bool, **rules: An
         manifest.scan(workspace, on_progress=told, on_message=reporter.message)
     areas = manifest.read_areas(workspace)
     if areas and (rules["duplicates"] or rules["off_topic_above"] is not None):
-        table, _ = score(workspace, EmbeddingConfig.of(score_table.made(workspace)), reporter)
+        table, _ = score(workspace, score_table.embedding_config(workspace), reporter)
     else:  # what scan knows is enough
         table = score_table.unscored(workspace, reporter.message)
     journal = Journal(workspace.folder, on_message=reporter.message)
     plan = decisions.plan_drops(table, **rules, verdicts=current_verdicts(journal.lines()), area=areas)
-    if mixed := suspects.mixed(table, [decision.id for decision in plan if decision.reason == "duplicate"]):
+    if mixed := score_summary.count_in_mixed_groups(
+        table, [decision.id for decision in plan if decision.reason == "duplicate"]
+    ):
         reporter.message(f"note: {mixed} of the duplicates have copies under other labels: `winnow review` shows them")
     if record:
         journal.record(plan, undecided_only=True)

@@ -1,8 +1,9 @@
-"""Pictures that are technically poor: four numbers measured at the scan, and the bounds that a person can see."""
+"""Technical quality: four numbers that `scan` measures, and rules with bounds on them."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -10,20 +11,24 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from PIL import Image
 
-SIDE = 256  # pixels: pictures are measured on a copy whose longer side is at most this, so that sizes compare
-FAINT = 0.04  # gradients below ten grey levels are noise as likely as edges
+SIDE = 256  # pixels: pictures are measured on a copy whose longer side is at most this, so that values are comparable
+FAINT = 0.04  # gradients below ten grey levels may be noise as well as edges
 GREY = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # luminance of red, green and blue (ITU-R BT.601)
 NUMBERS = ("highlight", "shadow", "contrast", "sharpness")
 
 
-class Rule(NamedTuple):
-    """A picture breaks it when its `number` (a column, `shorter_side` or `aspect`) lies beyond the bounds."""
+@dataclass(frozen=True)
+class Rule:
+    """Bounds on one number, a column of the manifest, `shorter_side` or `aspect`.
+
+    A picture breaks the rule when the number is below `low` or above `high`.
+    """
 
     name: str
     number: str
     low: float
     high: float
-    words: str
+    description: str  # of a picture that breaks the rule
 
 
 ANY = float("inf")
@@ -38,11 +43,12 @@ RULES = (
 
 
 def measure(pixels: np.ndarray) -> dict[str, float]:
-    """What is stored of uint8 RGB (H, W, 3), measured on a copy of at most `SIDE` pixels; values of 0-1 unless said.
+    """Measure the quality numbers of uint8 RGB (H, W, 3) on a copy whose longer side is at most `SIDE` pixels.
 
-    `highlight`: 99th percentile of the pixels' largest channel; `shadow`: 5th percentile of their smallest channel;
-    `contrast`: standard deviation of the channel that varies most; `sharpness` (0-8): 99th percentile of the
-    Laplacian's size over that of the gradient's, which falls below 1 when no edge is sharper than a few pixels.
+    Returns: `highlight` (0-1), 99th percentile of the pixels' largest channel; `shadow` (0-1), 5th percentile of their
+    smallest channel; `contrast` (0-1), standard deviation of the channel that varies most; `sharpness` (0-8), 99th
+    percentile of the absolute Laplacian over that of the gradient, which falls below 1 when no edge is sharper than a
+    few pixels.
     """
     from PIL import Image
 
@@ -58,15 +64,15 @@ def measure(pixels: np.ndarray) -> dict[str, float]:
 
 
 def _percentile(values: np.ndarray, percent: float) -> float:
-    """As np.percentile, of uint8 values, by counting them: several times as fast."""
+    """Compute np.percentile of uint8 values by counting them, which is several times as fast."""
     below = np.bincount(values.ravel(), minlength=256).cumsum()
-    place = (values.size - 1) * percent / 100
-    low, high = np.searchsorted(below, [np.floor(place), np.ceil(place)], side="right")
-    return float(low + (high - low) * (place % 1))
+    position = (values.size - 1) * percent / 100
+    low, high = np.searchsorted(below, [np.floor(position), np.ceil(position)], side="right")
+    return float(low + (high - low) * (position % 1))
 
 
 def _deviations(image: Image.Image) -> np.ndarray:
-    """As np.std, of each channel of an RGB picture: float64 (3,)."""
+    """Compute np.std of each channel of an RGB image from its histogram: float64 (3,)."""
     levels = np.arange(256)
     shares = np.reshape(image.histogram(), (3, 256)) / (image.width * image.height)
     mean = shares @ levels
@@ -74,25 +80,26 @@ def _deviations(image: Image.Image) -> np.ndarray:
 
 
 def _sharpness(grey: np.ndarray) -> float:
+    """Compute the ratio of the 99th percentiles of the absolute Laplacian and of the gradient of (H, W) grey values."""
     g = np.pad(grey, 1, mode="edge")
     across, down = np.diff(g[1:-1], axis=1), np.diff(g[:, 1:-1], axis=0)
     laplacian = np.abs(np.diff(across, axis=1) + np.diff(down, axis=0))
     gradient = np.maximum(np.abs(across[:, 1:]), np.abs(down[1:]))
-    return _largest_hundredth(laplacian) / max(_largest_hundredth(gradient), FAINT)
+    return _percentile_99(laplacian) / max(_percentile_99(gradient), FAINT)
 
 
-def _largest_hundredth(values: np.ndarray) -> float:
-    """As np.percentile(values, 99), several times as fast: one partition, in place."""
+def _percentile_99(values: np.ndarray) -> float:
+    """Compute np.percentile(values, 99) by one partition in place, which is several times as fast."""
     values = values.reshape(-1)
-    place = (values.size - 1) * 0.99
-    low = int(place)
+    position = (values.size - 1) * 0.99
+    low = int(position)
     values.partition(low)
-    above = values[low + 1 :].min(initial=np.inf) if place > low else values[low]
-    return float(values[low] + (above - values[low]) * (place - low))
+    above = values[low + 1 :].min(initial=np.inf) if position > low else values[low]
+    return float(values[low] + (above - values[low]) * (position - low))
 
 
-def problems(table: pa.Table) -> list[list[str]]:
-    """Of every row of a manifest, the names of the rules that it breaks; none for pictures that were not measured."""
+def broken_rules(table: pa.Table) -> list[list[str]]:
+    """List the names of the rules that each row of a manifest breaks; none for pictures that were not measured."""
     broken: list[list[str]] = [[] for _ in range(len(table))]
     numbers = _numbers(table)
     for rule in RULES:
@@ -103,7 +110,7 @@ def problems(table: pa.Table) -> list[list[str]]:
 
 
 def _numbers(table: pa.Table) -> dict[str, np.ndarray]:
-    """Columns as float64 (N,), nan for null, and what the width and height say of the shape."""
+    """Return the columns as float64 (N,), nan for null, with the shorter side and the aspect ratio (1 or more)."""
     names = (*NUMBERS, "width", "height")
     columns = {name: table[name].to_numpy(zero_copy_only=False).astype(np.float64) for name in names}
     shorter = np.minimum(columns["width"], columns["height"])

@@ -150,7 +150,7 @@ class Learn(Button):
         """Nowhere: Re-rank calls it."""
 
     def _act(self, ctx: Any) -> tuple[str, str]:
-        from winnow.curate.noise import score_table, suspects
+        from winnow.curate.noise import score_summary, score_table
         from winnow.curate.workspace import find_workspace
 
         place, few = _place(ctx), ctx.dataset.count() <= FEW
@@ -160,11 +160,11 @@ class Learn(Button):
         for name in ("off_topic", "label_suspect", "suggested_label"):
             values = {id: changed[path][name] for path, id in ids.items() if path in changed}
             ctx.dataset.set_values(name, values, key_field="id", validate=False)
-        look = suspects.look(table)
+        batch = score_summary.next_to_review(table)
         ctx.ops.clear_selected_samples()
-        view = ctx.dataset.select([ids[path] for path in look.paths if path in ids], ordered=True)
+        view = ctx.dataset.select([ids[path] for path in batch.paths if path in ids], ordered=True)
         ctx.ops.set_view(view)
-        _stay(ctx, look.outlook.words)
+        _stay(ctx, batch.outlook.summary_sentence)
         return "These are the next to look at.", "success"
 
 

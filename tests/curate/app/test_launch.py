@@ -22,7 +22,7 @@ from winnow.curate import manifest
 from winnow.curate.app import launch
 from winnow.curate.app import mongod as database
 from winnow.curate.journal import Journal, current_verdicts
-from winnow.curate.noise import score_table, suspects
+from winnow.curate.noise import score_summary, score_table
 from winnow.curate.workspace import Workspace, find_workspace
 
 
@@ -76,7 +76,7 @@ def test_what_is_clicked_and_tagged_in_the_app_is_in_the_journal_and_nothing_els
         chromium.locator('[data-item-id="@winnow/review/rerank"]').click()
         app.told("Learning from the verdicts")
         app.shows(lambda count: count == 10)
-        app.told("looks: ")
+        app.told("An estimate of how many are left needs 10 reviewed images.")
         chromium.get_by_text("Done", exact=True).click()
         after = score_table.read(workspace)
         assert not after["off_topic"].equals(prior["off_topic"])
@@ -94,7 +94,7 @@ def test_what_is_clicked_and_tagged_in_the_app_is_in_the_journal_and_nothing_els
 
 
 def order_of(table: Any) -> list[str]:
-    return suspects.look(table).paths
+    return score_summary.next_to_review(table).paths
 
 
 def test_mongod_is_the_one_that_its_wheel_carries() -> None:

@@ -1,4 +1,4 @@
-"""Groups: what shared keys connect, and pictures that show the same photograph as the one that is kept."""
+"""Groups of items that share keys, and of pictures that show the same photograph."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from PIL import Image, ImageEnhance, ImageOps
 
 from winnow.curate.demo import dataset
 from winnow.curate.noise import duplicates
-from winnow.curate.noise.duplicates import connected, near, thumbnail
+from winnow.curate.noise.duplicates import Duplicates, connected_groups, find_near_duplicates, thumbnail
 from winnow.curate.noise.perceptual_hash import perceptual_hash
 from winnow.embed import images
 from winnow.embed.backends import BACKENDS
@@ -27,32 +27,32 @@ from winnow.embed.recipe import Recipe
 
 
 def test_without_shared_keys_each_is_alone():
-    groups = connected(["a", "b", "c"])
+    groups = connected_groups(["a", "b", "c"])
     assert groups.tolist() == [0, 1, 2]
     assert groups.dtype == np.int64
 
 
 def test_a_shared_key_joins_and_groups_are_numbered_as_they_appear():
-    assert connected(["b", "a", "b", "c", "a"]).tolist() == [0, 1, 0, 2, 1]
+    assert connected_groups(["b", "a", "b", "c", "a"]).tolist() == [0, 1, 0, 2, 1]
 
 
-def test_none_shares_with_nobody():
-    assert connected([None, None, "a", None, "a"]).tolist() == [0, 1, 2, 3, 2]
+def test_none_matches_nothing():
+    assert connected_groups([None, None, "a", None, "a"]).tolist() == [0, 1, 2, 3, 2]
 
 
 def test_different_kinds_of_keys_join_through_each_other():
     pixels = ["p", "q", "p", "r", None]
     phash = [1, 2, 3, 2, 3]
-    assert connected(pixels, phash).tolist() == [0, 1, 0, 1, 0]
+    assert connected_groups(pixels, phash).tolist() == [0, 1, 0, 1, 0]
 
 
 def test_the_same_value_as_another_kind_of_key_joins_nothing():
-    assert connected(["x", "y"], ["y", "x"]).tolist() == [0, 1]
+    assert connected_groups(["x", "y"], ["y", "x"]).tolist() == [0, 1]
 
 
 def test_nothing_has_no_groups():
-    assert connected([]).tolist() == []
-    assert connected([], []).dtype == np.int64
+    assert connected_groups([]).tolist() == []
+    assert connected_groups([], []).dtype == np.int64
 
 
 KEYS = st.lists(st.tuples(*[st.none() | st.integers(0, 6)] * 2), max_size=25)
@@ -62,7 +62,7 @@ KEYS = st.lists(st.tuples(*[st.none() | st.integers(0, 6)] * 2), max_size=25)
 @pytest.mark.slow
 def test_groups_are_the_finest_that_keep_equal_keys_together(rows):
     columns = [list(column) for column in zip(*rows, strict=True)] or [[], []]
-    groups = connected(*columns).tolist()
+    groups = connected_groups(*columns).tolist()
     expected = list(range(len(rows)))  # join by hand until nothing changes
     for _ in rows:
         for i, first in enumerate(rows):
@@ -73,10 +73,10 @@ def test_groups_are_the_finest_that_keep_equal_keys_together(rows):
     assert list(dict.fromkeys(groups)) == list(range(len(set(groups))))
 
 
-def look(*pictures, vectors=None, labels=None, paths=None, area=None, pixels=None):
-    """`near` of uint8 (H, W, 3) pictures; the same vector for all unless `vectors` are given."""
+def group(*pictures, vectors=None, labels=None, paths=None, area=None, pixels=None) -> Duplicates:
+    """Group uint8 (H, W, 3) pictures; without `vectors` all have the same vector."""
     count = len(pictures)
-    return near(
+    return find_near_duplicates(
         np.ones((count, 4), dtype=np.float32) if vectors is None else np.array(vectors, dtype=np.float32),
         np.array([perceptual_hash(p) for p in pictures], dtype=np.uint64),
         pixels or [None] * count,
@@ -115,83 +115,85 @@ CHANGES = {
 @pytest.mark.parametrize("seed", range(5))
 def test_a_changed_copy_is_found_and_the_larger_one_is_kept(change, seed):
     copy = CHANGES[change](photo(seed))
-    found = look(np.asarray(copy), np.asarray(photo(seed)), np.asarray(photo(seed + 100)), area=[1, 2, 1])
-    assert found.group.tolist() == [0, 0, -1]
-    assert found.keep.tolist() == [False, True, True]
+    result = group(np.asarray(copy), np.asarray(photo(seed)), np.asarray(photo(seed + 100)), area=[1, 2, 1])
+    assert result.group.tolist() == [0, 0, -1]
+    assert result.keep.tolist() == [False, True, True]
 
 
 def test_the_same_pixels_are_one_picture_whatever_the_vectors_say():
-    found = look(*[np.asarray(photo(n)) for n in range(3)], vectors=np.eye(3), pixels=["x", "y", "x"])
-    assert found.group.tolist() == [0, -1, 0]
-    assert found.keep.tolist() == [True, True, False]
-    assert (found.group.dtype, found.keep.dtype) == (np.int64, bool)
+    result = group(*[np.asarray(photo(n)) for n in range(3)], vectors=np.eye(3), pixels=["x", "y", "x"])
+    assert result.group.tolist() == [0, -1, 0]
+    assert result.keep.tolist() == [True, True, False]
+    assert (result.group.dtype, result.keep.dtype) == (np.int64, bool)
 
 
 def test_other_vectors_keep_apart_what_looks_alike():
     one = np.asarray(photo())
-    assert look(one, one, vectors=[[1, 0], [0, 1]]).group.tolist() == [-1, -1]
-    assert look(one, one, vectors=[[1, 0], [3, 0]]).group.tolist() == [0, 0]
+    assert group(one, one, vectors=[[1, 0], [0, 1]]).group.tolist() == [-1, -1]
+    assert group(one, one, vectors=[[1, 0], [3, 0]]).group.tolist() == [0, 0]
 
 
 def test_without_thumbnails_the_hash_and_the_vectors_decide():
     hashes = np.array([0, 0b111, 0x5555555555555555, 2**40 - 1], dtype=np.uint64)  # the third is a mirror image
-    found = near(np.ones((4, 2)), hashes, [None] * 4, np.ones(4, np.int64), np.zeros(4, np.int64), list("abcd"))
-    assert found.group.tolist() == [0, 0, 0, -1]
-    assert found.keep.tolist() == [True, False, False, True]
+    result = find_near_duplicates(
+        np.ones((4, 2)), hashes, [None] * 4, np.ones(4, np.int64), np.zeros(4, np.int64), list("abcd")
+    )
+    assert result.group.tolist() == [0, 0, 0, -1]
+    assert result.keep.tolist() == [True, False, False, True]
 
 
 def test_the_largest_is_kept_then_the_majority_label_then_the_first_path():
     same = [np.asarray(photo())] * 4
-    assert look(*same, area=[1, 1, 2, 1]).keep.tolist() == [False, False, True, False]
-    assert look(*same, labels=[0, 1, 1, 2]).keep.tolist() == [False, True, False, False]
-    assert look(*same, labels=[0, 1, 1, 2], area=[2, 1, 1, 1]).keep.tolist() == [True, False, False, False]
-    assert look(*same, labels=[-1, -1, -1, 3]).keep.tolist() == [False, False, False, True]
-    assert look(*same, labels=[0, 1, 2, 3], paths=list("dbac")).keep.tolist() == [False, False, True, False]
+    assert group(*same, area=[1, 1, 2, 1]).keep.tolist() == [False, False, True, False]
+    assert group(*same, labels=[0, 1, 1, 2]).keep.tolist() == [False, True, False, False]
+    assert group(*same, labels=[0, 1, 1, 2], area=[2, 1, 1, 1]).keep.tolist() == [True, False, False, False]
+    assert group(*same, labels=[-1, -1, -1, 3]).keep.tolist() == [False, False, False, True]
+    assert group(*same, labels=[0, 1, 2, 3], paths=list("dbac")).keep.tolist() == [False, False, True, False]
 
 
 def test_a_chain_is_divided_around_those_that_are_kept():
     angles = np.deg2rad([0, 45, 90, 135])  # cosine 0.71 to the next, 0 to the one after it
     vectors = np.stack([np.cos(angles), np.sin(angles)], axis=1)
     one = np.asarray(photo())
-    assert look(*[one] * 4, vectors=vectors).group.tolist() == [0, 0, 1, 1]
-    assert look(*[one] * 4, vectors=vectors, area=[1, 2, 1, 1]).group.tolist() == [0, 0, 0, -1]
+    assert group(*[one] * 4, vectors=vectors).group.tolist() == [0, 0, 1, 1]
+    assert group(*[one] * 4, vectors=vectors, area=[1, 2, 1, 1]).group.tolist() == [0, 0, 0, -1]
 
 
 def test_groups_are_numbered_in_the_order_of_their_first_paths():
     a, b = np.asarray(photo(1)), np.asarray(photo(2))
-    assert look(a, b, b, a, paths=list("dabc"), area=[5, 1, 1, 1]).group.tolist() == [1, 0, 0, 1]
+    assert group(a, b, b, a, paths=list("dabc"), area=[5, 1, 1, 1]).group.tolist() == [1, 0, 0, 1]
 
 
 def test_pictures_of_one_colour_are_told_apart_by_their_vectors():
     red, blue, small = (np.full(shape, 90, np.uint8) for shape in ((60, 80, 3), (60, 80, 3), (30, 40, 3)))
-    found = look(red, blue, small, vectors=[[1, 0], [0.9, 0.3], [1, 0.01]])
-    assert found.group.tolist() == [0, -1, 0]
+    result = group(red, blue, small, vectors=[[1, 0], [0.9, 0.3], [1, 0.01]])
+    assert result.group.tolist() == [0, -1, 0]
 
 
 def test_pictures_without_a_vector_or_of_no_folder():
     one = np.asarray(photo())
-    assert look(one, one, vectors=[[0, 0], [0, 0]]).group.tolist() == [-1, -1]
-    assert look().group.tolist() == []
-    assert look(one).keep.tolist() == [True]
+    assert group(one, one, vectors=[[0, 0], [0, 0]]).group.tolist() == [-1, -1]
+    assert group().group.tolist() == []
+    assert group(one).keep.tolist() == [True]
 
 
 def test_the_order_of_the_rows_changes_nothing():
     pictures = [np.asarray(change(photo(seed))) for seed in range(3) for change in CHANGES.values()]
     paths = [f"{n:02}.jpg" for n in range(len(pictures))]
-    found = look(*pictures, paths=paths)
+    result = group(*pictures, paths=paths)
     order = np.random.default_rng(0).permutation(len(pictures)).tolist()
-    again = look(*[pictures[row] for row in order], paths=[paths[row] for row in order])
-    assert again.group.tolist() == found.group[order].tolist()
-    assert again.keep.tolist() == found.keep[order].tolist()
-    assert found.group.max() == 2
+    again = group(*[pictures[row] for row in order], paths=[paths[row] for row in order])
+    assert again.group.tolist() == result.group[order].tolist()
+    assert again.keep.tolist() == result.keep[order].tolist()
+    assert result.group.max() == 2
 
 
 @pytest.mark.slow
 def test_small_blocks_give_the_same_groups(monkeypatch):
     pictures = [np.asarray(change(photo(seed))) for seed in range(3) for change in CHANGES.values()]
-    found = look(*pictures)
+    result = group(*pictures)
     monkeypatch.setattr(duplicates, "CELLS", 300)
-    assert look(*pictures).group.tolist() == found.group.tolist()
+    assert group(*pictures).group.tolist() == result.group.tolist()
 
 
 def test_a_thumbnail_is_a_grid_of_grey_means():
@@ -203,13 +205,13 @@ def test_a_thumbnail_is_a_grid_of_grey_means():
 
 
 def groups_of_files(files: list[Path], exported, keras_home) -> list[int]:
-    """Groups of picture files by `near`, from their vectors."""
+    """Group picture files by their real vectors."""
     backbone = exported(Recipe(), keras_home)
     session = BACKENDS["onnx"](backbone)
     squares = [pixels_of(file, backbone.recipe) for file in files]
     vectors = np.concatenate([session(np.stack(squares[n : n + 4]))[1] for n in range(0, len(squares), 4)])
     pictures = [images.read(file.read_bytes())[0] for file in files]
-    return look(*pictures, vectors=vectors, paths=[str(file) for file in files]).group.tolist()
+    return group(*pictures, vectors=vectors, paths=[str(file) for file in files]).group.tolist()
 
 
 def pairs(groups: list[int]) -> set[tuple[int, int]]:
@@ -234,9 +236,9 @@ def test_changed_photographs_are_found_and_others_are_left_apart(flowers, export
             files.append(tmp_path / f"{number}-{change}.jpg")
             copy.save(files[-1], quality=90)
             shown.append(number)
-    found, true = pairs(groups_of_files(files, exported, keras_home)), pairs(shown)
-    assert len(found & true) >= 0.95 * len(true)
-    assert len(found & true) >= 0.98 * len(found)
+    predicted, true = pairs(groups_of_files(files, exported, keras_home)), pairs(shown)
+    assert len(predicted & true) >= 0.95 * len(true)
+    assert len(predicted & true) >= 0.98 * len(predicted)
 
 
 @pytest.mark.slow
@@ -249,7 +251,7 @@ def test_drawn_flowers_of_one_class_are_different_pictures(exported, keras_home,
 SCALE = """
 import json, resource, sys, time
 import numpy as np
-from winnow.curate.noise.duplicates import near
+from winnow.curate.noise.duplicates import find_near_duplicates as near
 count, rng = int(sys.argv[1]), np.random.default_rng(0)
 centres = rng.normal(size=(10, 320)).astype(np.float32)
 vectors = centres[rng.integers(0, 10, count)] + 0.5 * rng.normal(size=(count, 320)).astype(np.float32)
@@ -261,9 +263,9 @@ peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
 near(vectors[:100], hashes[:100], range(100), np.ones(100), np.zeros(100, int), range(100), small[:100])
 before, start = peak(), time.monotonic()
 ones = np.ones(count, np.int64)
-found = near(vectors, hashes, range(count), ones, np.zeros(count, np.int64), range(count), small)
-same = found.group[:50].tolist() == found.group[-50:].tolist() == list(range(50))
-print(json.dumps([same, int((found.group >= 0).sum()), time.monotonic() - start, peak() - before]))
+result = near(vectors, hashes, range(count), ones, np.zeros(count, np.int64), range(count), small)
+same = result.group[:50].tolist() == result.group[-50:].tolist() == list(range(50))
+print(json.dumps([same, int((result.group >= 0).sum()), time.monotonic() - start, peak() - before]))
 """
 
 
@@ -271,7 +273,7 @@ print(json.dumps([same, int((found.group >= 0).sum()), time.monotonic() - start,
 @pytest.mark.skipif(sys.platform == "win32", reason="resource is not there")
 def test_memory_grows_with_the_number_of_pictures_not_its_square():
     def run(count: int) -> list:
-        said = subprocess.run(
+        done = subprocess.run(
             [sys.executable, "-c", SCALE, str(count)],
             cwd=Path(duplicates.__file__).parents[1],
             env=os.environ | {"OMP_NUM_THREADS": "1"},
@@ -279,7 +281,7 @@ def test_memory_grows_with_the_number_of_pictures_not_its_square():
             text=True,
             check=True,
         )
-        return json.loads(said.stdout)
+        return json.loads(done.stdout)
 
     same, grouped, seconds, megabytes = run(20_000)
     assert (same, grouped) == (True, 100)

@@ -1,4 +1,4 @@
-"""Rules find what is dark, bright, blurred, tiny, thin or of one colour, and leave good photographs alone."""
+"""Quality rules detect dark, bright, blurred, tiny, thin and plain pictures, and pass good photographs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from PIL import Image, ImageEnhance, ImageFilter
 
 from winnow.curate.noise import quality
-from winnow.curate.noise.quality import NUMBERS, RULES, measure, problems
+from winnow.curate.noise.quality import NUMBERS, RULES, broken_rules, measure
 from winnow.embed import images
 
 
@@ -22,7 +22,7 @@ def photo(size: tuple[int, int] = (320, 240)) -> Image.Image:
 
 def broken(*pictures: Image.Image) -> list[list[str]]:
     rows = [measure(np.asarray(p)) | {"width": p.width, "height": p.height} for p in pictures]
-    return problems(pa.Table.from_pylist(rows))
+    return broken_rules(pa.Table.from_pylist(rows))
 
 
 SPOILT = {
@@ -49,9 +49,9 @@ def test_a_rule_finds_nothing_else(rule):
     assert broken(SPOILT[rule](photo())) == [[rule]]
 
 
-def test_rules_have_names_bounds_and_words():
+def test_rules_have_names_bounds_and_descriptions():
     assert [rule.name for rule in RULES] == list(SPOILT)
-    assert all(rule.low < rule.high and rule.words for rule in RULES)
+    assert all(rule.low < rule.high and rule.description for rule in RULES)
 
 
 def test_one_colour_has_no_contrast_and_no_edges():
@@ -95,8 +95,8 @@ def test_the_smallest_pictures_are_measured(shape):
 
 def test_pictures_that_were_not_measured_break_nothing():
     columns = dict.fromkeys((*NUMBERS, "width", "height"), pa.array([None, None], pa.float32()))
-    assert problems(pa.table(columns)) == [[], []]
-    assert problems(pa.table(columns).slice(0, 0)) == []
+    assert broken_rules(pa.table(columns)) == [[], []]
+    assert broken_rules(pa.table(columns).slice(0, 0)) == []
 
 
 @pytest.mark.slow
@@ -115,6 +115,6 @@ def test_counted_percentiles_and_deviations_are_numpys():
         values = values.astype(np.uint8)
         for percent in (0, 5, 37.5, 99, 100):
             assert quality._percentile(values, percent) == pytest.approx(np.percentile(values, percent))
-        assert quality._largest_hundredth(values.astype(np.float32)) == pytest.approx(np.percentile(values, 99))
+        assert quality._percentile_99(values.astype(np.float32)) == pytest.approx(np.percentile(values, 99))
         channels = np.stack([values, values.T.reshape(values.shape), 255 - values], axis=2)
         assert quality._deviations(Image.fromarray(channels)) == pytest.approx(channels.std(axis=(0, 1)))

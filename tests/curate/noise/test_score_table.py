@@ -1,4 +1,4 @@
-"""The table of scores: a row a path, verdicts learned from, what no verdict changes kept."""
+"""The table of scores: one row per path, re-ranked by verdicts; columns that no verdict changes are reused."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from support.pictures import paint
 from winnow.common.errors import InputError
 from winnow.curate import manifest
 from winnow.curate.journal import Decision, Journal
-from winnow.curate.noise import score_table, suspects
+from winnow.curate.noise import score_table
 from winnow.curate.workspace import Workspace, find_workspace
 from winnow.embed.config import EmbeddingConfig
 from winnow.workflow.features import embed
@@ -23,7 +23,7 @@ def rows_of(table: pa.Table) -> dict[str, dict[str, Any]]:
 
 
 @pytest.fixture
-def place(hues: Path, colours: Path) -> tuple[Workspace, Path]:
+def embedded(hues: Path, colours: Path) -> tuple[Workspace, Path]:
     """A workspace of sixty pictures, a strange one, an exact copy and a broken one; and its table of vectors."""
     paint(hues / "red" / "odd.jpg", (250, 250, 20), 900)
     (hues / "red" / "same.jpg").write_bytes((hues / "red" / "00.jpg").read_bytes())
@@ -38,8 +38,8 @@ def record(workspace: Workspace, table: pa.Table, path: str, verdict: str, **mor
     Journal(workspace.folder).record([Decision(rows_of(table)[path]["id"], path, verdict, **more)])
 
 
-def test_is_a_row_a_path_and_what_was_written_is_what_was_returned(place: tuple[Workspace, Path]) -> None:
-    table = score_table.score(*place)
+def test_has_one_row_per_path_and_is_stored_as_returned(embedded: tuple[Workspace, Path]) -> None:
+    table = score_table.score(*embedded)
     rows = rows_of(table)
     assert len(rows) == 63
     assert rows["red/same.jpg"] == rows["red/00.jpg"] | {"path": "red/same.jpg"}
@@ -47,16 +47,16 @@ def test_is_a_row_a_path_and_what_was_written_is_what_was_returned(place: tuple[
     assert rows["blue/broken.jpg"]["off_topic"] is None
     assert rows["red/odd.jpg"]["off_topic"] == max(row["off_topic"] or 0 for row in rows.values())
     assert {row["split"] for path, row in rows.items() if path != "blue/broken.jpg"} == {"train", "val", "test"}
-    assert score_table.read(place[0]).equals(table)
+    assert score_table.read(embedded[0]).equals(table)
 
 
-def test_verdicts_change_the_ranking_and_never_the_score_before_them(place: tuple[Workspace, Path]) -> None:
-    workspace, _ = place
-    before = score_table.score(*place)
+def test_verdicts_change_the_ranking_and_never_the_score_before_them(embedded: tuple[Workspace, Path]) -> None:
+    workspace, _ = embedded
+    before = score_table.score(*embedded)
     record(workspace, before, "red/odd.jpg", "drop", reason="off_topic")
     record(workspace, before, "red/01.jpg", "relabel", label="green")
     record(workspace, before, "red/02.jpg", "drop", reason="quality")
-    after = rows_of(score_table.score(*place))
+    after = rows_of(score_table.score(*embedded))
     assert {path: row["off_topic_prior"] for path, row in after.items()} == {
         path: row["off_topic_prior"] for path, row in rows_of(before).items()
     }
@@ -66,69 +66,48 @@ def test_verdicts_change_the_ranking_and_never_the_score_before_them(place: tupl
     assert {path: row["split"] for path, row in after.items()} == {
         path: None if path in ("red/odd.jpg", "red/02.jpg") else row["split"] for path, row in rows_of(before).items()
     }
-    assert rows_of(score_table.score(*place, as_found=True)) == rows_of(before)
+    assert rows_of(score_table.score(*embedded, as_found=True)) == rows_of(before)
 
 
 def test_a_new_picture_is_scored_with_the_others_and_one_without_a_vector_is_not(
-    place: tuple[Workspace, Path], hues: Path
+    embedded: tuple[Workspace, Path], hues: Path
 ) -> None:
-    score_table.score(*place)
+    score_table.score(*embedded)
     paint(hues / "green" / "new.jpg", (60, 200, 70), 901)
-    manifest.scan(place[0])
-    assert rows_of(score_table.score(*place))["green/new.jpg"]["off_topic"] is None
+    manifest.scan(embedded[0])
+    assert rows_of(score_table.score(*embedded))["green/new.jpg"]["off_topic"] is None
 
 
 @pytest.mark.slow
-def test_label_suspects_may_be_those_of_the_last_time(place: tuple[Workspace, Path]) -> None:
-    before = rows_of(score_table.score(*place))
-    record(place[0], score_table.read(place[0]), "red/03.jpg", "relabel", label="green")
-    after = rows_of(score_table.score(*place, fresh_labels=False))
+def test_label_errors_of_the_last_scoring_may_be_reused(embedded: tuple[Workspace, Path]) -> None:
+    before = rows_of(score_table.score(*embedded))
+    record(embedded[0], score_table.read(embedded[0]), "red/03.jpg", "relabel", label="green")
+    after = rows_of(score_table.score(*embedded, fresh_labels=False))
     assert {path: row["label_suspect"] for path, row in after.items()} == {
         path: row["label_suspect"] for path, row in before.items()
     }
 
 
-def test_the_next_look_is_at_the_highest_undecided_and_two_at_random(place: tuple[Workspace, Path]) -> None:
-    workspace, _ = place
-    first = score_table.score(*place)
-    look = suspects.look(first)
-    assert look.paths[0] == "red/odd.jpg"
-    assert len(set(look.paths)) == 10
-    for path in look.paths:
-        record(workspace, first, path, "keep")
-    again = suspects.look(score_table.score(*place))
-    assert not set(again.paths) & set(look.paths)
-    assert again.outlook.looked == 10
+@pytest.mark.slow
+def test_near_groups_need_no_scoring_and_equal_those_of_the_table(
+    embedded: tuple[Workspace, Path],
+) -> None:
+    computed = score_table.near_groups(*embedded)
+    score_table.score(*embedded)
+    assert score_table.near_groups(*embedded) == computed
 
 
 @pytest.mark.slow
-def test_groups_of_near_duplicates_need_no_scoring_and_are_those_of_it(place: tuple[Workspace, Path]) -> None:
-    computed = score_table.near_groups(*place)
-    score_table.score(*place)
-    assert score_table.near_groups(*place) == computed
+def test_the_choice_of_vectors_is_kept_for_the_next_scoring(embedded: tuple[Workspace, Path], colours: Path) -> None:
+    workspace, _ = embedded
+    assert score_table.embedding_config(workspace) == EmbeddingConfig()
+    score_table.score(*embedded, config=EmbeddingConfig(backbone=colours))
+    score_table.score(*embedded)
+    assert score_table.embedding_config(workspace) == EmbeddingConfig(backbone=colours, augment=1)
 
 
-@pytest.mark.slow
-def test_how_vectors_were_chosen_is_kept_for_the_next_time(place: tuple[Workspace, Path], colours: Path) -> None:
-    workspace, _ = place
-    assert score_table.made(workspace) is None
-    assert EmbeddingConfig.of(None) == EmbeddingConfig()
-    score_table.score(*place, made=EmbeddingConfig(backbone=colours).document())
-    score_table.score(*place)
-    assert EmbeddingConfig.of(score_table.made(workspace)) == EmbeddingConfig(backbone=colours, augment=1)
-
-
-def test_without_vectors_the_message_says_what_to_run(place: tuple[Workspace, Path], tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="holds no picture with a vector: run `winnow embed` first"):
-        score_table.score(place[0], tmp_path / "none.lance")
-    assert rows_of(score_table.unscored(place[0]))["red/00.jpg"]["off_topic"] is None
-
-
-def test_suspects_are_undecided_pictures_by_the_larger_of_two_percentile_ranks() -> None:
-    def row(id: str, off_topic: float, label_suspect: float, verdict: str | None = None) -> dict[str, Any]:
-        said = {"id": id, "path": f"{id}.jpg", "off_topic": off_topic, "label_suspect": label_suspect}
-        return dict.fromkeys(score_table.schema().names) | said | {"verdict": verdict}
-
-    rows = [row("a", 0.1, 0.2), row("b", 0.2, 0.9), row("c", 0.9, 0.1), row("d", 0.15, 0.3), row("e", 1.0, 1.0, "keep")]
-    table = pa.Table.from_pylist([*rows, rows[0] | {"path": "copy.jpg"}], score_table.schema())
-    assert [found["path"] for found in suspects.suspects(table)] == ["b.jpg", "c.jpg", "d.jpg", "a.jpg"]
+def test_without_vectors_scoring_refuses(embedded: tuple[Workspace, Path], tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="holds no picture with a vector$") as error:
+        score_table.score(embedded[0], tmp_path / "none.lance")
+    assert error.value.remedy == "embed"
+    assert rows_of(score_table.unscored(embedded[0]))["red/00.jpg"]["off_topic"] is None

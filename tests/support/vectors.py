@@ -1,0 +1,17 @@
+"""Drawn vectors of one or two classes."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def around(centre: list[float], count: int, seed: int = 0, spread: float = 0.05) -> np.ndarray:
+    """`count` float32 vectors near a centre."""
+    array = np.array(centre, dtype=np.float32)
+    return array + np.random.default_rng(seed).normal(0, spread, (count, len(array))).astype(np.float32)
+
+
+def two_classes(count: int = 30) -> tuple[np.ndarray, np.ndarray]:
+    """Vectors (2 count, 4) of two classes whose largest component is the same, and their labels."""
+    x = np.concatenate([around([3, 1, 0, 0], count, 1), around([3, 0, 1, 0], count, 2)])
+    return x, np.repeat([0, 1], count)
