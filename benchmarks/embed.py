@@ -27,7 +27,7 @@ from winnow.common.errors import InputError
 from winnow.common.threads import processors
 from winnow.curate import manifest
 from winnow.curate.workspace import Workspace, find_workspace
-from winnow.embed.backbone import load
+from winnow.embed.backbone import load_backbone
 from winnow.embed.config import EmbeddingConfig
 from winnow.embed.recipe import Recipe
 from winnow.heads.evaluation.fit import FitOptions, HeadSpec, Task, fit_head
@@ -172,7 +172,7 @@ def int8_quality(workspace: Workspace) -> str:
             f"{kind} {scores[0].mean():.3f} -> {scores[1].mean():.3f} "
             f"({gap['difference']:+.2f} points [{gap['low']:+.1f}, {gap['high']:+.1f}])"
         )
-    said = effect(load(Path(small.made["backbone"]), Recipe(precision="int8")))
+    said = effect(load_backbone(Path(small.made["backbone"]), Recipe(precision="int8")))
     return (
         f"int8 on all {len(a):,} pictures, calibrated on {said['calibrated_on']} of them: cosine to fp32 "
         f"{cosine.mean():.4f} (least {cosine.min():.4f}); weighted F1 over {len(plain.splits)} splits: "

@@ -27,7 +27,7 @@ from winnow.curate import manifest, splits
 from winnow.curate.demo.drawings import FLOWERS, SCENES, picture
 from winnow.curate.workspace import Workspace
 from winnow.deploy import novelty
-from winnow.embed.images import read, read_bytes
+from winnow.embed.images import decode, read_bytes
 from winnow.heads.models import baselines
 from winnow.workflow import features
 
@@ -108,7 +108,7 @@ def change(images: Path, workspace: Path, folder: Path) -> None:
     for kind in CHANGES:
         (part / kind).mkdir(parents=True)
     for id, file in _files(Workspace(workspace, images.resolve())).items():
-        image = Image.fromarray(read(read_bytes(file))[0])
+        image = Image.fromarray(decode(read_bytes(file))[0])
         for kind, changes in CHANGES.items():
             changes(image).save(part / kind / f"{id}.jpg", quality=50 if "JPEG" in kind else 90)
     part.rename(folder)

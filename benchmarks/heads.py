@@ -72,7 +72,7 @@ def winnow(heads: list[HeadSpec], experiment: Experiment, split: Split, seed: in
 
 def plain_keras(heads: list[HeadSpec], experiment: Experiment, split: Split, seed: int) -> list[np.ndarray]:
     """The same as a person would write it."""
-    keras, _ = import_keras("this benchmark", "skip it")
+    keras, _ = import_keras("this benchmark")
     X, y = experiment.X, experiment.data.y
 
     def one(head: HeadSpec) -> np.ndarray:

@@ -7,7 +7,7 @@ from datetime import date
 from pathlib import Path
 
 from winnow.common.threads import processors
-from winnow.common.versions import installed
+from winnow.common.versions import installed_version
 from winnow.workflow.int8 import has_vnni
 
 
@@ -17,6 +17,6 @@ def machine(*packages: str) -> str:
     lines = file.read_text().splitlines() if file.is_file() else []
     name = next((line.split(": ", 1)[1] for line in lines if line.startswith("model name")), name)
     vnni = {True: "with VNNI", False: "without VNNI", None: "VNNI unknown"}[has_vnni()]
-    versions = [f"{package} {installed(package)}" for package in packages if installed(package)]
+    versions = [f"{package} {installed_version(package)}" for package in packages if installed_version(package)]
     python = f"Python {platform.python_version()}"
     return f"{date.today()}, {processors()} processors ({name}, {vnni}), {', '.join([python, *versions])}"

@@ -18,7 +18,7 @@ from winnow.curate import manifest
 from winnow.curate.demo.drawings import SCENES, picture
 from winnow.curate.noise import duplicates
 from winnow.curate.workspace import Workspace
-from winnow.embed.images import read
+from winnow.embed.images import decode
 from winnow.workflow import pipeline
 
 SEEDS = range(10, 15)  # thresholds of `curate` were chosen with seeds below 10
@@ -211,7 +211,7 @@ def _write(photographs: Path, folder: Path) -> None:
 
 
 def _open(path: Path) -> Image.Image:
-    return Image.fromarray(read(path.read_bytes())[0])
+    return Image.fromarray(decode(path.read_bytes())[0])
 
 
 def _save(image: Image.Image, path: Path, quality: int) -> None:

@@ -18,9 +18,9 @@ from winnow.common.errors import InputError
 from winnow.curate.workspace import find_workspace
 from winnow.deploy.export import export
 from winnow.deploy.inference.model import load
-from winnow.embed.backends import one_thread
+from winnow.embed.backends import create_single_thread_session
 from winnow.embed.config import EmbeddingConfig
-from winnow.embed.pipeline import pixels_of
+from winnow.embed.pipeline import read_square
 from winnow.heads.evaluation.compare import table
 from winnow.heads.evaluation.fit import HEADS, FitOptions, HeadSpec, Task, fit_head
 from winnow.workflow.experiment import Division, Experiment, prepare
@@ -56,7 +56,7 @@ def row(experiment: Experiment, kind: str) -> str:
     labels, proba = by_estimator(experiment, estimator)
     model = load(Path(said["model"]))
     session, files = model.session(), [experiment.workspace.images / experiment.data.paths[row] for row in split.test]
-    found = [session(pixels_of(file, model.recipe)[None])[:2] for file in files]
+    found = [session(read_square(file, model.recipe)[None])[:2] for file in files]
     differ = sum(label.item() != own for (label, _), own in zip(found, labels, strict=True))
     largest = np.abs(np.concatenate([file for _, file in found]) - proba).max()
     f1 = said["parity"]["weighted_f1"]
@@ -66,10 +66,11 @@ def row(experiment: Experiment, kind: str) -> str:
 
 def by_estimator(experiment: Experiment, estimator) -> tuple[list[str], np.ndarray]:
     """Label and probabilities (n, C) of the test pictures, by the estimator on their vectors in float32."""
-    backbone = one_thread(Path(experiment.made["backbone"]))
-    recipe = EmbeddingConfig.of(experiment.embedding).recipe
+    backbone = create_single_thread_session(Path(experiment.made["backbone"]))
+    recipe = EmbeddingConfig.from_json(experiment.embedding).recipe
     squares = (
-        pixels_of(experiment.workspace.images / experiment.data.paths[row], recipe) for row in experiment.splits[0].test
+        read_square(experiment.workspace.images / experiment.data.paths[row], recipe)
+        for row in experiment.splits[0].test
     )
     X = np.concatenate([backbone.run(["embedding"], {"image": square[None]})[0] for square in squares])
     proba = np.zeros((len(X), len(experiment.data.classes)))

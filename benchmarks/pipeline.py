@@ -28,7 +28,7 @@ from winnow.curate.workspace import find_workspace
 from winnow.embed import images
 from winnow.embed.backends import OUTPUTS
 from winnow.embed.config import EmbeddingConfig
-from winnow.embed.pipeline import run
+from winnow.embed.pipeline import decode_and_infer
 from winnow.heads.evaluation.metrics import paired
 from winnow.heads.models.baselines import lda, logistic
 from winnow.workflow.experiment import Division, prepare
@@ -53,7 +53,7 @@ def main() -> None:
         files = [experiment.workspace.images / path for path in experiment.data.paths]
         backbone = Path(experiment.made["backbone"])
         data = [file.read_bytes() for file in files[:: len(files) // DECODED]]
-        inference(backbone, np.stack([images.square(one, 224) for one in data[:INFERRED]]), Path(folder))
+        inference(backbone, np.stack([images.decode_square(one, 224) for one in data[:INFERRED]]), Path(folder))
         decoding(data)
         kernels(experiment, files, backbone)
 
@@ -118,16 +118,21 @@ def decoding(data: list[bytes]) -> None:
     large = io.BytesIO()
     Image.open(io.BytesIO(data[0])).convert("RGB").resize((4032, 3024)).save(large, "JPEG", quality=90)
     phone = [large.getvalue()] * 5
-    ways = {"square of a photograph, as Winnow makes it": (lambda: [images.square(one, 224) for one in data], data)}
-    ways["Pillow, decoded whole"] = (lambda: [images.read(one) for one in data], data)
+    ways = {
+        "square of a photograph, as Winnow makes it": (lambda: [images.decode_square(one, 224) for one in data], data)
+    }
+    ways["Pillow, decoded whole"] = (lambda: [images.decode(one) for one in data], data)
     try:
         import simplejpeg
 
         ways["simplejpeg, decoded whole"] = (lambda: [simplejpeg.decode_jpeg(one) for one in data], data)
     except ImportError:
         print("\nsimplejpeg is absent")
-    ways["square of a JPEG of 12 megapixels"] = (lambda: [images.square(one, 224) for one in phone], phone)
-    ways["the same, decoded whole"] = (lambda: [images.fit(images.read(one)[0], 224) for one in phone], phone)
+    ways["square of a JPEG of 12 megapixels"] = (lambda: [images.decode_square(one, 224) for one in phone], phone)
+    ways["the same, decoded whole"] = (
+        lambda: [images.resize_to_square(images.decode(one)[0], 224) for one in phone],
+        phone,
+    )
     rows = []
     for name, (experiment, pieces) in ways.items():
         rows.append([name, f"{medians({name: experiment}, len(pieces))[name]:.2f}"])
@@ -141,9 +146,9 @@ def kernels(experiment, files: list[Path], backbone: Path) -> None:
     for kernel in KERNELS:
         how = Image.Resampling[kernel]
         times |= medians({kernel: lambda how=how: [square(one, how) for one in pictures]}, len(pictures))
-        batches = run(
+        batches = decode_and_infer(
             files,
-            lambda file, how=how: square(Image.fromarray(images.read(images.read_bytes(file))[0]), how),
+            lambda file, how=how: square(Image.fromarray(images.decode(images.read_bytes(file))[0]), how),
             lambda pixels: made.run(OUTPUTS, {"image": pixels}),
         )
         X = np.concatenate([done.outputs[0] for done in batches])
@@ -167,7 +172,7 @@ def kernels(experiment, files: list[Path], backbone: Path) -> None:
 
 
 def square(image: Image.Image, kernel: Image.Resampling, size: int = 224) -> np.ndarray:
-    side = min(image.size) * images.CENTRE
+    side = min(image.size) * images.CROP_SHARE
     left, top = (image.width - side) / 2, (image.height - side) / 2
     return np.asarray(image.resize((size, size), kernel, box=(left, top, left + side, top + side)))
 

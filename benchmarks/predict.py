@@ -22,7 +22,7 @@ from winnow.deploy.inference.model import Model, load
 from winnow.deploy.inference.predict import files_of, predict
 from winnow.embed import pipeline
 from winnow.embed.backbone import Backbone
-from winnow.embed.backends import onnx_session
+from winnow.embed.backends import create_onnx_session
 from winnow.embed.config import EmbeddingConfig
 from winnow.embed.store import Store
 from winnow.workflow import training
@@ -70,9 +70,10 @@ def main() -> None:
 
 def embedded(made: Backbone, files: dict[str, Path], store: Store) -> tuple[float, float]:
     """Pictures a second into a new table, and milliseconds of CPU each."""
-    session, cpu = onnx_session(made), time.process_time()
-    done = pipeline.fill(store, list(files.items()), made.recipe, session)
-    return done.embedded / done.seconds, 1000 * (time.process_time() - cpu) / done.embedded
+    session, cpu = create_onnx_session(made), time.process_time()
+    writer = pipeline.TableWriter(store)
+    pipeline.embed_to_table(writer, list(files.items()), made.recipe, session)
+    return writer.embedded / writer.seconds, 1000 * (time.process_time() - cpu) / writer.embedded
 
 
 def predicted(model: Model, files: dict[str, Path]) -> tuple[float, float]:

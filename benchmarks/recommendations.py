@@ -114,7 +114,7 @@ def groups() -> list[list[Row]]:
     """Rows that learn from the same vectors, so that dense heads among them are trained together; each tail alone."""
     of: dict[Any, list[Row]] = {}
     for number, row in enumerate(ROWS):
-        of.setdefault(number if row.kind == "finetune" else str(row.vectors.document()), []).append(row)
+        of.setdefault(number if row.kind == "finetune" else str(row.vectors.to_json()), []).append(row)
     return list(of.values())
 
 

@@ -22,10 +22,10 @@ from winnow.common.errors import InputError
 from winnow.common.threads import processors
 from winnow.curate.workspace import find_workspace
 from winnow.embed import augment
-from winnow.embed.backbone import front, load
-from winnow.embed.backends import onnx_session
+from winnow.embed.backbone import finetune_input_layer, load_backbone
+from winnow.embed.backends import create_onnx_session
 from winnow.embed.config import EmbeddingConfig
-from winnow.embed.pipeline import embed
+from winnow.embed.pipeline import embed_files
 from winnow.embed.recipe import Recipe
 from winnow.heads.evaluation.compare import compare
 from winnow.heads.evaluation.fit import FitOptions, HeadSpec, Task
@@ -39,7 +39,7 @@ NONE = {"CROP": (1.0, 1.0), "TURN": 0.0, "LIGHT": 0.0, "COLOUR": 0.0}
 OWN = {name: getattr(augment, name) for name in NONE}
 RECIPES = {
     "no views": None,
-    f"as it is: {augment.VIEWS.replace('|', ', ')}": OWN,
+    f"as it is: {augment.AUGMENTATIONS.replace('|', ', ')}": OWN,
     "crop and mirror alone": NONE | {"CROP": OWN["CROP"]},
     "all of the area, in other aspects": OWN | {"CROP": (1.0, 1.0)},
     "crops of at least 15%": OWN | {"CROP": (0.15, 1.0)},
@@ -50,7 +50,7 @@ UNFROZEN = 1
 HEADS = (  # and the vectors that each learns from
     (
         HeadSpec("fine-tuning of the last block", "finetune", {"unfreeze": UNFROZEN}),
-        Recipe(layer=front(UNFROZEN), pool="none"),
+        Recipe(layer=finetune_input_layer(UNFROZEN), pool="none"),
     ),
     (HeadSpec("logistic", "logistic"), Recipe()),
 )
@@ -88,9 +88,9 @@ def drawn(experiment: Experiment, constants: dict) -> list[np.ndarray]:
     """(N, D) of the mirror image and of each drawn view."""
     for name, value in constants.items():
         setattr(augment, name, value)
-    backbone, files = load(Path(experiment.made["backbone"])), features.files_of(experiment.workspace)
+    backbone, files = load_backbone(Path(experiment.made["backbone"])), features.files_of(experiment.workspace)
     pictures = [(id, files[id]) for id in experiment.data.ids]
-    made = embed(pictures, backbone.recipe, onnx_session(backbone), views=range(1, TAIL_VIEWS))
+    made = embed_files(pictures, backbone.recipe, create_onnx_session(backbone), augmentations=range(1, TAIL_VIEWS))
     rows = np.concatenate([batch.vectors.astype(np.float16) for batch in made])
     return list(rows.reshape(len(pictures), TAIL_VIEWS - 1, -1).swapaxes(0, 1))
 

@@ -21,9 +21,9 @@ from benchmarks.quiet import reporter
 from winnow.common.threads import processors
 from winnow.curate import manifest
 from winnow.curate.workspace import Workspace, find_workspace
-from winnow.embed.backends import BATCHES, onnx_session
+from winnow.embed.backends import BATCH_SIZES, create_onnx_session
 from winnow.embed.config import EmbeddingConfig
-from winnow.embed.pipeline import batched, fill, pixels_of
+from winnow.embed.pipeline import TableWriter, batched, embed_to_table, read_square
 from winnow.embed.recipe import Recipe
 from winnow.embed.store import Store
 from winnow.workflow.features import backbone_of
@@ -58,14 +58,15 @@ def timed(experiment: Callable[[], object]) -> Experiment:
 def winnow(workspace: Workspace, precision: str = "fp32") -> Experiment:
     files = manifest.files_by_id(workspace)
     made = backbone_of(workspace, EmbeddingConfig(Recipe(precision=precision)), files, LISTENER.message)
-    session = onnx_session(made)
+    session = create_onnx_session(made)
 
     def once() -> float:
         with tempfile.TemporaryDirectory() as folder:
-            done = fill(Store(Path(folder), made), list(files.items()), made.recipe, session)
-        if done.embedded != len(files):
-            raise RuntimeError(f"{done.embedded} of {len(files)} embedded")
-        return done.seconds
+            writer = TableWriter(Store(Path(folder), made))
+            embed_to_table(writer, list(files.items()), made.recipe, session)
+        if writer.embedded != len(files):
+            raise RuntimeError(f"{writer.embedded} of {len(files)} embedded")
+        return writer.seconds
 
     return once
 
@@ -75,7 +76,7 @@ def decode(workspace: Workspace) -> Experiment:
 
     def experiment() -> None:
         with ThreadPoolExecutor(processors()) as pool:
-            for _ in pool.map(lambda file: pixels_of(file[1], Recipe(), file[0]), files):
+            for _ in pool.map(lambda file: read_square(file[1], Recipe(), file[0]), files):
                 pass
 
     return timed(experiment)
@@ -84,8 +85,8 @@ def decode(workspace: Workspace) -> Experiment:
 def inference(workspace: Workspace, precision: str = "fp32", engine: str = "onnxruntime") -> Experiment:
     files = manifest.files_by_id(workspace)
     made = backbone_of(workspace, EmbeddingConfig(Recipe(precision=precision)), files, LISTENER.message)
-    squares = np.stack([pixels_of(path, made.recipe) for path in files.values()])
-    batches = [squares[list(rows)] for rows in batched(range(len(squares)), BATCHES["onnx"])]
+    squares = np.stack([read_square(path, made.recipe) for path in files.values()])
+    batches = [squares[list(rows)] for rows in batched(range(len(squares)), BATCH_SIZES["onnx"])]
     if engine == "openvino":
         import openvino
 
@@ -100,7 +101,7 @@ def inference(workspace: Workspace, precision: str = "fp32", engine: str = "onnx
             queue.wait_all()
 
     else:
-        session = onnx_session(made)
+        session = create_onnx_session(made)
 
         def experiment() -> None:
             with ThreadPoolExecutor(processors()) as pool:
@@ -124,7 +125,7 @@ def fastembed(workspace: Workspace, threads: int | None = None, trial: bool = Fa
     paths = [str(path) for path in files.values()]
     if trial:  # of its settings, and of whether it gives the same vectors
         first = np.stack(list(model.embed(paths[:8], batch_size=8)))
-        own = onnx_session(made)(np.stack([pixels_of(Path(path), made.recipe) for path in paths[:8]]))[0]
+        own = create_onnx_session(made)(np.stack([read_square(Path(path), made.recipe) for path in paths[:8]]))[0]
         cosine = (first * own).sum(axis=1) / np.linalg.norm(first, axis=1) / np.linalg.norm(own, axis=1)
         if not cosine.mean() > 0.98:
             raise RuntimeError(f"fastembed gives other vectors: cosine {cosine.mean():.3f}")
@@ -154,7 +155,7 @@ def channels_first(exported: Path, file: Path) -> None:
 def keras(workspace: Workspace) -> Experiment:
     from winnow.embed.keras_import import import_keras
 
-    kit, tf = import_keras("the benchmark", "install the training extra")
+    kit, tf = import_keras("this benchmark")
     weights = next((Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser() / "models").glob("*1.0_224_no_top.h5"))
     net = kit.applications.MobileNetV2(include_top=False, pooling="avg", weights=weights, input_shape=(224, 224, 3))
     scale = kit.applications.mobilenet_v2.preprocess_input

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from winnow.commands import console, options, progress, results, tables
-from winnow.common.atomic_write import whole_file
+from winnow.common.atomic_write import atomic_write
 from winnow.common.errors import InputError
 
 if TYPE_CHECKING:
@@ -284,7 +284,7 @@ def _write_csv(file: Path, table: pa.Table) -> None:
         writer.writerow(["" if value is None else value for value in row.values()])
     try:
         target = file.resolve()
-        with target.open("wb") if target.exists() and not target.is_file() else whole_file(target) as stream:
+        with target.open("wb") if target.exists() and not target.is_file() else atomic_write(target) as stream:
             stream.write(text.getvalue().encode())
     except OSError as error:
         raise InputError(f"{file}: {error.strerror}; mend that or name another file") from None

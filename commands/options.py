@@ -69,15 +69,17 @@ heads = option(
 repeats = option("--repeats", type=click.IntRange(1, 1000), default=10, help="Splits that every head is tried on.")
 jobs = option("--jobs", type=click.IntRange(min=1), help="Fits at a time.  [default: one a processor]")
 
-_NOT_RECIPE = ("backbone", "backend", "workers", "batch", "augment", "tta")
+_NOT_RECIPE = ("backbone", "backend", "workers", "augment", "tta")
 
 
-def _vectors(alpha: str, yes: bool, **values: Any) -> Any:
+def _vectors(alpha: str, yes: bool, batch: int | None, **values: Any) -> Any:
     from winnow.commands.console import confirm
     from winnow.embed.config import EmbeddingConfig
 
     others = {name: values.pop(name) for name in _NOT_RECIPE if name in values}
-    return EmbeddingConfig(Recipe(alpha=float(alpha), **values), ask=(lambda _: True) if yes else confirm, **others)
+    recipe = Recipe(alpha=float(alpha), **values)
+    confirm_storage = (lambda _: True) if yes else confirm
+    return EmbeddingConfig(recipe, batch_size=batch, confirm_storage=confirm_storage, **others)
 
 
 _VECTORS = (
@@ -86,7 +88,7 @@ _VECTORS = (
     option("--resize", type=click.Choice(RESIZES), default="crop", help="How a picture becomes square."),
     option(
         "--scale",
-        type=click.Choice(list(SCALES)),
+        type=click.Choice(SCALES),
         default="symmetric",
         help="symmetric: to [-1, 1], as the network was trained. none: 0-255 as they are: much worse vectors, only to "
         "reproduce results that were made so.",

@@ -10,6 +10,14 @@ REMEDIES: dict[str, str] = {
     "unreadable": "`winnow scan` lists what is wrong",
     "embed": "run `winnow embed` first",
     "score": "run `winnow score` first",
+    "backbone-file": "--backbone takes an ONNX file that `winnow embed` exported",
+    "backbone-option": "leave --{option} out",
+    "backbone-without-tensorflow": "install it, or use an exported network with --backbone FILE.onnx",
+    "backend-onnx": "use --backend onnx",
+    "augment": "use --augment {least} or more",
+    "imagenet-weights": "put the file there, or use --weights random for an untrained backbone",
+    "layer-names": "python -c 'import keras; keras.applications.MobileNetV2(weights=None).summary()' lists all",
+    "other-heads": "install it, or choose other heads",
     "workspace": "use --workspace to put it elsewhere",
 }
 

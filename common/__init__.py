@@ -1,1 +1,1 @@
-"""What every package needs: errors, files written whole, locks, threads, paths, tables, digests, progress."""
+"""What every package needs: errors, atomic writes, locks, threads, paths, Lance tables, digests, progress."""

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all."""
+"""Files that are written completely or not at all."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from typing import BinaryIO
 
 
 @contextmanager
-def whole_file(file: Path) -> Iterator[BinaryIO]:
-    """A stream whose content becomes `file` at the end; where the block raises, what was there stays as it was.
+def atomic_write(file: Path) -> Iterator[BinaryIO]:
+    """Open a stream whose content replaces `file` when the block ends; if the block raises, `file` stays as it was.
 
-    Folders above are made; the mode is that of an ordinary new file; any number of processes may write at once.
+    Missing parent folders are created and the file gets the mode of an ordinary new file. Any number of processes may
+    write the same file at once; the last one to finish wins.
     """
     file.parent.mkdir(parents=True, exist_ok=True)
     part = file.with_name(f".{uuid.uuid4().hex}.part")

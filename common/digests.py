@@ -1,4 +1,4 @@
-"""sha256 digests of values and of files."""
+"""Digests (sha256) of values and of files."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from pathlib import Path
 
 
 def digest(value: object) -> str:
-    """sha256 (hex) of the canonical JSON of a value."""
+    """Return the sha256 (hex) of the canonical JSON of a value."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 def file_digest(file: Path) -> str:
-    """sha256 (hex) of a file."""
+    """Return the sha256 (hex) of the content of a file."""
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -5,18 +5,21 @@ from __future__ import annotations
 import math
 
 
-def number(value: float | None, places: int = 3, sign: bool = False) -> str:
-    """`0.912`; with `sign` `+0.012` or `−0.012`; `–` for None and what is not finite."""
+def format_number(value: float | None, places: int = 3, sign: bool = False) -> str:
+    """Format as `0.912`, or with `sign` as `+0.012` or `−0.012`; None, NaN and infinity become `–`.
+
+    Parameters: `places`, digits after the decimal point.
+    """
     if value is None or not math.isfinite(value):
         return "–"
     return f"{value:{'+' if sign else ''}.{places}f}".replace("-", "−")
 
 
-def setting(value: object) -> str:
-    """A parameter's value as a person writes it: (128,) is 128, () is none."""
+def format_setting(value: object) -> str:
+    """Format a parameter's value as a person writes it: `(128,)` becomes `128`, `()` becomes `none`."""
     return (" × ".join(map(str, value)) or "none") if isinstance(value, list | tuple) else str(value)
 
 
-def rounded(value: float | None) -> float | None:
-    """Six digits; more are noise, and NaN and infinity are no numbers."""
+def round_finite(value: float | None) -> float | None:
+    """Round to six decimal places, beyond which digits are noise; None, NaN and infinity become None (JSON null)."""
     return None if value is None or not math.isfinite(value) else round(value, 6)

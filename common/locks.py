@@ -1,20 +1,21 @@
-"""Waiting for one's turn: locks on files that processes share, which say when they are waited for."""
+"""Locks on files that several processes share; a long wait is reported."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from winnow.common.progress import OnMessage
 
 if TYPE_CHECKING:
     from filelock import AcquireReturnProxy
 
 
-def acquired(file: Path, busy: str, on_message: Callable[[str], None], poll: float = 0.05) -> AcquireReturnProxy:
-    """Hold the lock of a file as a context manager, once others have let go of it.
+def acquire_lock(file: Path, busy: str, on_message: OnMessage, poll: float = 0.05) -> AcquireReturnProxy:
+    """Acquire the lock of a file, waiting as long as another process holds it; returns a context manager.
 
-    Parameters: `busy`, told to `on_message` when the wait is longer than a second; `poll`, seconds between two tries.
-    Raises: OSError when the disk refuses.
+    Parameters: `busy`, the message to report when the wait exceeds one second; `poll`, seconds between two attempts.
+    Raises: OSError if the lock file cannot be written.
     """
     from filelock import FileLock, Timeout
 

@@ -1,4 +1,4 @@
-"""File names as text that can be stored, printed and turned back: bytes that are not UTF-8 become %XX, reversibly."""
+"""File names as valid Unicode that can be stored and printed: bytes that are not UTF-8 become %XX, reversibly."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ _ESCAPED = re.compile(rb"%([0-9A-Fa-f]{2})")
 
 
 def to_text(name: str) -> str:
-    """A name as the operating system gives it (maybe with surrogates) to valid Unicode; `from_text` is its inverse.
+    """Convert a name as the operating system gives it (possibly with surrogates) to valid Unicode.
 
-    A percent sign is escaped only where it stands before two hex digits, so ordinary names stay as they are.
+    `from_text` is the inverse. A percent sign is escaped only before two hex digits, so ordinary names do not change.
     """
     try:
         name.encode()
@@ -25,21 +25,21 @@ def to_text(name: str) -> str:
 
 
 def from_text(text: str) -> str:
-    """The name that `to_text` was given."""
+    """Convert text from `to_text` back to the name as the operating system gives it."""
     if "%" not in text:
         return text
     return os.fsdecode(_ESCAPED.sub(lambda match: bytes([int(match[1], 16)]), text.encode()))
 
 
-def _percent(error: UnicodeError) -> tuple[str, int]:
+def _escape_bytes(error: UnicodeError) -> tuple[str, int]:
     assert isinstance(error, UnicodeDecodeError)
     return "".join(f"%{byte:02X}" for byte in error.object[error.start : error.end]), error.end
 
 
-def _register() -> None:
+def _register_percent_errors() -> None:
     import codecs
 
-    codecs.register_error("percent", _percent)
+    codecs.register_error("percent", _escape_bytes)
 
 
-_register()
+_register_percent_errors()

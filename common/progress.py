@@ -1,23 +1,32 @@
-"""How long work reports what it does: progress and messages, wherever they are shown."""
+"""How long-running work reports progress and messages, independent of where they are shown."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any
 
-OnMessage = Callable[[str], None]
+OnMessage = Callable[[str], None]  # called with one line of text for the user
+OnProgress = Callable[[int, int], None]  # called with (done, total)
 
 
 @dataclass(frozen=True)
 class Reporter:
-    """Who is told what goes on.
+    """Callbacks through which a workflow reports to its user interface.
 
-    progress: gives, for the name of a piece of work, a context manager that gives a `Progress` function.
-    message: takes a message for the person.
-    command: the command as it was typed, for the report.
+    progress: called with the name of a stage, returns a context manager that yields an `OnProgress` callback.
+    message: called with one line of text for the user.
+    command: the command line that started the work, as it was typed; the report quotes it.
     """
 
-    progress: Callable[[str], Any]
+    progress: Callable[[str], AbstractContextManager[OnProgress]]
     message: OnMessage
     command: str
+
+
+def ignore_message(message: str) -> None:
+    """An `OnMessage` that discards the message."""
+
+
+def ignore_progress(done: int, total: int) -> None:
+    """An `OnProgress` that discards the numbers."""

@@ -1,4 +1,4 @@
-"""Lance tables: open, write, and turn what Lance and Arrow raise into one line that names the file."""
+"""Lance tables: open, write, and convert the errors of Lance and Arrow into one line that names the file."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ if TYPE_CHECKING:
     import lance
     import pyarrow as pa
 
-KEPT = timedelta(minutes=1)  # how long replaced files stay for processes that are still reading them
+RETENTION = timedelta(minutes=1)  # replaced files are kept this long for processes that are still reading them
 
 
 def open_table(path: Path) -> lance.LanceDataset | None:
-    """The Lance dataset at a path, or None when nothing was ever committed there.
+    """Open the Lance dataset at a path; None if nothing was ever committed there.
 
-    Raises: InputError when it is there but cannot be read.
+    Raises: InputError if it exists but cannot be read.
     """
     import lance
 
     versions = path / "_versions"
     if not versions.is_dir() or not any(versions.iterdir()):
         return None
-    with read_errors(path):
+    with wrap_read_errors(path):
         return lance.dataset(path)
 
 
@@ -38,30 +38,30 @@ def write_table(path: Path, table: pa.Table, mode: str = "overwrite") -> None:
     """
     import lance
 
-    with disk_errors(path):
+    with wrap_write_errors(path):
         written = lance.write_dataset(table, path, mode="create" if open_table(path) is None else mode)
         if mode == "overwrite":
-            written.cleanup_old_versions(older_than=KEPT)
+            written.cleanup_old_versions(older_than=RETENTION)
 
 
 @contextmanager
-def read_errors(path: Path) -> Iterator[None]:
-    """Turn what Lance and Arrow raise on damaged files, and what other columns lead to, into one line."""
+def wrap_read_errors(path: Path) -> Iterator[None]:
+    """Raise InputError, in one line, for what Lance and Arrow raise on damaged files or unexpected columns."""
     try:
         yield
-    except BaseException as error:  # Arrow's ArrowInvalid is a ValueError; a panic of Lance's is no Exception
+    except BaseException as error:  # Arrow's ArrowInvalid is a ValueError; a panic of Lance is not an Exception
         if not isinstance(error, OSError | ValueError | KeyError) and type(error).__name__ != "PanicException":
             raise
         reason = " ".join(str(error).split())[:120]
-        raise InputError(f"{path} cannot be read ({reason}): move it away, it is made anew") from None
+        raise InputError(f"{path} cannot be read ({reason}): move it away and it is rebuilt") from None
 
 
 @contextmanager
-def disk_errors(path: Path) -> Iterator[None]:
-    """Turn a full or read-only disk into one line; Lance wraps the system's own words in pages of its own."""
+def wrap_write_errors(path: Path) -> Iterator[None]:
+    """Raise InputError, in one line, for a full or read-only disk; Lance buries the system's message in many lines."""
     try:
         yield
     except OSError as error:
-        words = ("No space left", "File too large", "Read-only file system", "Permission denied", "quota")
-        said = next((word for word in words if word in str(error)), " ".join(str(error).split())[:160])
-        raise InputError(f"{path}: {said}; what was committed is kept: make room and run the command again") from None
+        known = ("No space left", "File too large", "Read-only file system", "Permission denied", "quota")
+        reason = next((text for text in known if text in str(error)), " ".join(str(error).split())[:160])
+        raise InputError(f"{path}: {reason}; what was committed is kept: make room and try again") from None

@@ -1,4 +1,4 @@
-"""Work done in threads a bounded way ahead of whoever consumes it."""
+"""Threads: results computed a bounded distance ahead of their consumer, shared budgets, values created on first use."""
 
 from __future__ import annotations
 
@@ -16,54 +16,65 @@ Result = TypeVar("Result")
 
 
 def processors() -> int:
-    """Processors that this process may use (a container may allow fewer than there are)."""
+    """Count the processors that this process may use (a container may allow fewer than the machine has)."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-class Once(Generic[Result]):
-    """A function without arguments whose result is made when it is first called, by one of the threads that call it."""
+class Lazy(Generic[Result]):
+    """A value that is created by the first call and returned by all later ones, from any thread.
 
-    def __init__(self, make: Callable[[], Result]) -> None:
-        self._make, self._lock = make, threading.Lock()
-        self._made: list[Result] = []
+    Parameters: `create`, creates the value; if it raises, the next call tries again.
+    """
+
+    def __init__(self, create: Callable[[], Result]) -> None:
+        self._create, self._lock = create, threading.Lock()
+        self._created: list[Result] = []
 
     def __call__(self) -> Result:
-        """What was made; an error is raised, and making is tried again by the next call."""
+        """Return the value. Raises: whatever `create` raises."""
         with self._lock:
-            if not self._made:
-                self._made.append(self._make())
-            return self._made[0]
+            if not self._created:
+                self._created.append(self._create())
+            return self._created[0]
 
 
-class Budget:
-    """What threads may have at a time, all of them together; each waits until there is enough for it."""
+class WeightedSemaphore:
+    """A limit on what all threads hold together, of which each thread takes any amount.
 
-    def __init__(self, most: int) -> None:
-        self._most = self._left = most
+    Parameters: `capacity`, the most that may be held at a time.
+    """
+
+    def __init__(self, capacity: int) -> None:
+        self._capacity = self._available = capacity
         self._changed = threading.Condition()
 
     @contextmanager
-    def spent(self, amount: int) -> Iterator[None]:
-        """Have an amount while the block runs; who asks for more than there is gets all, and so runs alone."""
-        amount = min(amount, self._most)
+    def hold(self, amount: int) -> Iterator[None]:
+        """Wait until an amount is available and hold it during the block.
+
+        More than the capacity counts as the whole capacity, so that such a block runs alone.
+        """
+        amount = min(amount, self._capacity)
         with self._changed:
-            self._changed.wait_for(lambda: self._left >= amount)
-            self._left -= amount
+            self._changed.wait_for(lambda: self._available >= amount)
+            self._available -= amount
         try:
             yield
         finally:
             with self._changed:
-                self._left += amount
+                self._available += amount
                 self._changed.notify_all()
 
 
-def ahead(
+def map_ahead(
     function: Callable[[Item], Result], items: Iterable[Item], workers: int, window: int
 ) -> Iterator[tuple[Item, Future[Result]]]:
-    """`function(item)` of every item, in order, at most `window` begun and not yet given out: memory stays flat.
+    """Call `function(item)` for every item in threads and yield (item, future) in the order of the items.
 
-    Parameters: `workers`, threads. Gives (item, finished or running future); `future.result()` waits, and raises what
-    the function raised. Closing the iterator cancels what has not begun.
+    At most `window` calls are started and not yet yielded, so memory use stays bounded. `future.result()` waits for the
+    call and raises what it raised. Closing the iterator cancels the calls that have not started.
+
+    Parameters: `workers`, number of threads.
     """
     pending: deque[tuple[Item, Future[Result]]] = deque()
     items = iter(items)

@@ -1,15 +1,15 @@
-"""Which versions of which packages are installed, without importing them."""
+"""Versions of installed packages, without importing them."""
 
 from __future__ import annotations
 
 from importlib.metadata import PackageNotFoundError, version
 
-# What the numbers of a run may depend on.
+# The packages that the numbers of a run may depend on.
 PACKAGES = ("numpy", "pillow", "onnx", "onnxruntime", "scikit-learn", "skl2onnx", "keras", "tensorflow", "tf2onnx")
 
 
-def installed(package: str) -> str | None:
-    """Version of an installed package; None when it is not installed. TensorFlow is known by its CPU build too."""
+def installed_version(package: str) -> str | None:
+    """Return the version of a package, or None if it is not installed; `tensorflow` also matches its CPU build."""
     for name in (package, f"{package}-cpu"):
         try:
             return version(name)

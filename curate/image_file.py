@@ -37,7 +37,7 @@ def examine(
     try:
         data = images.read_bytes(path)
         row["id"] = hashlib.sha256(data).hexdigest()
-        with images.decoded(data) as (image, row["format"]):
+        with images.open_image(data) as (image, row["format"]):
             pixels = np.asarray(image)
             row["width"], row["height"] = image.size
             row["pixels"] = hashlib.sha256(np.ascontiguousarray(pixels).data).hexdigest()
@@ -58,6 +58,6 @@ def is_picture(path: Path, entry: Entry) -> bool:
         return False
     try:
         with path.open("rb") as stream:
-            return images.kind_of(stream.read(images.HEAD_BYTES)) is not None
+            return images.detect_format(stream.read(images.HEAD_BYTES)) is not None
     except OSError:
         return False

@@ -16,9 +16,9 @@ from types import NoneType
 from typing import Any
 
 from winnow.common.errors import InputError
-from winnow.common.locks import acquired
+from winnow.common.locks import acquire_lock
 from winnow.common.paths import to_text
-from winnow.common.versions import installed
+from winnow.common.versions import installed_version
 
 REASONS = ("off_topic", "duplicate", "quality", "unreadable", "other")  # why a picture is dropped, the default first
 VERDICTS = ("drop", "keep", "relabel")
@@ -125,7 +125,7 @@ class Journal:
             self.file.parent.mkdir(parents=True, exist_ok=True)
             busy = f"waiting for another winnow command to write {self.file}"
             # A lock of its own: that of the workspace is held while a long command writes vectors.
-            with acquired(self.file.with_name(".journal.lock"), busy, self._on_message, POLL):
+            with acquire_lock(self.file.with_name(".journal.lock"), busy, self._on_message, POLL):
                 stream = os.open(self.file, os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0), 0o666)
                 try:
                     self._repair(stream)
@@ -194,7 +194,7 @@ def _stamp(who: str | None) -> dict[str, Any]:
         "when": now.isoformat(timespec="milliseconds"),
         "who": to_text(who or _user()),
         "batch": f"{now:%Y%m%d-%H%M%S-%f}-{uuid.uuid4().hex[:6]}",
-        "version": installed("winnow-images"),
+        "version": installed_version("winnow-images"),
     }
 
 

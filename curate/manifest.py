@@ -15,8 +15,8 @@ import numpy as np
 
 from winnow.common.errors import InputError
 from winnow.common.paths import from_text
-from winnow.common.tables import open_table, read_errors, write_table
-from winnow.common.threads import ahead, processors
+from winnow.common.tables import open_table, wrap_read_errors, write_table
+from winnow.common.threads import map_ahead, processors
 from winnow.curate import labels
 from winnow.curate.image_file import examine
 from winnow.curate.noise import duplicates, quality
@@ -199,7 +199,7 @@ def _read(path: Path, columns: pa.Schema, some: Sequence[str] | None = None) -> 
         return columns.empty_table().select(some or columns.names)
     if _is_old(found.schema, columns):
         raise InputError(f"{path} was written by an older Winnow: run `winnow scan`, which reads the pictures anew")
-    with read_errors(path):
+    with wrap_read_errors(path):
         if not found.schema.equals(columns):
             raise ValueError("its columns are others")
         return found.to_table(columns=None if some is None else list(some))
@@ -233,7 +233,7 @@ def _examined(
     rows: list[dict[str, Any]] = []
     last = time.monotonic()
     visit = visitor.visit if visitor else None
-    experiment = ahead(lambda entry: examine(root, entry, visit), entries, workers, 4 * workers)
+    experiment = map_ahead(lambda entry: examine(root, entry, visit), entries, workers, 4 * workers)
     for done, (entry, examined) in enumerate(experiment, start=1):
         row, seen = examined.result()
         if row is None:

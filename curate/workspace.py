@@ -10,9 +10,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from winnow.common.atomic_write import whole_file
+from winnow.common.atomic_write import atomic_write
 from winnow.common.errors import InputError
-from winnow.common.locks import acquired
+from winnow.common.locks import acquire_lock
 from winnow.common.paths import to_text
 
 FORMAT = 1
@@ -64,7 +64,7 @@ class Workspace:
         file = self.folder / "workspace.json"
         try:
             if not file.is_file() or file.read_bytes() != content:
-                with whole_file(file) as stream:
+                with atomic_write(file) as stream:
                     stream.write(content)
         except OSError as error:
             raise InputError(f"{self.folder}: {error.strerror}; use --workspace to put it elsewhere") from None
@@ -76,7 +76,9 @@ class Workspace:
         Parameters: `on_message`, told when the wait is longer than a second. Raises: InputError when the disk refuses.
         """
         try:
-            held = acquired(self.folder / ".lock", f"waiting for another winnow command on {self.folder}", on_message)
+            held = acquire_lock(
+                self.folder / ".lock", f"waiting for another winnow command on {self.folder}", on_message
+            )
         except OSError as error:
             raise InputError(f"{self.folder}: {error.strerror}; use --workspace to put it elsewhere") from None
         with held:

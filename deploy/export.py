@@ -14,19 +14,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from winnow.common.atomic_write import whole_file
+from winnow.common.atomic_write import atomic_write
 from winnow.common.digests import file_digest
 from winnow.common.errors import InputError
 from winnow.common.paths import to_text
 from winnow.common.progress import Reporter
-from winnow.common.threads import ahead, processors
-from winnow.common.versions import installed
+from winnow.common.threads import map_ahead, processors
+from winnow.common.versions import installed_version
 from winnow.curate.workspace import Workspace
 from winnow.deploy.inference.model import FORMAT, ID_DIGITS
 from winnow.deploy.onnx import parity
 from winnow.deploy.onnx.parity import Said, Seen, at_most
 from winnow.deploy.source import Pixels, Source, Variant
-from winnow.embed.backends import one_thread
+from winnow.embed.backends import create_single_thread_session
 
 if TYPE_CHECKING:
     from winnow.deploy.novelty import Calibration
@@ -110,8 +110,8 @@ class _Python:
     """The path of `predict` without the file: the backbone, then the stored head, both by themselves."""
 
     def __init__(self, source: Source) -> None:
-        self._backbone = one_thread(source.backbone.file)
-        self._head = one_thread(source.trained.head.SerializeToString())
+        self._backbone = create_single_thread_session(source.backbone.file)
+        self._head = create_single_thread_session(source.trained.head.SerializeToString())
         self._classes = np.array(source.trained.classes, dtype=object)
 
     def __call__(self, pixels: Pixels, views: str) -> Said:
@@ -136,14 +136,14 @@ def _calibration(source: Source) -> tuple[Calibration, int]:
     """From what the file itself says of the val pictures; and how many there were."""
     from winnow.deploy.novelty import calibrate
 
-    session = one_thread(source.fused(None).SerializeToString())
+    session = create_single_thread_session(source.fused(None).SerializeToString())
     strange = _each(source, "val", lambda seen: session.run(["strangeness"], {"image": seen.given})[0], "Calibrating")
     return calibrate(np.concatenate(list(strange.values())).astype(np.float64)), len(strange)
 
 
 def _seen(source: Source, model: Any) -> Seen:
     """The test pictures by Python's path and by the file."""
-    python, session = _Python(source), one_thread(model.SerializeToString())
+    python, session = _Python(source), create_single_thread_session(model.SerializeToString())
     views, names = source.kind.tta, ["label", "probabilities", "familiarity"]
     ordinary, others = source.judged_by, range(1, source.choice.rows_per_image)
 
@@ -184,7 +184,7 @@ def _each(
         return None if pixels is None else look(pixels)
 
     with source.reporter.progress(what) as told:
-        for number, (id, future) in enumerate(ahead(seen, ids, workers, window=2 * workers), 1):
+        for number, (id, future) in enumerate(map_ahead(seen, ids, workers, window=2 * workers), 1):
             if (said := future.result()) is not None:
                 found[id] = said
             told(number, len(ids))
@@ -212,7 +212,7 @@ def _metadata(source: Source) -> dict[str, Any]:
     found = data["found"]
     return {
         "winnow_model": str(FORMAT),
-        "winnow": installed("winnow-images") or "unknown",
+        "winnow": installed_version("winnow-images") or "unknown",
         "labels": source.trained.classes,
         "preprocessing": str(source.backbone.recipe),
         "recipe": recipe,
@@ -285,9 +285,9 @@ def _write(out: Path, model: Any, said: dict[str, Any], reporter: Reporter) -> P
         if beside.exists() and not (beside.is_file() and is_untouched(beside)):
             reporter.message(f"note: {beside} is not as Winnow wrote it and is kept; the new card is {out.stem}.new.md")
             beside = out.with_name(f"{out.stem}.new.md")
-        with whole_file(out) as stream:
+        with atomic_write(out) as stream:
             stream.write(model.SerializeToString())
-            with _written(beside), whole_file(beside) as text:
+            with _written(beside), atomic_write(beside) as text:
                 text.write(card(said).encode())
     return beside
 

@@ -27,7 +27,7 @@ def card(said: dict[str, Any]) -> str:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
-    from winnow.common.formatting import number, setting
+    from winnow.common.formatting import format_number, format_setting
     from winnow.deploy.onnx.parity import at_most
 
     environment = Environment(
@@ -40,7 +40,7 @@ def card(said: dict[str, Any]) -> str:
     )
     filters = {"quoted": quoted, "code": code, "shell": lambda text: _spelt(shlex.quote(text))}
     environment.filters |= {name: _whole(function) for name, function in filters.items()}
-    environment.filters |= {"number": number, "setting": setting}
+    environment.filters |= {"number": format_number, "setting": format_setting}
     given = {"file": "model.onnx", "title": None, "split_rule": None, "classification_report": None} | said
     counts = given["training"]["classes"]
     scores = {row["label"]: row for row in (given["classification_report"] or {}).get("classes", ())}

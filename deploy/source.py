@@ -14,7 +14,7 @@ import numpy as np
 
 from winnow.common.errors import InputError
 from winnow.common.progress import Reporter
-from winnow.common.threads import ahead, processors
+from winnow.common.threads import map_ahead, processors
 from winnow.curate import manifest
 from winnow.curate.workspace import Workspace, open_workspace
 from winnow.deploy import trained_head as trained
@@ -24,7 +24,7 @@ from winnow.embed import images
 from winnow.embed.backbone import Backbone
 from winnow.embed.config import EmbeddingConfig
 from winnow.embed.images import PictureError
-from winnow.embed.pipeline import looks_of
+from winnow.embed.pipeline import read_augmented_squares
 from winnow.embed.store import read_vectors
 from winnow.workflow import features
 
@@ -94,7 +94,7 @@ class Source:
         place = open_workspace(workspace or run.resolve().parent.parent)
         files = manifest.files_by_id(place)
         try:
-            choice = EmbeddingConfig.of(read.run["embedding"])
+            choice = EmbeddingConfig.from_json(read.run["embedding"])
         except (KeyError, TypeError, AttributeError):
             raise InputError(f"{run} is damaged: its run.json does not say how its vectors were made") from None
         backbone = features.backbone_of(place, choice, files, reporter.message)
@@ -151,8 +151,8 @@ class Source:
             return proto
         if self.kind.precision == "int8":
             self.reporter.message("Quantising to int8, calibrated on training pictures")
-            return quantize.int8(proto, self.squares(CALIBRATION))
-        return quantize.half(proto) if self.kind.precision == "fp16" else proto
+            return quantize.quantize_to_int8(proto, self.squares(CALIBRATION))
+        return quantize.to_float16_weights(proto) if self.kind.precision == "fp16" else proto
 
     def fused(self, calibration: Calibration | None) -> Any:
         """The onnx.ModelProto of the file; without a calibration its last output is `strangeness`."""
@@ -163,7 +163,7 @@ class Source:
         """Training pictures as they are embedded, uint8 (n, S, S, 3), n at most `most`; those that are gone are not."""
         size = self.backbone.recipe.size
         workers, found = processors(), [np.empty((0, size, size, 3), dtype=np.uint8)]
-        for _, future in ahead(self.pixels, self.some("train", most), workers, window=2 * workers):
+        for _, future in map_ahead(self.pixels, self.some("train", most), workers, window=2 * workers):
             found += [pixels.square] if (pixels := future.result()) else []
         return np.concatenate(found)
 
@@ -174,8 +174,8 @@ class Source:
             data = images.read_bytes(self.files[id])
             if hashlib.sha256(data).hexdigest() != id:
                 return None
-            square = images.square(data, recipe.size, recipe.resize)[None]
-            others = looks_of(self.files[id], recipe, id, views) if views else square[:0]
-            return Pixels(square, images.read(data)[0] if self.kind.any_size else square, others)
+            square = images.decode_square(data, recipe.size, recipe.resize)[None]
+            others = read_augmented_squares(self.files[id], recipe, id, views) if views else square[:0]
+            return Pixels(square, images.decode(data)[0] if self.kind.any_size else square, others)
         except (KeyError, PictureError):
             return None

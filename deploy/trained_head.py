@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from winnow.common.errors import InputError
-from winnow.common.tables import open_table, read_errors
+from winnow.common.tables import open_table, wrap_read_errors
 from winnow.curate.workspace import find_workspace
 
 # What is read of run.json and metrics.json, and must be there.
@@ -107,7 +107,7 @@ def _parts(path: Path) -> dict[str, dict[str, str]]:
     table = open_table(path)
     if table is None:
         raise InputError(f"{path} is missing: train again")
-    with read_errors(path):
+    with wrap_read_errors(path):
         rows = table.to_table(columns=["id", "label", "split"], filter="repeat = 0").to_pylist()
     parts: dict[str, dict[str, str]] = {"train": {}, "val": {}, "test": {}}
     for row in rows:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from winnow.common.errors import InputError
-from winnow.embed.backbone import Backbone, keras_function
-from winnow.embed.weights import find
+from winnow.embed.backbone import Backbone, build_keras_function
+from winnow.embed.weights import find_weights
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -19,42 +19,43 @@ Session = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 OUTPUTS = ("embedding", "bottleneck")
 
 
-def onnx_session(backbone: Backbone) -> Session:
-    """onnxruntime on the CPU, one thread an inference; call it from as many threads as there are processors.
+def create_onnx_session(backbone: Backbone) -> Session:
+    """Run a backbone with onnxruntime on the CPU, one thread per call; call it from one thread per processor.
 
-    Raises: InputError when the file cannot be run.
+    Raises: InputError if the file cannot be run.
     """
     try:
-        session = one_thread(backbone.file)
-    except Exception as error:  # onnxruntime has no common base class for what it raises
+        session = create_single_thread_session(backbone.file)
+    except Exception as error:  # onnxruntime's exceptions have no common base class
         reason = " ".join(str(error).split())[:120]
-        raise InputError(f"{backbone.file} cannot be run ({reason}): remove it, it is exported anew") from None
+        raise InputError(f"{backbone.file} cannot be run ({reason}): remove it and it is exported again") from None
     return lambda pixels: tuple(session.run(OUTPUTS, {"image": pixels}))
 
 
-def one_thread(model: Path | bytes, arena: bool = True) -> InferenceSession:
-    """An onnxruntime session on the CPU of a file or a serialised model, one thread an inference, without messages.
+def create_single_thread_session(model: Path | bytes, arena: bool = True) -> InferenceSession:
+    """Open an ONNX file, or a serialised model, with onnxruntime on the CPU, one thread per call and without logging.
 
-    Parameters: `arena`, keep memory from one run for the next, which wastes much where every picture has another size.
+    Parameters: `arena`, keep memory from one call for the next; it wastes memory if every image has another size.
     """
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.enable_cpu_mem_arena = arena
-    options.log_severity_level = 4  # errors are raised: printed, they would be told twice
+    options.log_severity_level = 4  # errors are raised anyway; logging would print them a second time
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
-def tensorflow_session(backbone: Backbone) -> Session:
-    """Keras itself, with the same weights. TensorFlow chooses its threads by itself.
+def create_tensorflow_session(backbone: Backbone) -> Session:
+    """Run Keras itself with the same weights; TensorFlow decides how many threads it uses.
 
-    Raises: InputError when TensorFlow or the weights are missing.
+    Raises: InputError if TensorFlow or the weights are missing.
     """
-    weights = backbone.weights if backbone.weights.file else find(backbone.recipe)
+    weights = backbone.weights if backbone.weights.file else find_weights(backbone.recipe)
     if weights.digest != backbone.weights.digest:
-        raise InputError("these are not the weights that the exported backbone was made of: use --backend onnx")
-    _, function = keras_function(backbone.recipe, weights)
+        message = f"{backbone.file} was exported from other weights than {weights.file or 'the random ones'}"
+        raise InputError(message, remedy="backend-onnx")
+    _, function = build_keras_function(backbone.recipe, weights)
 
     def run(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         outputs = function(pixels)
@@ -63,7 +64,11 @@ def tensorflow_session(backbone: Backbone) -> Session:
     return run
 
 
-BACKENDS: dict[str, Callable[[Backbone], Session]] = {"onnx": onnx_session, "tensorflow": tensorflow_session}
-# Pictures an inference: what one takes stays in the cache of its processor, but a call of TensorFlow takes long.
-BATCHES = {"onnx": 1, "tensorflow": 8}
-PACKAGES = {"onnx": "onnxruntime", "tensorflow": "tensorflow"}  # whose version is recorded with the vectors
+BACKENDS: dict[str, Callable[[Backbone], Session]] = {
+    "onnx": create_onnx_session,
+    "tensorflow": create_tensorflow_session,
+}
+# Images per inference call that are fastest: the data of one stays in the processor's cache, but a call of TensorFlow
+# has a large fixed cost.
+BATCH_SIZES = {"onnx": 1, "tensorflow": 8}
+BACKEND_PACKAGES = {"onnx": "onnxruntime", "tensorflow": "tensorflow"}  # their versions are recorded with the vectors

@@ -1,4 +1,4 @@
-"""How vectors are chosen on the command line, and how a run remembers it."""
+"""The options that choose which vectors to use, and their JSON form in runs and models."""
 
 from __future__ import annotations
 
@@ -10,50 +10,68 @@ from typing import Any
 from winnow.common.errors import InputError
 from winnow.embed.recipe import Recipe
 
-LEAST_AUGMENT = {"none": 1, "flip": 2, "mean": 2}  # rows of a picture that judging it by these takes
-TTA = tuple(LEAST_AUGMENT)
-OLD_TTA = {"one": "none", "mirror": "flip", "mean": "mean"}  # names of version 0.1.0, in runs and models
+# Test-time augmentation -> the least number of augmentations per image that it needs.
+MIN_AUGMENT = {"none": 1, "flip": 2, "mean": 2}
+TTA = tuple(MIN_AUGMENT)
+TTA_OF_0_1_0 = {"one": "none", "mirror": "flip", "mean": "mean"}  # version 0.1.0 wrote these names to runs and models
 
 
 @dataclass(frozen=True)
 class EmbeddingConfig:
-    """How vectors are chosen on the command line: the recipe, an exported backbone instead of weights, the engine."""
+    """Which vectors to use: built from the options of a command, or directly in Python.
+
+    recipe: preprocessing and network.
+    backbone: an exported ONNX file to use instead of `recipe.weights`; it needs no TensorFlow.
+    backend: the engine that runs the network, a key of `embed.backends.BACKENDS`.
+    workers: threads that decode images and run the network; None for one per processor.
+    batch_size: images per inference call; None for the backend's own, `embed.backends.BATCH_SIZES`.
+    augment: augmentations per image, the image itself included, see `embed.augment`; None for as few as `tta` needs.
+    tta: test-time augmentation, one of `TTA`: predict from the image alone ("none"), from the mean of it and its mirror
+        image ("flip"), or from the mean over all its augmentations ("mean").
+    confirm_storage: called with a question before several gigabytes of vectors are stored; they are stored only if it
+        returns True.
+    """
 
     recipe: Recipe = Recipe()
     backbone: Path | None = None
     backend: str = "onnx"
     workers: int | None = None
-    batch: int | None = None  # that of the backend
-    augment: int | None = None  # as asked for; see `rows_per_image` and `embed.augment`
-    tta: str = "none"  # what a picture is judged by, one of `TTA`
-    ask: Callable[[str], bool] = field(default=lambda question: False, compare=False)  # before much is stored
+    batch_size: int | None = None
+    augment: int | None = None
+    tta: str = "none"
+    confirm_storage: Callable[[str], bool] = field(default=lambda question: False, compare=False)
 
     def __post_init__(self) -> None:
-        """Raises: InputError for views that do not go together."""
+        """Raises: InputError for an unknown `tta`, or for fewer augmentations than it needs."""
         if self.tta not in TTA:
-            raise InputError(f"--tta is one of {', '.join(TTA)}, not {self.tta!r}")
-        if self.rows_per_image < LEAST_AUGMENT[self.tta]:
-            least = LEAST_AUGMENT[self.tta]
-            raise InputError(f"--tta {self.tta} takes --augment {least} or more, not {self.rows_per_image}")
+            raise InputError(f"The 'tta' option must be one of {', '.join(TTA)}. Got {self.tta!r} instead.")
+        least = MIN_AUGMENT[self.tta]
+        if self.rows_per_image < least:
+            message = f"tta {self.tta!r} needs at least {least} augmentations per image, not {self.rows_per_image}"
+            raise InputError(message, remedy="augment", least=least)
 
     @property
     def rows_per_image(self) -> int:
-        """Rows of each picture, the plain one among them: as many as judging it takes, unless more were asked for."""
-        return LEAST_AUGMENT[self.tta] if self.augment is None else self.augment
+        """Rows that each image has in the table, one per augmentation: `augment`, or the least that `tta` needs."""
+        return MIN_AUGMENT[self.tta] if self.augment is None else self.augment
 
-    def document(self) -> dict[str, Any]:
-        """As JSON can hold it, with as many views as there are; `of` is the way back."""
-        backbone = None if self.backbone is None else str(self.backbone.resolve())
-        said: dict[str, Any] = {"recipe": asdict(self.recipe), "backbone": backbone, "backend": self.backend}
-        return said | {"augment": self.rows_per_image, "tta": self.tta}
+    def to_json(self) -> dict[str, Any]:
+        """The fields that decide the vectors, as a JSON object; `from_json` is the inverse."""
+        return {
+            "recipe": asdict(self.recipe),
+            "backbone": None if self.backbone is None else str(self.backbone.resolve()),
+            "backend": self.backend,
+            "augment": self.rows_per_image,
+            "tta": self.tta,
+        }
 
     @classmethod
-    def of(cls, said: dict[str, Any] | None) -> EmbeddingConfig:
-        """From `document`; the default for None."""
-        if said is None:
+    def from_json(cls, document: dict[str, Any] | None) -> EmbeddingConfig:
+        """Build it from a result of `to_json`, also of version 0.1.0; None gives the default."""
+        if document is None:
             return cls()
-        backbone = said.get("backbone") and Path(said["backbone"])
-        augmentation = {name: said[name] for name in ("augment", "tta") if name in said}
-        if "views" in said:  # as version 0.1.0 wrote it
-            augmentation = {"augment": said["views"], "tta": OLD_TTA[said["test_views"]]}
-        return cls(Recipe(**said["recipe"]), backbone, said["backend"], **augmentation)
+        backbone = document.get("backbone") and Path(document["backbone"])
+        augmentation = {name: document[name] for name in ("augment", "tta") if name in document}
+        if "views" in document:  # as version 0.1.0 wrote it
+            augmentation = {"augment": document["views"], "tta": TTA_OF_0_1_0[document["test_views"]]}
+        return cls(Recipe(**document["recipe"]), backbone, document["backend"], **augmentation)

@@ -1,4 +1,4 @@
-"""The Python face of the room: pictures in, vectors out, as a scikit-learn transformer."""
+"""The Python interface to embeddings: images in, vectors out, as a scikit-learn transformer."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from sklearn.base import BaseEstimator, TransformerMixin
 
 from winnow.common.errors import InputError
 from winnow.embed import images
-from winnow.embed.backbone import PARITY_PICTURES, load, obtain
-from winnow.embed.backends import BACKENDS, BATCHES, Session
+from winnow.embed.backbone import PARITY_IMAGES, load_backbone, load_or_export
+from winnow.embed.backends import BACKENDS, BATCH_SIZES, Session
 from winnow.embed.images import PictureError
-from winnow.embed.pipeline import pixels_of, run
+from winnow.embed.pipeline import decode_and_infer, read_square
 from winnow.embed.recipe import Recipe
 
 
 class Embedder(TransformerMixin, BaseEstimator):
-    """MobileNetV2 vectors of pictures; nothing is learned from them, so `fit` only checks the options.
+    """MobileNetV2 vectors of images. Nothing is learned from them, so `fit` only checks the parameters.
 
-    Parameters are those of `embed.recipe.Recipe`, and `backend` ("onnx" or "tensorflow"), `backbone` (an exported ONNX
-    file, instead of `weights`) and `batch_size` (pictures an inference; None: what the backend is fastest with).
+    The parameters are those of `embed.recipe.Recipe`, and `backend` ("onnx" or "tensorflow"), `backbone` (an exported
+    ONNX file to use instead of `weights`) and `batch_size` (images per inference call; None for the backend's fastest).
 
     >>> Embedder().transform(["tulip.jpg", "rose.png"]).shape  # doctest: +SKIP
     (2, 1280)
@@ -52,32 +52,35 @@ class Embedder(TransformerMixin, BaseEstimator):
         self.batch_size = batch_size
 
     def fit(self, X: Any = None, y: Any = None) -> Embedder:
-        """Check the options; `X` and `y` are not looked at. Raises: InputError."""
+        """Check the parameters; `X` and `y` are ignored. Raises: InputError."""
         self._recipe()
         return self
 
     def transform(self, X: Iterable[Any]) -> np.ndarray:
-        """Float32 ndarray of shape (len(X), D), rows in the order of `X`; with `pool="none"` the map, flattened.
+        """Embed images: float32 ndarray of shape (len(X), D), rows in the order of `X`.
 
-        Parameters: `X`, paths, Pillow images or uint8 RGB arrays (H, W, 3), mixed as you like.
-        Raises: InputError naming the first picture that cannot be read.
+        With `pool="none"` a row is the flattened map of shape (H, W, D).
+
+        Parameters: `X`, paths, Pillow images or uint8 RGB arrays of shape (H, W, 3), in any mixture.
+        Raises: InputError naming the first image that cannot be read.
         """
         if not isinstance(X, Iterable) or isinstance(X, str):
             raise InputError("transform takes a list of pictures, not one: put it in [ ]")
         recipe = self._recipe()
-        pictures = list(X)
-        if not pictures:
+        inputs = list(X)
+        if not inputs:
             return np.empty((0, 0), dtype=np.float32)
-        session = self._session(recipe, pictures)
+        session = self._session(recipe, inputs)
 
         def read(row: int) -> np.ndarray:
-            return _square(pictures[row], row, recipe)
+            return _to_square(inputs[row], row, recipe)
 
-        made = run(range(len(pictures)), read, session, batch=self.batch_size or BATCHES[self.backend])
-        return np.concatenate([done.outputs[0].reshape(len(done.items), -1) for done in made])
+        batch_size = self.batch_size or BATCH_SIZES[self.backend]
+        batches = decode_and_infer(range(len(inputs)), read, session, batch_size=batch_size)
+        return np.concatenate([batch.outputs[0].reshape(len(batch.items), -1) for batch in batches])
 
     def __sklearn_is_fitted__(self) -> bool:
-        """Always: there is nothing to learn."""
+        """Always True: there is nothing to learn."""
         return True
 
     def _recipe(self) -> Recipe:
@@ -89,29 +92,33 @@ class Embedder(TransformerMixin, BaseEstimator):
             raise InputError(f"The 'batch_size' option must be at least 1. Got {self.batch_size!r} instead.")
         names = ("weights", "alpha", "pool", "size", "scale", "resize")
         recipe = Recipe(**{name: getattr(self, name) for name in names})
-        return load(Path(self.backbone), recipe).recipe if self.backbone else recipe
+        return load_backbone(Path(self.backbone), recipe).recipe if self.backbone else recipe
 
-    def _session(self, recipe: Recipe, pictures: list[Any]) -> Session:
-        def some() -> np.ndarray:
-            return np.stack([_square(picture, row, recipe) for row, picture in enumerate(pictures[:PARITY_PICTURES])])
+    def _session(self, recipe: Recipe, inputs: list[Any]) -> Session:
+        def parity_squares() -> np.ndarray:
+            return np.stack([_to_square(image, row, recipe) for row, image in enumerate(inputs[:PARITY_IMAGES])])
 
-        backbone = load(Path(self.backbone), recipe) if self.backbone else obtain(recipe, some)
+        if self.backbone:
+            backbone = load_backbone(Path(self.backbone), recipe)
+        else:
+            backbone = load_or_export(recipe, parity_squares)
         return BACKENDS[self.backend](backbone)
 
 
-def _square(picture: Any, number: int, recipe: Recipe) -> np.ndarray:
+def _to_square(image: Any, row: int, recipe: Recipe) -> np.ndarray:
+    """Read or convert one element of `X` to uint8 RGB (S, S, 3). Raises: InputError naming it."""
     from PIL.Image import Image
 
     try:
-        if isinstance(picture, str | Path):
-            return pixels_of(Path(picture), recipe)
-        pixels = np.asarray(images.upright(picture)) if isinstance(picture, Image) else np.asarray(picture)
+        if isinstance(image, str | Path):
+            return read_square(Path(image), recipe)
+        pixels = np.asarray(images.to_upright_rgb(image)) if isinstance(image, Image) else np.asarray(image)
         if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
             raise InputError(
-                f"picture {number} must be a path, a Pillow image or a uint8 RGB array (H, W, 3). "
+                f"picture {row} must be a path, a Pillow image or a uint8 RGB array (H, W, 3). "
                 f"Got {pixels.dtype} {pixels.shape} instead."
             )
-        return images.fit(pixels, recipe.size, recipe.resize)
+        return images.resize_to_square(pixels, recipe.size, recipe.resize)
     except PictureError as error:
-        name = picture if isinstance(picture, str | Path) else f"picture {number}"
+        name = image if isinstance(image, str | Path) else f"picture {row}"
         raise InputError(f"{name}: {error}") from None

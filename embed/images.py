@@ -1,7 +1,7 @@
-"""One way from a picture file to the pixels a network sees, and the string that names it.
+"""From the bytes of an image file to the square of pixels that the network takes.
 
-`read` turns bytes into upright 8-bit RGB as a viewer would show it; `fit` makes it S x S. Every command uses both, so
-that a picture has the same vector wherever it is embedded.
+`decode` gives upright 8-bit RGB as a viewer shows it, and `resize_to_square` makes it S x S. Every command uses both,
+so that an image has the same vector wherever it is embedded.
 """
 
 from __future__ import annotations
@@ -16,27 +16,37 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from winnow.common.threads import Budget, processors
+from winnow.common.threads import WeightedSemaphore, processors
 
 if TYPE_CHECKING:
     from PIL import Image
 
-MAX_PIXELS = 178_956_970  # beyond it Pillow suspects a decompression bomb; decoded, a pixel takes three bytes
+MAX_PIXELS = 178_956_970  # above it Pillow suspects a decompression bomb; a decoded pixel takes three bytes
 MAX_BYTES = 2**31
-_PIXEL_BYTES = 8  # that a pixel takes while it is decoded and turned into RGB
-# Bytes of pixels decoded at a time, all threads together: large pictures wait for each other instead of filling memory.
-_DECODING = Budget(max(2**29, processors() * 2**27))
+_BYTES_PER_PIXEL = 8  # while an image is decoded and converted to RGB
+# Bytes for decoding in all threads together: large images wait for each other instead of exhausting memory.
+_DECODING_MEMORY = WeightedSemaphore(max(2**29, processors() * 2**27))
 
 _READ_EXTENSIONS = ".jpg .jpeg .jpe .jfif .png .apng .webp .gif .bmp .dib .tif .tiff"
 _KNOWN_EXTENSIONS = ".heic .heif .avif .jxl .jp2 .psd .svg .ppm .pgm .cr2 .cr3 .nef .arw .dng .raf .orf .rw2"
-EXTENSIONS = frozenset(f"{_READ_EXTENSIONS} {_KNOWN_EXTENSIONS}".split())  # the second half is recognised, not read
+EXTENSIONS = frozenset(f"{_READ_EXTENSIONS} {_KNOWN_EXTENSIONS}".split())  # the known ones are recognised, not read
 _READ = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF")
 _NOT_READ = ("AVIF", "JPEG2000", "PSD", "ICO", "ICNS", "PPM", "DDS", "EPS", "SGI")
 
-# What Pillow's decoders raise on damaged data.
-_DAMAGE = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, ZeroDivisionError, struct.error)
+# The exceptions of Pillow's decoders on damaged data.
+_DECODER_ERRORS = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    IndexError,
+    KeyError,
+    TypeError,
+    ZeroDivisionError,
+    struct.error,
+)
 
-# Magic numbers: (offset, bytes, what it is, whether it is read).
+# Magic numbers: (offset, bytes, format, whether it is read).
 _JPEG = b"\xff\xd8\xff"
 _MAGIC: tuple[tuple[int, bytes, str, bool], ...] = (
     (0, _JPEG, "JPEG", True),
@@ -60,22 +70,25 @@ _MAGIC: tuple[tuple[int, bytes, str, bool], ...] = (
 )
 HEAD_BYTES = 512
 
-_ORIENTATION = 0x0112  # the EXIF tag, and what undoes each of its values
-_TURNS: dict[object, str] = {2: "FLIP_LEFT_RIGHT", 3: "ROTATE_180", 4: "FLIP_TOP_BOTTOM", 5: "TRANSPOSE"}
-_TURNS |= {6: "ROTATE_270", 7: "TRANSVERSE", 8: "ROTATE_90"}
+_ORIENTATION_TAG = 0x0112  # of EXIF
+# The transposition that undoes each orientation.
+_TRANSPOSITIONS: dict[object, str] = {2: "FLIP_LEFT_RIGHT", 3: "ROTATE_180", 4: "FLIP_TOP_BOTTOM", 5: "TRANSPOSE"}
+_TRANSPOSITIONS |= {6: "ROTATE_270", 7: "TRANSVERSE", 8: "ROTATE_90"}
 
 
 class PictureError(Exception):
-    """A picture that cannot be used: `code` is one of `empty`, `not_an_image`, `truncated`, `too_large`, `unsupported`,
-    `unreadable` or `changed`; the message says what was found and what to do."""
+    """An image that cannot be used; the message says why, and what can be done about it.
+
+    code: `empty`, `not_an_image`, `truncated`, `too_large`, `unsupported`, `unreadable` or `changed`.
+    """
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
         self.code = code
 
 
-def kind_of(head: bytes) -> tuple[str, bool] | None:
-    """Format that the first `HEAD_BYTES` of a file announce, and whether it is read; None for no picture."""
+def detect_format(head: bytes) -> tuple[str, bool] | None:
+    """Detect the format by the first `HEAD_BYTES` of a file: (name, whether it is read); None if it is no image."""
     if head[:2] == b"BM" and head[15:18] == b"\0\0\0":  # the size of the header that follows is below 256
         return "BMP", True
     text = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
@@ -88,9 +101,9 @@ def kind_of(head: bytes) -> tuple[str, bool] | None:
 
 
 def read_bytes(path: Path) -> bytes:
-    """The whole file. Raises PictureError (`unreadable`, or `too_large` above 2 GiB)."""
+    """Read a whole file. Raises: PictureError (`unreadable`, or `too_large` above 2 GiB)."""
     try:
-        if not path.is_file():  # a pipe would wait for ever; a dangling link has nothing behind it
+        if not path.is_file():  # reading a pipe would block for ever; a dangling link has no target
             if not os.path.lexists(path):
                 raise PictureError("unreadable", "no such file: check the path")
             reason = "a link to nothing" if path.is_symlink() else "not a regular file"
@@ -102,48 +115,48 @@ def read_bytes(path: Path) -> bytes:
         raise PictureError("unreadable", f"{error.strerror or error}: check the permissions and the disk") from None
 
 
-def read(data: bytes, box: int | None = None) -> tuple[np.ndarray, str]:
-    """Decode a picture, as `decoded` does.
+def decode(data: bytes, box: int | None = None) -> tuple[np.ndarray, str]:
+    """Decode an image, as `open_image` does.
 
     Returns: uint8 RGB ndarray of shape (H, W, 3), and Pillow's name of the format. Raises: PictureError.
     """
-    with decoded(data, box) as (image, kind):
+    with open_image(data, box) as (image, kind):
         return np.asarray(image), kind
 
 
-def square(data: bytes, size: int, resize: str = "crop", whole: Image.Image | None = None) -> np.ndarray:
-    """The uint8 RGB (size, size, 3) that a file's bytes are embedded from.
+def decode_square(data: bytes, size: int, resize: str = "crop", whole: Image.Image | None = None) -> np.ndarray:
+    """Decode a file's bytes to the square that is embedded: uint8 RGB (size, size, 3).
 
-    Parameters: `whole`, the same picture as `decoded` without a box gives it, when the caller is in that block: then
-    only a JPEG that is decoded smaller for its square is decoded once more. Raises: PictureError.
+    Parameters: `whole`, the same image as `open_image` without a box yields it, for a caller inside that block: then
+    only a large JPEG, whose square is decoded at reduced size, is decoded again. Raises: PictureError.
     """
     if whole is None:
-        with decoded(data, box=size) as (image, _):
-            return np.asarray(RESIZE[resize](image, size))
+        with open_image(data, box=size) as (image, _):
+            return np.asarray(RESIZE_FUNCTIONS[resize](image, size))
     if min(whole.size) >= 4 * size and data.startswith(_JPEG):  # otherwise both have the same pixels
-        whole = upright(_opened(data, size)[0])
-    return np.asarray(RESIZE[resize](whole, size))
+        whole = to_upright_rgb(_open_lazily(data, size)[0])
+    return np.asarray(RESIZE_FUNCTIONS[resize](whole, size))
 
 
 @contextlib.contextmanager
-def decoded(data: bytes, box: int | None = None) -> Iterator[tuple[Image.Image, str]]:
-    """Decode a picture: first frame, upright (EXIF), as a viewer shows it on a white page.
+def open_image(data: bytes, box: int | None = None) -> Iterator[tuple[Image.Image, str]]:
+    """Decode an image: first frame, upright (EXIF), as a viewer shows it on a white page.
 
-    All threads together have at most half a gigabyte of pixels (more with many processors) inside this block: the
-    others wait, and a picture that is larger runs alone.
+    All threads together decode at most half a gigabyte (more on many processors) inside this block: other threads wait,
+    and a larger image is decoded alone.
 
     Parameters: `data`, the file's bytes; `box`, a side in pixels: a JPEG at least four times as large on both sides is
-    decoded at a half, a quarter or an eighth (DCT scaling), never below twice `box`.
-    Gives: a Pillow picture of mode RGB, and Pillow's name of the format.
+    decoded at a half, a quarter or an eighth of its size (DCT scaling), never below twice `box`.
+    Yields: a Pillow image of mode RGB, and Pillow's name of the format.
     Raises: PictureError.
     """
-    image, cost = _opened(data, box)
-    with _DECODING.spent(cost):
-        yield upright(image), image.format or ""
+    image, cost = _open_lazily(data, box)
+    with _DECODING_MEMORY.hold(cost):
+        yield to_upright_rgb(image), image.format or ""
 
 
-def _opened(data: bytes, box: int | None) -> tuple[Image.Image, int]:
-    """With nothing but the header read, set to be decoded as `decoded` says; and the bytes that this will take."""
+def _open_lazily(data: bytes, box: int | None) -> tuple[Image.Image, int]:
+    """Read only the header and set up decoding as `open_image` describes it: (image, bytes that decoding will take)."""
     image = _open(data)
     if image.width * image.height > MAX_PIXELS:
         size = f"{image.width} x {image.height}"
@@ -153,32 +166,32 @@ def _opened(data: bytes, box: int | None) -> tuple[Image.Image, int]:
     coefficients = 3 * image.width * image.height if image.info.get("progressive") else 0  # libjpeg holds all of them
     if box and image.format in ("JPEG", "MPO"):
         image.draft("RGB", (2 * box, 2 * box))
-    return image, coefficients + _PIXEL_BYTES * image.width * image.height
+    return image, coefficients + _BYTES_PER_PIXEL * image.width * image.height
 
 
-def upright(image: Image.Image) -> Image.Image:
-    """A Pillow picture of any mode, loaded or not, as an upright one of mode RGB.
+def to_upright_rgb(image: Image.Image) -> Image.Image:
+    """Convert a Pillow image of any mode, loaded or not, to an upright one of mode RGB.
 
     Raises: PictureError (`truncated`, `unsupported`, `too_large`).
     """
     try:
         image.load()
-        return _to_rgb(_turned(image))
+        return _to_rgb(_undo_orientation(image))
     except MemoryError:
         raise PictureError("too_large", "does not fit in memory: make it smaller") from None
-    except _DAMAGE as error:
-        what = f"{image.format or 'picture'}: {_one_line(error)}"
-        raise PictureError("truncated", f"damaged or cut off ({what}): copy it again") from None
+    except _DECODER_ERRORS as error:
+        reason = f"{image.format or 'picture'}: {_one_line(error)}"
+        raise PictureError("truncated", f"damaged or cut off ({reason}): copy it again") from None
 
 
-def _turned(image: Image.Image) -> Image.Image:
-    """Turned as its EXIF orientation says. (ImageOps.exif_transpose gives up when any other tag is damaged.)"""
+def _undo_orientation(image: Image.Image) -> Image.Image:
+    """Undo the EXIF orientation. (ImageOps.exif_transpose fails if any other tag is damaged.)"""
     from PIL import Image
 
-    turn = None
-    with contextlib.suppress(*_DAMAGE):  # damaged EXIF: the pixels are still good
-        turn = _TURNS.get(image.getexif().get(_ORIENTATION))
-    return image if turn is None else image.transpose(Image.Transpose[turn])
+    transposition = None
+    with contextlib.suppress(*_DECODER_ERRORS):  # damaged EXIF: the pixels are still usable
+        transposition = _TRANSPOSITIONS.get(image.getexif().get(_ORIENTATION_TAG))
+    return image if transposition is None else image.transpose(Image.Transpose[transposition])
 
 
 def _open(data: bytes) -> Image.Image:
@@ -186,7 +199,7 @@ def _open(data: bytes) -> Image.Image:
 
     if not data:
         raise PictureError("empty", "the file has no bytes: copy it again or remove it")
-    announced = kind_of(data[:HEAD_BYTES])
+    announced = detect_format(data[:HEAD_BYTES])
     if announced and not announced[1]:
         raise PictureError("unsupported", f"{announced[0]} is not read: save it as JPEG or PNG")
     try:
@@ -199,15 +212,15 @@ def _open(data: bytes) -> Image.Image:
             raise PictureError("truncated", message) from None
         if other := _other_format(data):
             raise PictureError("unsupported", f"{other} is not read: save it as JPEG or PNG") from None
-        raise PictureError("not_an_image", "what is in the file is no picture: remove or rename it") from None
-    except _DAMAGE as error:
+        raise PictureError("not_an_image", "the content of the file is not a picture: remove or rename it") from None
+    except _DECODER_ERRORS as error:
         raise PictureError("truncated", f"the header is damaged ({_one_line(error)}): copy it again") from None
 
 
 def _other_format(data: bytes) -> str | None:
     from PIL import Image
 
-    with contextlib.suppress(Exception):  # whatever a decoder makes of foreign bytes, the answer is "no picture"
+    with contextlib.suppress(Exception):  # whatever a decoder raises on foreign bytes, the answer is "not an image"
         return Image.open(io.BytesIO(data), formats=_NOT_READ).format
     return None
 
@@ -217,7 +230,7 @@ def _one_line(error: BaseException) -> str:
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
-    """Any mode to RGB: 16 bits scaled to 8, ink to light by its own profile, transparency onto white."""
+    """Convert any mode to RGB: 16 bits scaled to 8, CMYK by its own colour profile, transparency onto white."""
     from PIL import Image
 
     if image.mode == "F":
@@ -227,55 +240,58 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         wide = image.mode != "I" or values.max(initial=0) <= 0xFFFF
         return Image.fromarray((values.clip(0) >> (8 if wide else 24)).astype(np.uint8)).convert("RGB")
     if image.mode == "CMYK":
-        return _ink_to_light(image)
+        return _cmyk_to_rgb(image)
     if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
-        image = (image.convert("LA") if image.mode == "La" else image).convert("RGBA")  # La leads nowhere else
+        image = (image.convert("LA") if image.mode == "La" else image).convert("RGBA")  # Pillow converts La to LA only
         return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
-def _ink_to_light(image: Image.Image) -> Image.Image:
+def _cmyk_to_rgb(image: Image.Image) -> Image.Image:
     from PIL import ImageCms
 
     profile = image.info.get("icc_profile")
     if profile:
-        with contextlib.suppress(ImageCms.PyCMSError, *_DAMAGE):  # a damaged profile: viewers convert plainly
+        with contextlib.suppress(ImageCms.PyCMSError, *_DECODER_ERRORS):  # damaged profile: viewers convert without it
             srgb = ImageCms.createProfile("sRGB")
             return ImageCms.profileToProfile(image, io.BytesIO(profile), srgb, outputMode="RGB") or image.convert("RGB")
     return image.convert("RGB")
 
 
-CENTRE = 7 / 8  # share of the shorter side that a crop keeps
+CROP_SHARE = 7 / 8  # share of the shorter side that a centre crop keeps
 
 
 def _crop(image: Image.Image, size: int) -> Image.Image:
-    """Shorter side to 8/7 of `size`, then the centre square (256 and 224, as ImageNet networks are judged)."""
+    """Resize the shorter side to 8/7 of `size` and cut out the centre (256 and 224, the usual ImageNet evaluation)."""
     from PIL import Image
 
-    side = min(image.size) * CENTRE
+    side = min(image.size) * CROP_SHARE
     left, top = (image.width - side) / 2, (image.height - side) / 2
     return image.resize((size, size), Image.Resampling.BICUBIC, box=(left, top, left + side, top + side))
 
 
 def _squash(image: Image.Image, size: int) -> Image.Image:
-    """Both sides to `size`, whatever the aspect."""
+    """Resize both sides to `size`, whatever the aspect ratio."""
     from PIL import Image
 
     return image.resize((size, size), Image.Resampling.BICUBIC)
 
 
 def _pad(image: Image.Image, size: int) -> Image.Image:
-    """Longer side to `size`, the rest filled with mid-grey (zero after scaling to [-1, 1])."""
+    """Resize the longer side to `size` and fill the rest with mid-grey (zero after scaling to [-1, 1])."""
     from PIL import Image, ImageOps
 
     return ImageOps.pad(image, (size, size), Image.Resampling.BICUBIC, color=(128, 128, 128))
 
 
-RESIZE: dict[str, Callable[[Image.Image, int], Image.Image]] = {"crop": _crop, "squash": _squash, "pad": _pad}
+RESIZE_FUNCTIONS: dict[str, Callable[[Image.Image, int], Image.Image]] = {"crop": _crop, "squash": _squash, "pad": _pad}
 
 
-def fit(pixels: np.ndarray, size: int, resize: str = "crop") -> np.ndarray:
-    """Antialiased bicubic resize of uint8 RGB (H, W, 3) to uint8 RGB (size, size, 3) by one of `RESIZE`."""
+def resize_to_square(pixels: np.ndarray, size: int, resize: str = "crop") -> np.ndarray:
+    """Resize uint8 RGB (H, W, 3) to uint8 RGB (size, size, 3), bicubic with antialiasing.
+
+    Parameters: `resize`, a key of `RESIZE_FUNCTIONS`.
+    """
     from PIL import Image
 
-    return np.asarray(RESIZE[resize](Image.fromarray(pixels), size))
+    return np.asarray(RESIZE_FUNCTIONS[resize](Image.fromarray(pixels), size))

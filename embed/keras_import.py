@@ -1,4 +1,4 @@
-"""Keras and TensorFlow, imported without the noise they make."""
+"""Import of Keras and TensorFlow without the messages that they print."""
 
 from __future__ import annotations
 
@@ -13,29 +13,31 @@ from typing import Any
 
 from winnow.common.errors import InputError
 
-_LOADING = threading.Lock()
-# What TensorFlow says of itself while it is loaded, before it heeds TF_CPP_MIN_LOG_LEVEL.
+INSTALL = 'pip install "winnow-images[train]"'
+_IMPORTING = threading.Lock()
+# Parts of the lines that TensorFlow prints while it is loaded, before it obeys TF_CPP_MIN_LOG_LEVEL.
 NOISE = (b"absl::InitializeLog", b"oneDNN custom operations", b"cpu_feature_guard", b"To enable the following instr")
 
 
-def import_keras(purpose: str, instead: str) -> tuple[Any, Any]:
-    """(keras, tensorflow), without their messages and without a `keras.json` written into KERAS_HOME.
+def import_keras(purpose: str, remedy: str | None = None) -> tuple[Any, Any]:
+    """Import (keras, tensorflow) without their messages and without a `keras.json` written to KERAS_HOME.
 
-    Parameters: `purpose`, what needs them, and `instead`, what does without: for the message.
+    Parameters: `purpose`, what needs them, for the error message; `remedy`, the key of what works without them, see
+    `InputError`.
     Raises: InputError with the line that installs them.
     """
     try:
-        with _LOADING:
+        with _IMPORTING:
             if not {"keras", "tensorflow"} <= sys.modules.keys():
-                _load()
+                _import_silently()
         import keras
         import tensorflow as tf
     except ImportError:
-        raise InputError(f'{purpose} needs TensorFlow: pip install "winnow-images[train]", or {instead}') from None
+        raise InputError(f"{purpose} needs TensorFlow, which is not installed ({INSTALL})", remedy) from None
     return keras, tf
 
 
-def _load() -> None:
+def _import_silently() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     home = os.environ.get("KERAS_HOME")
@@ -52,37 +54,37 @@ def _load() -> None:
 
 @contextmanager
 def _without_noise() -> Iterator[None]:
-    """Hold back what is written to stderr, by whatever language, and pass on all lines of it but `NOISE` at the end.
+    """Hold back what any code, in any language, writes to stderr; at the end, pass on all lines that are not `NOISE`.
 
-    When the process dies in between, as TensorFlow does on a processor that is too old, Python still says where, save
-    where its faulthandler was on before, as in the processes of a pool.
+    If the process dies in between, as TensorFlow does on a processor that is too old, Python still reports where. It
+    does not if its faulthandler was enabled before, as it is in the worker processes of a pool.
     """
     try:
         stderr = os.dup(2)
-    except OSError:  # there is none
+    except OSError:  # stderr is closed
         yield
         return
-    tells_of_crashes = not faulthandler.is_enabled()
-    with tempfile.TemporaryFile() as held:
-        os.dup2(held.fileno(), 2)
-        if tells_of_crashes:
+    reports_crashes = not faulthandler.is_enabled()
+    with tempfile.TemporaryFile() as captured:
+        os.dup2(captured.fileno(), 2)
+        if reports_crashes:
             faulthandler.enable(stderr)
         try:
             yield
         finally:
-            if tells_of_crashes:
+            if reports_crashes:
                 faulthandler.disable()
             os.dup2(stderr, 2)
-            held.seek(0)
-            with suppress(OSError):  # nobody reads it any more
-                os.write(stderr, b"".join(line for line in held if not any(noise in line for noise in NOISE)))
+            captured.seek(0)
+            with suppress(OSError):  # the reading end is closed
+                os.write(stderr, b"".join(line for line in captured if not any(noise in line for noise in NOISE)))
             os.close(stderr)
 
 
-def to_onnx(function: Any, signature: Any, opset: int) -> Any:
-    """A tf.function as onnx.ModelProto. Raises: InputError with the line that installs tf2onnx."""
+def function_to_onnx(function: Any, signature: Any, opset: int) -> Any:
+    """Convert a tf.function to an onnx.ModelProto. Raises: InputError with the line that installs tf2onnx."""
     try:
         import tf2onnx
     except ImportError:
-        raise InputError('exporting to ONNX needs tf2onnx: pip install "winnow-images[train]"') from None
+        raise InputError(f"exporting to ONNX needs tf2onnx, which is not installed ({INSTALL})") from None
     return tf2onnx.convert.from_function(function, input_signature=signature, opset=opset)[0]

@@ -1,4 +1,4 @@
-"""Files to vectors: threads that decode and infer side by side, a bounded window that keeps memory flat."""
+"""Files to vectors: threads that decode and infer in parallel, with a bounded window that keeps memory use flat."""
 
 from __future__ import annotations
 
@@ -8,215 +8,237 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, TypeVar
 
 import numpy as np
 
-from winnow.common.threads import ahead, processors
+from winnow.common.progress import OnProgress, ignore_progress
+from winnow.common.threads import map_ahead, processors
 from winnow.embed import images
-from winnow.embed.augment import look
+from winnow.embed.augment import augment_image
 from winnow.embed.backends import Session
 from winnow.embed.images import PictureError
 from winnow.embed.recipe import Recipe
 from winnow.embed.store import Store
 
-COMMIT_SECONDS = 2.0  # a run that is killed loses at most this much work
+COMMIT_SECONDS = 2.0  # a killed run loses at most this much work
 COMMIT_BYTES = 128 * 2**20
 
 
 Item = TypeVar("Item")
-Outputs = tuple[np.ndarray, ...]  # of a session, a row for each picture
+Outputs = tuple[np.ndarray, ...]  # outputs of a session, each with one row per image
 
 
 @dataclass(frozen=True)
-class Done(Generic[Item]):
-    """Items in the order in which they were given, what was wrong with each, and the rows of those without error."""
+class InferredBatch(Generic[Item]):
+    """The outputs of one batch.
+
+    items: the items of the batch, in input order.
+    errors: for each item, why it could not be decoded, or None.
+    outputs: one row per item without error; empty if there is none.
+    """
 
     items: tuple[Item, ...]
     errors: list[PictureError | None]
-    outputs: Outputs  # empty when no item could be read
+    outputs: Outputs
 
 
-class Batch(NamedTuple):
-    """Vectors of a few pictures in the order in which they were given, and those that could not be decoded.
+@dataclass(frozen=True)
+class EmbeddedBatch:
+    """The vectors of a few images in input order: R rows, one per image and augmentation.
 
-    A row for each picture and view, R = B V of them.
+    ids: (R,) ids of the images.
+    augmentations: (R,) numbers of the augmentations, see `embed.augment`.
+    vectors: float32 (R, D) or (R, H, W, D).
+    bottlenecks: float32 (R, bottleneck).
+    failed: the files that could not be decoded, with the reason.
     """
 
-    ids: list[str]  # (R,)
-    views: list[int]  # (R,)
-    vectors: np.ndarray  # float32 (R, D) or (R, H, W, D)
-    bottlenecks: np.ndarray  # float32 (R, bottleneck)
+    ids: list[str]
+    augmentations: list[int]
+    vectors: np.ndarray
+    bottlenecks: np.ndarray
     failed: list[tuple[Path, PictureError]]
 
 
-def pixels_of(path: Path, recipe: Recipe, id: str | None = None) -> np.ndarray:
-    """The square uint8 RGB (S, S, 3) that a file is embedded from.
+def read_square(path: Path, recipe: Recipe, id: str | None = None) -> np.ndarray:
+    """Read the square of a file that is embedded: uint8 RGB (S, S, 3).
 
-    Parameters: `id`, the sha256 (hex) that the file's bytes must still have; None: not checked.
-    Raises: PictureError; with code `changed` when the bytes are others than those of `id`.
+    Parameters: `id`, the sha256 (hex) that the file's bytes must still have; None skips the check.
+    Raises: PictureError; its code is `changed` if the bytes have another sha256.
     """
-    return images.square(_bytes_of(path, id), recipe.size, recipe.resize)
+    return images.decode_square(_read_bytes(path, id), recipe.size, recipe.resize)
 
 
-def looks_of(path: Path, recipe: Recipe, id: str, views: Sequence[int]) -> np.ndarray:
-    """Several views of a file that is decoded once, uint8 RGB (V, S, S, 3); see `embed.views.look`.
+def read_augmented_squares(path: Path, recipe: Recipe, id: str, augmentations: Sequence[int]) -> np.ndarray:
+    """Read several augmentations of a file, which is decoded once: uint8 RGB (A, S, S, 3).
 
-    Raises: as `pixels_of`.
+    Parameters: `augmentations`, their numbers, see `embed.augment.augment_image`. Raises: as `read_square`.
     """
-    if tuple(views) == (0,):
-        return pixels_of(path, recipe, id)[None]
-    with images.decoded(_bytes_of(path, id), recipe.size) as (image, _):
-        return np.stack([look(image, id, view, recipe.size, recipe.resize) for view in views])
+    if tuple(augmentations) == (0,):
+        return read_square(path, recipe, id)[None]
+    with images.open_image(_read_bytes(path, id), recipe.size) as (image, _):
+        return np.stack([augment_image(image, id, number, recipe.size, recipe.resize) for number in augmentations])
 
 
-def _bytes_of(path: Path, id: str | None) -> bytes:
+def _read_bytes(path: Path, id: str | None) -> bytes:
     data = images.read_bytes(path)
     if id is not None and hashlib.sha256(data).hexdigest() != id:
-        raise PictureError("changed", "the file changed while it was being embedded: run the command again")
+        raise PictureError("changed", "the file changed while it was being embedded: embed it again")
     return data
 
 
-def run(
+def decode_and_infer(
     items: Iterable[Item],
     read: Callable[[Item], np.ndarray],
     session: Callable[[np.ndarray], Outputs],
     *,
     workers: int | None = None,
-    batch: int = 1,
-) -> Iterator[Done[Item]]:
-    """What a session gives for the pixels of items, in order, `batch` at a time; a bad picture costs only itself.
+    batch_size: int = 1,
+) -> Iterator[InferredBatch[Item]]:
+    """Decode items and run a session on them, in order; an image that cannot be decoded affects no other one.
 
-    Each of `workers` threads (None: one a processor) decodes a few pictures and runs the network on them, so decoding
-    and inference overlap without a queue between them, and no thread waits for another in the middle of an inference.
-    At most two batches a thread are under way, however many items there are.
-    Parameters: `read`, gives uint8 (S, S, 3), of one shape in a batch, or raises PictureError; `session`, takes them
-    stacked, uint8 (B, S, S, 3), and gives arrays of B rows.
+    Each of `workers` threads (None: one per processor) decodes a batch and runs the network on it, so decoding and
+    inference overlap without a queue between them, and no thread waits for another one in the middle of an inference.
+    At most two batches per thread are in progress, however many items there are.
+
+    Parameters: `read`, returns uint8 (S, S, 3), of one shape within a batch, or raises PictureError; `session`, takes
+    them stacked, uint8 (B, S, S, 3), and returns arrays with B rows.
     """
     workers = workers or processors()
 
-    def experiment(chunk: tuple[Item, ...]) -> Done[Item]:
+    def infer(batch: tuple[Item, ...]) -> InferredBatch[Item]:
         pixels: list[np.ndarray] = []
         errors: list[PictureError | None] = []
-        for item in chunk:
+        for item in batch:
             try:
                 pixels.append(read(item))
                 errors.append(None)
             except PictureError as error:
                 errors.append(error)
-        return Done(chunk, errors, session(np.stack(pixels)) if pixels else ())
+        return InferredBatch(batch, errors, session(np.stack(pixels)) if pixels else ())
 
-    for _, made in ahead(experiment, batched(items, batch), workers, window=2 * workers):
-        yield made.result()
+    for _, future in map_ahead(infer, batched(items, batch_size), workers, window=2 * workers):
+        yield future.result()
 
 
-def embed(
+def embed_files(
     files: Iterable[tuple[str, Path]],
     recipe: Recipe,
     session: Session,
     *,
-    views: Sequence[int] = (0,),
+    augmentations: Sequence[int] = (0,),
     workers: int | None = None,
-    batch: int = 1,
-) -> Iterator[Batch]:
-    """Vectors of (id, path) pairs, in order, the views of each together; a bad picture is left out of its batch."""
-    nothing = np.empty((0, 0), dtype=np.float32)
+    batch_size: int = 1,
+) -> Iterator[EmbeddedBatch]:
+    """Embed (id, path) pairs in order, the augmentations of an image in succession; failed files have no rows."""
+    empty = np.empty((0, 0), dtype=np.float32)
 
     def read(file: tuple[str, Path]) -> np.ndarray:
-        return looks_of(file[1], recipe, file[0], views)
+        return read_augmented_squares(file[1], recipe, file[0], augmentations)
 
-    def each(looks: np.ndarray) -> Outputs:
-        """(B, V, S, S, 3) -> outputs of B V rows, never more than a batch at a time."""
-        flat = looks.reshape(-1, *looks.shape[2:])
-        parts = [session(flat[start : start + batch]) for start in range(0, len(flat), batch)]
+    def infer(squares: np.ndarray) -> Outputs:
+        """(B, A, S, S, 3) to outputs with B A rows, never more than `batch_size` per call."""
+        flat = squares.reshape(-1, *squares.shape[2:])
+        parts = [session(flat[start : start + batch_size]) for start in range(0, len(flat), batch_size)]
         return parts[0] if len(parts) == 1 else tuple(map(np.concatenate, zip(*parts, strict=True)))
 
-    for done in run(files, read, each, workers=workers, batch=max(1, batch // len(views))):
-        pairs = list(zip(done.items, done.errors, strict=True))
-        good = [id for (id, _), error in pairs if error is None]
-        vectors, bottlenecks = done.outputs or (nothing, nothing)
-        rows = [(id, view) for id in good for view in views]
-        failed = [(path, error) for (_, path), error in pairs if error]
-        yield Batch([id for id, _ in rows], [view for _, view in rows], vectors, bottlenecks, failed)
+    images_per_batch = max(1, batch_size // len(augmentations))
+    for batch in decode_and_infer(files, read, infer, workers=workers, batch_size=images_per_batch):
+        outcomes = list(zip(batch.items, batch.errors, strict=True))
+        rows = [(id, number) for (id, _), error in outcomes if error is None for number in augmentations]
+        vectors, bottlenecks = batch.outputs or (empty, empty)
+        yield EmbeddedBatch(
+            ids=[id for id, _ in rows],
+            augmentations=[number for _, number in rows],
+            vectors=vectors,
+            bottlenecks=bottlenecks,
+            failed=[(path, error) for (_, path), error in outcomes if error],
+        )
 
 
-class Filling:
-    """A table that is being filled: what is added is committed every `COMMIT_SECONDS` or `COMMIT_BYTES`.
+class TableWriter:
+    """Appends embedded batches to a table, with a commit every `COMMIT_SECONDS` or `COMMIT_BYTES`.
 
-    ids: of pictures that got vectors; rows: vectors that were stored. failed: path, code and message of pictures.
-    seconds: from the start to the last commit.
+    ids: images that have got vectors.
+    rows: number of vectors stored.
+    failed: files that could not be embedded, with the reason.
+    seconds: time from the start to the last commit.
     """
 
     def __init__(self, store: Store) -> None:
+        self.store = store
         self.ids: set[str] = set()
         self.rows = 0
-        self.failed: list[dict[str, str]] = []
+        self.failed: list[tuple[Path, PictureError]] = []
         self.seconds = 0.0
-        self._store = store
-        self._waiting: list[Batch] = []
-        self._bytes = 0
-        self._start = self._last = time.monotonic()
+        self._pending: list[EmbeddedBatch] = []
+        self._pending_bytes = 0
+        self._start = self._last_commit = time.monotonic()
 
     @property
     def embedded(self) -> int:
-        """Pictures that got vectors."""
+        """Number of images that have got vectors."""
         return len(self.ids)
 
-    def add(self, batch: Batch) -> None:
-        """Take vectors and failures. Raises: InputError when the disk is full."""
-        self.failed += [{"path": str(path), "code": error.code, "message": str(error)} for path, error in batch.failed]
+    def add(self, batch: EmbeddedBatch) -> None:
+        """Add a batch and commit if it is time. Raises: InputError if the disk is full."""
+        self.failed += batch.failed
         if batch.ids:
-            self._waiting.append(batch)
-            self._bytes += batch.vectors.nbytes
-        if self._bytes > COMMIT_BYTES or time.monotonic() - self._last > COMMIT_SECONDS:
+            self._pending.append(batch)
+            self._pending_bytes += batch.vectors.nbytes
+        if self._pending_bytes > COMMIT_BYTES or time.monotonic() - self._last_commit > COMMIT_SECONDS:
             self.commit()
 
     def commit(self) -> None:
-        """Store what waits. Raises: InputError when the disk is full."""
-        waiting, self._waiting, self._bytes = self._waiting, [], 0
-        if waiting:
-            ids = [id for batch in waiting for id in batch.ids]
-            views = [view for batch in waiting for view in batch.views]
-            vectors, bottlenecks = (np.concatenate([batch[column] for batch in waiting]) for column in (2, 3))
-            self._store.append(ids, vectors, bottlenecks, views)
+        """Store what was added since the last commit. Raises: InputError if the disk is full."""
+        batches, self._pending, self._pending_bytes = self._pending, [], 0
+        if batches:
+            ids = [id for batch in batches for id in batch.ids]
+            self.store.append(
+                ids,
+                np.concatenate([batch.vectors for batch in batches]),
+                np.concatenate([batch.bottlenecks for batch in batches]),
+                [number for batch in batches for number in batch.augmentations],
+            )
             self.ids.update(ids)
             self.rows += len(ids)
             self.seconds = time.monotonic() - self._start
-        self._last = time.monotonic()
+        self._last_commit = time.monotonic()
 
 
-def fill(
-    store: Store,
+def embed_to_table(
+    writer: TableWriter,
     files: Sequence[tuple[str, Path]],
     recipe: Recipe,
     session: Session,
     *,
-    views: Sequence[int] = (0,),
+    augmentations: Sequence[int] = (0,),
     workers: int | None = None,
-    batch: int = 1,
-    on_progress: Callable[[int, int], None] = lambda done, total: None,
-    filling: Filling | None = None,
-) -> Filling:
-    """Embed (id, path) pairs into a store, committing as it goes, so that a kill loses little.
+    batch_size: int = 1,
+    on_progress: OnProgress = ignore_progress,
+) -> None:
+    """Embed (id, path) pairs into the table of a writer, with commits on the way, so that a killed run loses little.
 
-    Parameters: `views`, those to make of each; `on_progress`, told (done, total) pictures; `filling`, one that was
-    begun, to go on with.
-    Raises: InputError when the disk is full.
+    Parameters: `augmentations`, the numbers of those to embed of each image; `on_progress`, called with the numbers of
+    images done and in total.
+    Raises: InputError if the disk is full.
     """
-    filling, done = filling or Filling(store), 0
+    done = 0
     try:
-        for made in embed(files, recipe, session, views=views, workers=workers, batch=batch):
-            filling.add(made)
-            done += len(made.ids) // len(views) + len(made.failed)
+        for batch in embed_files(
+            files, recipe, session, augmentations=augmentations, workers=workers, batch_size=batch_size
+        ):
+            writer.add(batch)
+            done += len(batch.ids) // len(augmentations) + len(batch.failed)
             on_progress(done, len(files))
     finally:
-        filling.commit()
-    store.compact()
-    return filling
+        writer.commit()
+    writer.store.compact()
 
 
 def batched(items: Iterable[Item], size: int) -> Iterator[tuple[Item, ...]]:
-    """Tuples of `size` items, the last of what is left (as itertools.batched, which Python 3.11 has not)."""
+    """Yield tuples of `size` items, the last one possibly shorter (`itertools.batched` is new in Python 3.12)."""
     items = iter(items)
-    while chunk := tuple(islice(items, size)):
-        yield chunk
+    while batch := tuple(islice(items, size)):
+        yield batch

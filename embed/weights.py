@@ -1,4 +1,4 @@
-"""Where the backbone's weights are, and how to come by them without waiting for ever."""
+"""The weights of the backbone: where they are, and their download with a time limit."""
 
 from __future__ import annotations
 
@@ -13,42 +13,50 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from winnow.common.atomic_write import whole_file
+from winnow.common.atomic_write import atomic_write
+from winnow.common.digests import file_digest
 from winnow.common.errors import InputError
 from winnow.embed.recipe import Recipe
 
 # Keras' own address of these weights (keras.applications.mobilenet_v2).
 URL = "https://storage.googleapis.com/tensorflow/keras-applications/mobilenet_v2/"
-HDF5 = b"\x89HDF\r\n\x1a\n"  # how Keras' weights begin
-PATIENCE = 10.0  # seconds until a server must have answered, name look-up included
+HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"  # the first bytes of Keras' weights files
+TIMEOUT = 10.0  # seconds within which a server must respond, name look-up included
 
 
 class WeightsMissing(InputError):
-    """Weights that are neither here nor to be had; the message says which file to put where."""
+    """The weights are neither on this machine nor downloadable; the message names the file and its folder."""
 
 
 @dataclass(frozen=True)
 class Weights:
-    """A set of weights: its sha256 (of the file, or of what seeds them) and its file; None for random ones."""
+    """A set of weights.
+
+    digest: sha256 (hex) of the file, or of the seed's description for random weights.
+    file: the Keras file; None for random weights, and for those known by their digest only.
+    """
 
     digest: str
     file: Path | None
 
 
 def keras_home() -> Path:
-    """Keras' own folder: `$KERAS_HOME`, else `~/.keras`."""
+    """Return Keras' own folder: `$KERAS_HOME`, or else `~/.keras`."""
     return Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras").expanduser()
 
 
 def imagenet_file(alpha: float) -> Path:
-    """Where Keras keeps the ImageNet weights of this width; every input size uses those trained at 224."""
+    """Return the path at which Keras keeps the ImageNet weights of a width.
+
+    Every input size uses the weights trained at 224 x 224.
+    """
     return keras_home() / "models" / f"mobilenet_v2_weights_tf_dim_ordering_tf_kernels_{alpha}_224_no_top.h5"
 
 
-def find(recipe: Recipe) -> Weights:
-    """The weights that a recipe names, downloaded when they are Keras' own and not here yet.
+def find_weights(recipe: Recipe) -> Weights:
+    """Find the weights that a recipe names; Keras' own are downloaded if they are not on this machine.
 
-    Raises: WeightsMissing when they cannot be had, InputError when a named file is not one of weights.
+    Raises: WeightsMissing if they cannot be obtained, InputError if a named file is not a Keras weights file.
     """
     if recipe.weights == "random":
         return Weights(hashlib.sha256(f"random, seed 0, alpha {recipe.alpha}".encode()).hexdigest(), None)
@@ -59,47 +67,50 @@ def find(recipe: Recipe) -> Weights:
     else:
         file = Path(recipe.weights).expanduser()
         if not file.is_file():
-            raise WeightsMissing(f"{file}: no such weights file; --weights takes imagenet, random or a Keras .h5 file")
+            raise WeightsMissing(f"{file}: no such weights file; weights are imagenet, random or a Keras .h5 file")
         if file.suffix != ".h5":
-            raise InputError(f"{file}: --weights takes a Keras file that ends in .h5 or .weights.h5")
+            raise InputError(f"{file} is not a Keras weights file, whose name ends in .h5 or .weights.h5")
     try:
-        with file.open("rb") as stream:
-            return Weights(hashlib.file_digest(stream, "sha256").hexdigest(), file)
+        return Weights(file_digest(file), file)
     except OSError as error:
         raise InputError(f"{file}: {error.strerror}; check its permissions or put another copy there") from None
 
 
 def _download(file: Path) -> None:
-    """Fetch one of Keras' files, whole or not at all."""
-    answer = _open_within(URL + file.name, PATIENCE)
-    if answer is None:
+    """Download one of Keras' files, completely or not at all."""
+    response = _open_url(URL + file.name, TIMEOUT)
+    if response is None:
         raise WeightsMissing(
-            f"the ImageNet weights are not here and cannot be downloaded: put {file.name} into {file.parent} "
-            "(or set KERAS_HOME), or use --weights random for an untrained backbone"
+            f"the ImageNet weights are not in {file.parent} (set KERAS_HOME for another folder) and cannot be "
+            f"downloaded; their file is {file.name}",
+            remedy="imagenet-weights",
         )
     try:
-        with answer, whole_file(file) as part:
-            head = answer.read(len(HDF5))
+        with response, atomic_write(file) as part:
+            head = response.read(len(HDF5_MAGIC))
             part.write(head)
-            shutil.copyfileobj(answer, part)
-            expected = int(answer.headers.get("Content-Length") or part.tell())
+            shutil.copyfileobj(response, part)
+            expected = int(response.headers.get("Content-Length") or part.tell())
             if part.tell() != expected:
-                raise OSError(f"{part.tell()} of {expected} bytes came")
-            if head != HDF5:  # the page of a hotel's network
-                raise OSError("what came is no weights file")
+                raise OSError(f"{part.tell()} of {expected} bytes arrived")
+            if head != HDF5_MAGIC:  # such as the login page of a hotel's network
+                raise OSError("the response is not a weights file")
     except (OSError, http.client.HTTPException) as error:
         raise WeightsMissing(f"downloading {file.name} into {file.parent} failed ({error}): try again") from None
 
 
-def _open_within(url: str, seconds: float) -> Any:
-    """The open http.client.HTTPResponse, or None when nothing answered in time (a name look-up has no timeout)."""
-    answers: list = []
+def _open_url(url: str, seconds: float) -> Any:
+    """Open a URL: an http.client.HTTPResponse, or None if nothing responds in time.
 
-    def attempt() -> None:
+    The request runs in a thread of its own, because a name look-up has no timeout.
+    """
+    responses: list = []
+
+    def request() -> None:
         with contextlib.suppress(OSError, ValueError, http.client.HTTPException):
-            answers.append(urllib.request.urlopen(url, timeout=seconds))
+            responses.append(urllib.request.urlopen(url, timeout=seconds))
 
-    thread = threading.Thread(target=attempt, daemon=True)
+    thread = threading.Thread(target=request, daemon=True)
     thread.start()
     thread.join(seconds)
-    return answers[0] if answers else None
+    return responses[0] if responses else None

@@ -85,14 +85,16 @@ def exported(session_cache: Path) -> Callable[..., Any]:
 
     What asks for it is slow: TensorFlow is imported.
     """
-    from winnow.embed.backbone import obtain
-    from winnow.embed.images import fit
+    from winnow.embed.backbone import load_or_export
+    from winnow.embed.images import resize_to_square
 
     def export(recipe: Any, keras_home: Path | None = None) -> Any:
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("WINNOW_CACHE", str(session_cache))
             patch.setenv("KERAS_HOME", str(keras_home or session_cache / "no-keras-home"))
-            return obtain(recipe, lambda: np.stack([fit(picture(n), recipe.size) for n in range(8)]))
+            return load_or_export(
+                recipe, lambda: np.stack([resize_to_square(picture(n), recipe.size) for n in range(8)])
+            )
 
     return export
 

@@ -69,7 +69,7 @@ class TestHelp:
 
     def test_choices_are_those_of_the_code(self) -> None:
         from winnow.embed.backends import BACKENDS
-        from winnow.embed.images import RESIZE
+        from winnow.embed.images import RESIZE_FUNCTIONS
         from winnow.embed.recipe import RESIZES
         from winnow.heads.evaluation.fit import DEFAULT_HEADS, HEADS
         from winnow.heads.models.baselines import CALIBRATIONS
@@ -78,7 +78,7 @@ class TestHelp:
         assert tuple(CALIBRATIONS) == options.CALIBRATIONS
         assert tuple(SCHEDULES) == options.SCHEDULES
         assert tuple(BACKENDS) == options.BACKENDS
-        assert tuple(RESIZE) == RESIZES
+        assert tuple(RESIZE_FUNCTIONS) == RESIZES
         assert set(HEADS) == set(options.HEADS)
         assert set(DEFAULT_HEADS) == set(options.DEFAULT_HEADS)
 
@@ -354,7 +354,7 @@ class TestDemo:
         import numpy as np
         import onnxruntime
 
-        from winnow.embed.backbone import load
+        from winnow.embed.backbone import load_backbone
         from winnow.embed.store import Store
 
         place, said = demo
@@ -362,7 +362,7 @@ class TestDemo:
         with (run / "predictions.csv").open(newline="") as stream:
             rows = [row for row in csv.DictReader(stream) if row["split"] == "test"]
         workspace = find_workspace(place / "winnow-demo", place / "winnow-demo.winnow")
-        store = Store(workspace.embeddings, load(Path(said["embed"]["backbone"])))
+        store = Store(workspace.embeddings, load_backbone(Path(said["embed"]["backbone"])))
         session = onnxruntime.InferenceSession(run / "head.onnx")
         labels, probabilities = session.run(
             ["label", "probabilities"], {"embedding": store.read([row["id"] for row in rows])}

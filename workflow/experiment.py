@@ -106,7 +106,7 @@ def prepare(
         rows=own,
         looks=looks,
         made=made,
-        embedding=vectors.document(),
+        embedding=vectors.to_json(),
         scan=found,
         notes=notes,
         seed=division.seed,

@@ -13,18 +13,18 @@ import numpy as np
 
 from winnow.common.errors import InputError
 from winnow.common.paths import from_text
-from winnow.common.threads import Once, processors
-from winnow.common.versions import installed
+from winnow.common.threads import Lazy, processors
+from winnow.common.versions import installed_version
 from winnow.curate import manifest
 from winnow.curate.image_file import is_picture
 from winnow.curate.walk import walk
 from winnow.curate.workspace import Workspace
 from winnow.embed import images
-from winnow.embed.backbone import PARITY_PICTURES, Backbone, load, obtain
-from winnow.embed.backends import BACKENDS, BATCHES, PACKAGES, Session
+from winnow.embed.backbone import PARITY_IMAGES, Backbone, load_backbone, load_or_export
+from winnow.embed.backends import BACKEND_PACKAGES, BACKENDS, BATCH_SIZES, Session
 from winnow.embed.config import EmbeddingConfig
 from winnow.embed.images import PictureError
-from winnow.embed.pipeline import Batch, Filling, Outputs, fill, pixels_of
+from winnow.embed.pipeline import EmbeddedBatch, Outputs, TableWriter, embed_to_table, read_square
 from winnow.embed.recipe import Recipe
 from winnow.embed.store import Store
 from winnow.workflow import int8
@@ -50,17 +50,17 @@ class WhileScanning:
 
     def __enter__(self) -> WhileScanning:
         self._here = self._store.ids()
-        self.filling = Filling(self._store)
+        self.writer = TableWriter(self._store)
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.filling.commit()
+        self.writer.commit()
 
     def visit(self, id: str, data: bytes, image: Image) -> Outputs | None:
         """The rows of one picture; None when it has a vector."""
         if id in self._here:
             return None
-        square = images.square(data, self._recipe.size, self._recipe.resize, whole=image)
+        square = images.decode_square(data, self._recipe.size, self._recipe.resize, whole=image)
         return self._session()(square[None])
 
     def store(self, id: str, seen: Outputs) -> None:
@@ -68,7 +68,7 @@ class WhileScanning:
         if id not in self._here:
             self._here.add(id)
             vectors, bottlenecks = seen
-            self.filling.add(Batch([id], [0], vectors, bottlenecks, []))
+            self.writer.add(EmbeddedBatch([id], [0], vectors, bottlenecks, []))
 
 
 def scan_and_embed(
@@ -85,7 +85,7 @@ def scan_and_embed(
     # An int8 network is made of pictures that were scanned, and how much room maps take is asked first.
     if choice.recipe.precision == "fp32" and choice.recipe.pool == "avg":
         backbone = _able(choice, _exported(choice, _pictures(workspace), on_message))
-        session = Once(partial(BACKENDS[choice.backend], backbone))
+        session = Lazy(partial(BACKENDS[choice.backend], backbone))
         visitor = WhileScanning(_table(workspace, choice, backbone), backbone.recipe, session)
     with progress("Scanning and embedding" if visitor else "Scanning") as told:
         found = manifest.scan(
@@ -93,7 +93,7 @@ def scan_and_embed(
         )
     scanned = time.monotonic()
     with progress("Embedding") as told:
-        store, made = embed(workspace, choice, told, on_message, backbone, visitor.filling if visitor else None)
+        store, made = embed(workspace, choice, told, on_message, backbone, visitor.writer if visitor else None)
     seconds = {"scan_seconds": round(scanned - start, 2), "total_seconds": round(time.monotonic() - start, 2)}
     return found, store, made | seconds
 
@@ -104,11 +104,11 @@ def embed(
     on_progress: Progress,
     on_message: OnMessage,
     backbone: Backbone | None = None,
-    filling: Filling | None = None,
+    writer: TableWriter | None = None,
 ) -> tuple[Store, dict[str, Any]]:
     """Embed what was scanned and has no vector yet.
 
-    Parameters: `backbone`, that of the choice when it is there already; `filling`, what was embedded while scanning.
+    Parameters: `backbone`, that of the choice when it is there already; `writer`, the one that embedded while scanning.
     Returns: the table, and what was done as `embed --json` prints it.
     Raises: InputError when weights, TensorFlow or disk space are missing, or there is no picture to embed.
     """
@@ -118,37 +118,38 @@ def embed(
         raise InputError(f"{workspace.images} holds no picture that can be read: `winnow scan` lists what is wrong")
     backbone = backbone or backbone_of(workspace, choice, files, on_message)
     store = _table(workspace, choice, backbone)
-    filling = filling or Filling(store)
-    scanned, batch = filling.embedded, choice.batch or BATCHES[choice.backend]
+    writer = writer or TableWriter(store)
+    scanned, batch = writer.embedded, choice.batch_size or BATCH_SIZES[choice.backend]
     with workspace.lock(on_message):
         missing = _missing(store, files, choice.rows_per_image, on_message)
         rows = sum(len(views) * len(pairs) for views, pairs in missing.items())
         _room(choice, backbone, rows, on_message)
-        session = Once(partial(BACKENDS[choice.backend], backbone))
+        session = Lazy(partial(BACKENDS[choice.backend], backbone))
         done = 0
         for views, pairs in missing.items():
-            fill(
-                store,
+            embed_to_table(
+                writer,
                 pairs,
                 backbone.recipe,
                 session(),
-                views=views,
+                augmentations=views,
                 workers=choice.workers,
-                batch=batch,
+                batch_size=batch,
                 on_progress=_part(on_progress, done, len(views), rows),
-                filling=filling,
             )
             done += len(views) * len(pairs)
         if not missing:
             store.compact()  # drops what an earlier run left for readers that are done by now
     return store, {
-        "embedded": filling.embedded,
-        "reused": len(files) - len(filling.ids) - len(filling.failed),
+        "embedded": writer.embedded,
+        "reused": len(files) - len(writer.ids) - len(writer.failed),
         "augment": choice.rows_per_image,
-        "vectors": filling.rows,
-        "failed": len(filling.failed),
-        "failed_files": filling.failed,
-        "images_per_second": round(filling.embedded / filling.seconds, 1) if filling.rows else None,
+        "vectors": writer.rows,
+        "failed": len(writer.failed),
+        "failed_files": [
+            {"path": str(path), "code": error.code, "message": str(error)} for path, error in writer.failed
+        ],
+        "images_per_second": round(writer.embedded / writer.seconds, 1) if writer.rows else None,
         "total_seconds": round(time.monotonic() - start, 2),
         "while_scanning": scanned,
         "workers": choice.workers or processors(),
@@ -163,7 +164,7 @@ def _made_with(backbone: Backbone, store: Store) -> dict[str, Any]:
     recipe = backbone.recipe
     return {
         "dimension": int(np.prod(backbone.dimension)),
-        "made_by": store.made_by(),
+        "made_by": store.engine_version(),
         "precision": recipe.precision,
         "int8": int8.effect(backbone) if recipe.precision == "int8" else None,
         "recipe": str(recipe),
@@ -182,7 +183,7 @@ def _part(on_progress: Progress, before: int, views: int, rows: int) -> Progress
 
 
 def _missing(store: Store, files: dict[str, Path], views: int, on_message: OnMessage) -> Missing:
-    if views > 1 and (old := store.renew_views()):
+    if views > 1 and (old := store.discard_outdated_augmentations()):
         on_message(f"{old:,} augmented views were made another way than today and are made anew")
     here = [store.ids(view) for view in range(views)]
     missing: Missing = {}
@@ -198,7 +199,7 @@ def _room(choice: EmbeddingConfig, backbone: Backbone, rows: int, on_message: On
     expected = 2 * numbers * rows
     if rows and (choice.rows_per_image > 1 or choice.recipe.pool == "none"):
         on_message(f"{rows:,} vectors of {numbers:,} numbers take about {expected / 10**9:,.2f} GB")
-    if expected > LARGE and not choice.ask(f"Store {expected / 10**9:,.1f} GB of vectors?"):
+    if expected > LARGE and not choice.confirm_storage(f"Store {expected / 10**9:,.1f} GB of vectors?"):
         raise InputError(
             f"{rows:,} vectors of {numbers:,} numbers would take {expected / 10**9:,.1f} GB: --yes stores them; fewer "
             "--augment, or a smaller --size, take less"
@@ -206,8 +207,8 @@ def _room(choice: EmbeddingConfig, backbone: Backbone, rows: int, on_message: On
 
 
 def _table(workspace: Workspace, choice: EmbeddingConfig, backbone: Backbone) -> Store:
-    engine = PACKAGES[choice.backend]
-    return Store(workspace.embeddings, backbone, choice.backend, f"{engine} {installed(engine)}")
+    engine = BACKEND_PACKAGES[choice.backend]
+    return Store(workspace.embeddings, backbone, choice.backend, f"{engine} {installed_version(engine)}")
 
 
 def _pictures(workspace: Workspace) -> Iterator[Path]:
@@ -245,16 +246,20 @@ def _exported(choice: EmbeddingConfig, files: Iterable[Path], on_message: OnMess
         squares: list[np.ndarray] = []
         for path in files:
             try:
-                squares.append(pixels_of(path, choice.recipe))
+                squares.append(read_square(path, choice.recipe))
             except PictureError:
                 continue  # a scan says so
-            if len(squares) == PARITY_PICTURES:
+            if len(squares) == PARITY_IMAGES:
                 break
         if not squares:
             raise InputError("none of the pictures can be read: `winnow scan` lists what is wrong")
         return np.stack(squares)
 
-    return load(choice.backbone, choice.recipe) if choice.backbone else obtain(choice.recipe, pictures, on_message)
+    return (
+        load_backbone(choice.backbone, choice.recipe)
+        if choice.backbone
+        else load_or_export(choice.recipe, pictures, on_message)
+    )
 
 
 def read_rows(store: Store, ids: Sequence[str], choice: EmbeddingConfig) -> tuple[np.ndarray, np.ndarray]:
@@ -267,12 +272,12 @@ def read_rows(store: Store, ids: Sequence[str], choice: EmbeddingConfig) -> tupl
     is_map, n_views = choice.recipe.pool == "none", choice.rows_per_image
     averaged = choice.tta == "flip" and not is_map
     dtype = np.float16 if is_map else np.float32
-    plain = store.read(ids, view=0).astype(dtype, copy=False)
+    plain = store.read(ids, augmentation=0).astype(dtype, copy=False)
     blocks = n_views + averaged
     every: np.ndarray = plain[None] if blocks == 1 else np.empty((blocks, *plain.shape), dtype)  # once: maps are large
     every[0] = plain
     for view in range(1, n_views):
-        every[view] = store.read(ids, view=view)
+        every[view] = store.read(ids, augmentation=view)
     if averaged:
         np.mean(every[:2], axis=0, out=every[-1])
     judged = [n_views] if averaged else range({"none": 1, "flip": 2, "mean": n_views}[choice.tta])

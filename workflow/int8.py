@@ -18,15 +18,15 @@ from typing import Any
 
 import numpy as np
 
-from winnow.common.atomic_write import whole_file
+from winnow.common.atomic_write import atomic_write
 from winnow.common.digests import digest, file_digest
 from winnow.common.errors import InputError
 from winnow.common.tables import open_table
 from winnow.curate import manifest
 from winnow.curate.workspace import Workspace
 from winnow.embed import pipeline
-from winnow.embed.backbone import Backbone, load
-from winnow.embed.backends import OUTPUTS, one_thread
+from winnow.embed.backbone import Backbone, load_backbone
+from winnow.embed.backends import OUTPUTS, create_single_thread_session
 
 CALIBRATED_ON = 100  # pictures; 50 give ranges that are too narrow
 MEASURED_ON = 300
@@ -57,7 +57,7 @@ def int8(workspace: Workspace, plain: Backbone, files: dict[str, Path], on_messa
                     "then both are made anew"
                 )
             _make(workspace, plain, files, made, on_message)
-    return replace(load(made, recipe), recipe=recipe, weights=plain.weights)
+    return replace(load_backbone(made, recipe), recipe=recipe, weights=plain.weights)
 
 
 def effect(backbone: Backbone) -> dict[str, Any] | None:
@@ -99,7 +99,7 @@ def has_vnni(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool | None:
 def _make(workspace: Workspace, plain: Backbone, files: dict[str, Path], made: Path, on_message: OnMessage) -> None:
     import onnx
 
-    from winnow.embed.quantize import int8 as quantised
+    from winnow.embed.quantize import quantize_to_int8 as quantised
 
     labels = _labels(workspace)
     chosen = spread(sorted(files), labels, CALIBRATED_ON)
@@ -121,11 +121,11 @@ def _write(model: Any, plain: Backbone, found: dict[str, Any], made: Path) -> No
 
     recipe = replace(plain.recipe, precision="int8")
     said = {entry.key: entry.value for entry in model.metadata_props}
-    backbone = json.loads(said["winnow_backbone"]) | {"graph": recipe.graph()}
+    backbone = json.loads(said["winnow_backbone"]) | {"graph": recipe.graph_options()}
     said |= {"winnow_backbone": json.dumps(backbone), "recipe": str(recipe), _EFFECT: json.dumps(found)}
     onnx.helper.set_model_props(model, said)
     try:
-        with whole_file(made) as stream:
+        with atomic_write(made) as stream:
             stream.write(model.SerializeToString())
     except OSError as error:
         raise InputError(f"{made}: {error.strerror}; make room there and run the command again") from None
@@ -151,28 +151,28 @@ def _squares(backbone: Backbone, files: dict[str, Path], ids: Sequence[str]) -> 
     """Ids and what they are embedded from, uint8 (S, S, 3); without those that cannot be read any more."""
     found: list[tuple[str, np.ndarray]] = []
     read = _reader(backbone, files)
-    for done in pipeline.run(ids, read, lambda pixels: (pixels,)):
+    for done in pipeline.decode_and_infer(ids, read, lambda pixels: (pixels,)):
         good = [id for id, error in zip(done.items, done.errors, strict=True) if error is None]
         found += zip(good, *done.outputs, strict=True) if good else []
     return found
 
 
 def _reader(backbone: Backbone, files: dict[str, Path]) -> Callable[[str], np.ndarray]:
-    return lambda id: pipeline.pixels_of(files[id], backbone.recipe, id)
+    return lambda id: pipeline.read_square(files[id], backbone.recipe, id)
 
 
 def _measured(
     plain: Backbone, model: Any, files: dict[str, Path], ids: Sequence[str], labels: dict[str, str]
 ) -> dict[str, Any]:
     """Both networks on the same pictures: how alike the vectors are, what heads make of them, how fast they are."""
-    sessions = [one_thread(plain.file), one_thread(model.SerializeToString())]
+    sessions = [create_single_thread_session(plain.file), create_single_thread_session(model.SerializeToString())]
 
     def both(pixels: np.ndarray) -> tuple[np.ndarray, ...]:
         vectors = [session.run(OUTPUTS[:1], {"image": pixels})[0] for session in sessions]
         return tuple(found.reshape(len(found), -1, found.shape[-1]).mean(axis=1) for found in vectors)
 
     read, seen, pairs = _reader(plain, files), list[str](), list[tuple[np.ndarray, ...]]()
-    for done in pipeline.run(ids, read, both):
+    for done in pipeline.decode_and_infer(ids, read, both):
         seen += [id for id, error in zip(done.items, done.errors, strict=True) if error is None]
         pairs += [done.outputs] if done.outputs else []
     if not seen:

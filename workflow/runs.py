@@ -19,8 +19,8 @@ from winnow.common.errors import InputError
 from winnow.common.json_files import write_json
 from winnow.common.paths import from_text, to_text
 from winnow.common.progress import Reporter
-from winnow.common.tables import disk_errors
-from winnow.common.versions import PACKAGES, installed
+from winnow.common.tables import wrap_write_errors
+from winnow.common.versions import PACKAGES, installed_version
 from winnow.curate.summary import summarize_curation
 from winnow.workflow.experiment import Experiment
 from winnow.workflow.report import page as report
@@ -55,7 +55,7 @@ def write_splits(file: Path, ids: Sequence[str], labels: Sequence[str], parts: S
         pa.table({"repeat": np.full(len(ids), repeat, np.int32), "id": ids, "label": labels, "split": part.tolist()})
         for repeat, part in enumerate(parts)
     ]
-    with disk_errors(file):
+    with wrap_write_errors(file):
         lance.write_dataset(pa.concat_tables(tables), file, mode="create")
     return digest([[list(ids), part.tolist()] for part in parts])
 
@@ -188,7 +188,7 @@ def _document(
         "command": to_text(command),
         "created": now.isoformat(timespec="seconds"),
         "kind": kind,
-        "version": installed("winnow-images"),
+        "version": installed_version("winnow-images"),
         "data": _data_document(experiment),
         "vectors": {name: made[name] for name in ("recipe", "key", "dimension", "parity", "made_by", "precision")}
         | {"backbone": _backbone_in_words(made), "untrained": made["weights"] == "random"},
@@ -220,7 +220,7 @@ def _write_tables(experiment: Experiment, folder: Path, document: dict[str, Any]
     }
     said |= {"vectors": experiment.made["key"], "embedding": experiment.embedding}
     said |= {"heads": [{n: head[n] for n in ("name", "kind", "params")} for head in heads]}
-    used = {"python": sys.version.split()[0]} | {name: installed(name) for name in PACKAGES}
+    used = {"python": sys.version.split()[0]} | {name: installed_version(name) for name in PACKAGES}
     write_json(folder / "run.json", said | {"versions": used})
 
 

@@ -7,7 +7,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from winnow.common.tables import open_table, read_errors
+from winnow.common.tables import open_table, wrap_read_errors
 from winnow.curate import dataset, manifest
 from winnow.curate.journal import Journal, Line, current_verdicts
 from winnow.curate.noise import score_table
@@ -63,7 +63,7 @@ def _embedded(workspace: Workspace, ids: set[str]) -> list[dict[str, Any]]:
         table = open_table(path)
         if table is None:
             continue
-        with read_errors(path):
+        with wrap_read_errors(path):
             made = json.loads(table.schema.metadata[b"winnow"])
             said = {"key": path.stem, "recipe": made["recipe"]}
         stored = read_ids(path)

@@ -10,7 +10,7 @@ import numpy as np
 from winnow.common.digests import digest
 from winnow.common.errors import InputError
 from winnow.common.progress import Reporter
-from winnow.embed.augment import VIEWS
+from winnow.embed.augment import AUGMENTATIONS
 from winnow.embed.config import EmbeddingConfig
 from winnow.embed.recipe import Recipe
 from winnow.workflow import features
@@ -39,7 +39,7 @@ def divided(experiment: Experiment, splits: list[Split] | None = None) -> tuple[
         more = (split.train + count * np.arange(1, views)[:, None]).ravel() if views > 1 else None
         parts = {} if judged == "none" else {part: experiment.looks[getattr(split, part)] for part in ("val", "test")}
         made.append(replace(split, groups=split.groups[repeated], more=more, **parts))
-    key = digest([experiment.made["key"], data.ids, *([judged, views, VIEWS] if views > 1 else [])])
+    key = digest([experiment.made["key"], data.ids, *([judged, views, AUGMENTATIONS] if views > 1 else [])])
     return Task(experiment.rows, data.y[repeated], data.classes, key), made
 
 
@@ -85,10 +85,10 @@ def for_heads(
 
 
 def _layer(head: HeadSpec) -> str:
-    from winnow.embed.backbone import front
+    from winnow.embed.backbone import finetune_input_layer
     from winnow.heads.models.finetune import FineTunedHead
 
-    return front(head.params.get("unfreeze", FineTunedHead().unfreeze))
+    return finetune_input_layer(head.params.get("unfreeze", FineTunedHead().unfreeze))
 
 
 def _of_maps(experiment: Experiment, layer: str, choice: EmbeddingConfig, reporter: Reporter) -> Experiment:
@@ -100,4 +100,4 @@ def _of_maps(experiment: Experiment, layer: str, choice: EmbeddingConfig, report
     experiment.seconds["embed"] = round(experiment.seconds["embed"] + made["total_seconds"], 2)
     found, looks = features.read_rows(store, experiment.data.ids, choice)
     made = {"scan_seconds": experiment.made["scan_seconds"]} | made
-    return replace(experiment, rows=found, looks=looks, made=made, embedding=choice.document(), store=store)
+    return replace(experiment, rows=found, looks=looks, made=made, embedding=choice.to_json(), store=store)

@@ -13,7 +13,7 @@ from rich.cells import cell_len, set_cell_size
 
 from winnow.commands import console, tables
 from winnow.commands.output.predictions import csv_row
-from winnow.common.atomic_write import whole_file
+from winnow.common.atomic_write import atomic_write
 from winnow.common.errors import InputError
 from winnow.common.paths import from_text
 from winnow.curate.export.image_folder import refuse_inside
@@ -192,7 +192,7 @@ def _short(label: str) -> str:
 def _write(file: Path, text: str) -> None:
     """Whole or not at all; a pipe, or what stands for standard output, is written into."""
     try:
-        with file.open("ab") if _is_stream(file) else whole_file(file.resolve()) as stream:
+        with file.open("ab") if _is_stream(file) else atomic_write(file.resolve()) as stream:
             stream.write(text.encode())
     except OSError as error:
         raise InputError(f"{file}: {error.strerror}; mend that or name another file") from None

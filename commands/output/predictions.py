@@ -12,7 +12,7 @@ import click
 from rich.cells import cell_len, set_cell_size
 
 from winnow.commands import console
-from winnow.common.formatting import rounded
+from winnow.common.formatting import round_finite
 from winnow.deploy.inference.model import Model
 from winnow.deploy.inference.predict import Prediction, best
 
@@ -25,9 +25,9 @@ Print = Callable[[Prediction], None]
 def document(model: Model, found: Prediction, top: int = 1) -> dict[str, Any]:
     """A prediction as JSON can hold it, with `top` labels when more than one is asked for."""
     said = {name: getattr(found, name) for name in (*FIELDS, *PROBLEM)}
-    said |= {name: rounded(said[name]) for name in ("probability", "familiarity")}
+    said |= {name: round_finite(said[name]) for name in ("probability", "familiarity")}
     if top > 1:
-        said["top"] = [{"label": label, "probability": rounded(p)} for label, p in best(model, found, top)]
+        said["top"] = [{"label": label, "probability": round_finite(p)} for label, p in best(model, found, top)]
     return said
 
 

@@ -13,7 +13,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from winnow.common.atomic_write import whole_file
+from winnow.common.atomic_write import atomic_write
 from winnow.common.errors import InputError
 from winnow.curate.app import mongod as database
 from winnow.curate.app.child_process import kept
@@ -192,7 +192,7 @@ def _taken(port: int) -> bool:
 
 
 def _welcome(folder: Path, address: str, port: int, browser: bool, on_message: OnMessage) -> None:
-    with whole_file(folder / "address") as stream:
+    with atomic_write(folder / "address") as stream:
         stream.write(address.encode())
     on_message(f"Open: {address}")
     if tunnel := _tunnel(port, os.environ.get("SSH_CONNECTION")):

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from winnow.common.atomic_write import whole_file
+from winnow.common.atomic_write import atomic_write
 from winnow.common.digests import digest
 from winnow.common.paths import from_text, to_text
 from winnow.curate import manifest
@@ -185,7 +185,7 @@ def _pushed(workspace: Workspace) -> dict[str, str | None]:
 
 
 def _remember(workspace: Workspace, pushed: dict[str, str | None]) -> None:
-    with whole_file(workspace.folder / "fiftyone" / "pushed.json") as stream:
+    with atomic_write(workspace.folder / "fiftyone" / "pushed.json") as stream:
         stream.write(json.dumps(pushed).encode())
 
 

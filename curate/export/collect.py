@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from winnow.common.errors import InputError
 from winnow.common.paths import to_text
-from winnow.common.tables import open_table, read_errors, write_table
+from winnow.common.tables import open_table, wrap_read_errors, write_table
 from winnow.curate import labels
 from winnow.curate.export.image_folder import ImageFolderWriter, resolve_target
 from winnow.curate.workspace import Workspace
@@ -88,7 +88,7 @@ def read(workspace: Workspace) -> dict[str, dict[str, Any]]:
     found = open_table(_file(workspace))
     if found is None:
         return {}
-    with read_errors(_file(workspace)):
+    with wrap_read_errors(_file(workspace)):
         rows = found.to_table(_schema().names).to_pylist()
     return {row.pop("id"): {"predicted": row.pop("label")} | row for row in rows}
 

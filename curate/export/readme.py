@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from winnow.common.paths import to_text
-from winnow.common.versions import installed
+from winnow.common.versions import installed_version
 
 if TYPE_CHECKING:
     from winnow.curate.export.materialize import Picture
@@ -38,7 +38,7 @@ def readme(images: Path, pictures: Sequence[Picture], result: Mapping[str, Any])
         [
             f"# {_plain(to_text(images.name))}, as decided\n",
             f"{result['written']} pictures, {kind} the files in {_plain(to_text(str(images)))}, written on "
-            f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC by Winnow {installed('winnow-images')}.\n",
+            f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC by Winnow {installed_version('winnow-images')}.\n",
             _table(("label", "found", "written"), _counts(pictures, result)),
             _section(
                 "Dropped", ("picture", "label", "reason", "who", "when"), sorted(dropped, key=lambda row: str(row[2]))

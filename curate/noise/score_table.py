@@ -13,7 +13,7 @@ import numpy as np
 from winnow.common.digests import digest
 from winnow.common.errors import InputError
 from winnow.common.progress import OnMessage
-from winnow.common.tables import open_table, read_errors, write_table
+from winnow.common.tables import open_table, wrap_read_errors, write_table
 from winnow.curate import dataset, manifest
 from winnow.curate.journal import Journal, Line, current_verdicts
 from winnow.curate.noise import active_learning, duplicates, label_errors, outliers, quality
@@ -46,7 +46,7 @@ def read(workspace: Workspace) -> pa.Table:
     stored = open_table(workspace.scores)
     if stored is None:
         return schema().empty_table()
-    with read_errors(workspace.scores):
+    with wrap_read_errors(workspace.scores):
         if not stored.schema.remove_metadata().equals(schema()):  # of another version: the next scoring replaces it
             return schema().empty_table()
         return stored.to_table()
@@ -109,7 +109,7 @@ def score(
 
 def embedding_config(workspace: Workspace) -> EmbeddingConfig:
     """Return the choice of vectors of the last scoring; the default one before the first."""
-    return EmbeddingConfig.of(_metadata(read(workspace)).get("made"))
+    return EmbeddingConfig.from_json(_metadata(read(workspace)).get("made"))
 
 
 def unscored(workspace: Workspace, on_message: OnMessage = lambda _: None) -> pa.Table:

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from winnow.common.errors import InputError
-from winnow.common.formatting import rounded
+from winnow.common.formatting import round_finite
 from winnow.common.paths import to_text
-from winnow.common.threads import ahead, processors
-from winnow.common.versions import installed
+from winnow.common.threads import map_ahead, processors
+from winnow.common.versions import installed_version
 from winnow.curate import labels
 from winnow.deploy.inference import predict
 from winnow.deploy.inference.model import ID_DIGITS
@@ -71,7 +71,7 @@ def evaluate(model: Model, folder: Path, rule: str, reporter: Reporter, workers:
         "folder": to_text(str(folder.resolve())),
         "command": to_text(reporter.command),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "version": installed("winnow-images"),
+        "version": installed_version("winnow-images"),
         **_scores(model, columns, judged),
         "unknown": _unknown(judged, strangers),
         "claimed": model.said["metrics"],
@@ -113,14 +113,14 @@ def _identified(
     def identify(file: File) -> str:
         data = images.read_bytes(file[1])
         if not data:
-            images.read(data)  # says what is wrong with it
+            images.decode(data)  # says what is wrong with it
         return hashlib.sha256(data).hexdigest()
 
     workers = workers or processors()
     ids: list[str | None] = []
     problems = []
     with reporter.progress("Reading") as told:
-        for (path, _), future in ahead(identify, files, workers, window=4 * workers):
+        for (path, _), future in map_ahead(identify, files, workers, window=4 * workers):
             try:
                 ids.append(future.result())
             except PictureError as error:
@@ -216,9 +216,9 @@ def _row(columns: dict[str, int], said: Prediction, label: str) -> dict[str, Any
         "path": said.path,
         "label": label,
         "predicted": said.label,
-        "probability": rounded(said.probability),
-        "label_probability": rounded(own),
-        "familiarity": rounded(said.familiarity),
+        "probability": round_finite(said.probability),
+        "label_probability": round_finite(own),
+        "familiarity": round_finite(said.familiarity),
         "unfamiliar": said.unfamiliar,
         "problem": said.problem,
         "problem_message": said.problem_message,

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from winnow.common.errors import InputError
-from winnow.embed.backends import one_thread
+from winnow.embed.backends import create_single_thread_session
 from winnow.embed.recipe import Recipe
 
 FORMAT = 1  # the newest that is read; raise it when an old reader would misunderstand the file
@@ -59,7 +59,7 @@ class Model:
         (B, C); familiarity, float32 (B,). Raises: InputError when the file cannot be run, or does not do what it says.
         """
         try:
-            made = one_thread(self.content, arena=not self.any_size)
+            made = create_single_thread_session(self.content, arena=not self.any_size)
         except Exception as error:  # onnxruntime has no common base class for what it raises
             raise self._not_run(error) from None
         names = [name for name in OUTPUTS if name != "embedding"]

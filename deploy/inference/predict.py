@@ -12,7 +12,7 @@ import numpy as np
 
 from winnow.common.errors import InputError
 from winnow.common.paths import from_text, to_text
-from winnow.common.threads import Budget
+from winnow.common.threads import WeightedSemaphore
 from winnow.curate.decisions import parse_paths
 from winnow.curate.image_file import is_picture
 from winnow.curate.walk import walk
@@ -51,17 +51,17 @@ def predict(model: Model, files: Iterable[File], workers: int | None = None) -> 
 
     session = model.session()
     if not model.any_size:
-        made = pipeline.run(
-            files, lambda file: pipeline.pixels_of(_named(file), model.recipe), session, workers=workers
+        made = pipeline.decode_and_infer(
+            files, lambda file: pipeline.read_square(_named(file), model.recipe), session, workers=workers
         )
         return _rows(model, made)
-    budget = Budget(MOST_WHOLE)
+    budget = WeightedSemaphore(MOST_WHOLE)
 
     def run(pixels: np.ndarray) -> tuple[np.ndarray, ...]:
-        with budget.spent(pixels[..., 0].size):
+        with budget.hold(pixels[..., 0].size):
             return session(pixels)
 
-    return _rows(model, pipeline.run(files, lambda file: _whole(_named(file)), run, workers=workers, batch=1))
+    return _rows(model, pipeline.decode_and_infer(files, lambda file: _whole(_named(file)), run, workers=workers))
 
 
 def _named(file: File) -> Path:
@@ -71,7 +71,7 @@ def _named(file: File) -> Path:
 
 
 def _whole(file: Path) -> np.ndarray:
-    pixels, _ = images.read(images.read_bytes(file))
+    pixels, _ = images.decode(images.read_bytes(file))
     height, width, _ = pixels.shape
     if height * width > MOST_WHOLE:
         limit = f"{MOST_WHOLE // 10**6} megapixels, the limit of a model for pictures of any size"
@@ -79,7 +79,7 @@ def _whole(file: Path) -> np.ndarray:
     return pixels
 
 
-def _rows(model: Model, batches: Iterable[pipeline.Done[File]]) -> Generator[Prediction, None, None]:
+def _rows(model: Model, batches: Iterable[pipeline.InferredBatch[File]]) -> Generator[Prediction, None, None]:
     for done in batches:
         rows = zip(*done.outputs, strict=True)
         for (path, file), error in zip(done.items, done.errors, strict=True):

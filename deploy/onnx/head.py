@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from winnow.common.atomic_write import whole_file
+from winnow.common.atomic_write import atomic_write
 from winnow.common.errors import InputError
-from winnow.common.versions import installed
+from winnow.common.versions import installed_version
 from winnow.deploy.onnx import calibration
 from winnow.deploy.onnx import nodes as export_nodes
 from winnow.embed import keras_import
@@ -110,13 +110,13 @@ def save_head(
         "labels": json.dumps(classes, ensure_ascii=False),
         "kind": head.kind,
         "params": json.dumps(head.params, default=str),
-        "winnow": installed("winnow-images") or "unknown",
+        "winnow": installed_version("winnow-images") or "unknown",
         "parity": f"{parity:.3g}",
     }
     onnx.helper.set_model_props(model, said | (extra or {}))
     file = Path(file)
     try:
-        with whole_file(file) as stream:
+        with atomic_write(file) as stream:
             stream.write(model.SerializeToString())
     except OSError as error:
         raise InputError(f"{file}: {error.strerror}; make room there") from None
@@ -157,11 +157,11 @@ def _tail_head(estimator: Any, dimension: int) -> tuple[Any, str]:
 
 def _dense(estimator: Any, dimension: int, shape: tuple[int, ...] = (-1,)) -> tuple[Any, str]:
     """Of a Keras network; shape: of one row as it takes it."""
-    _, tf = keras_import.import_keras("exporting this head", "choose other heads")
+    _, tf = keras_import.import_keras("exporting this head", remedy="other-heads")
     network, shape = estimator.model_, (-1, *(dimension if side == -1 else side for side in shape))
     function = tf.function(lambda embedding: network(tf.reshape(embedding, shape), training=False))
     signature = [tf.TensorSpec((None, dimension), tf.float32, name="embedding")]
-    model = keras_import.to_onnx(function, signature, OPSET)
+    model = keras_import.function_to_onnx(function, signature, OPSET)
     return model.graph, model.graph.output[0].name
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from winnow.embed.images import CENTRE
+from winnow.embed.images import CROP_SHARE
 
 SUPPORT = 2.0  # pixels that the bicubic filter reaches to either side, where nothing is made smaller
 STEPS = 2.0**22  # Pillow's precision of a weight
@@ -110,7 +110,7 @@ Axis = tuple[str | float, str, str | np.ndarray, str]  # see _crop
 def _crop(write: Writer, side: str, other: str, size: int) -> Axis:
     """One axis of a picture: where what is kept of it begins, input pixels to an output pixel (both in input pixels),
     float64 (size,) the number of each output pixel counted from there, and which of them are not padding ("": all)."""
-    kept = write("Mul", write("Min", side, other), CENTRE)
+    kept = write("Mul", write("Min", side, other), CROP_SHARE)
     start = write("Mul", write("Sub", side, kept), 0.5)
     return start, write("Div", kept, float(size)), np.arange(float(size)), ""
 

@@ -27,9 +27,9 @@ from typing import Any
 
 import numpy as np
 
-from winnow.common.atomic_write import whole_file
+from winnow.common.atomic_write import atomic_write
 from winnow.common.errors import InputError
-from winnow.common.versions import installed
+from winnow.common.versions import installed_version
 from winnow.heads.evaluation import metrics
 from winnow.heads.evaluation.fit import Fit, FitOptions, HeadSpec, Split, Task, build, fit_heads, together
 
@@ -230,14 +230,14 @@ def _split_key(task: Task, split: Split, validation: str) -> str:
 def _digest(head: HeadSpec, split_key: str, seed: int) -> str:
     """Of everything that a fit depends on; the head's defaults are spelled out, its name does not count."""
     params = {name: repr(value) for name, value in build(head, seed).get_params().items()}
-    libraries = {name: installed(name) for name in ("numpy", "scikit-learn", *_LIBRARIES.get(head.kind, ()))}
+    libraries = {name: installed_version(name) for name in ("numpy", "scikit-learn", *_LIBRARIES.get(head.kind, ()))}
     return hashlib.sha256(json.dumps([split_key, head.kind, params, libraries], sort_keys=True).encode()).hexdigest()
 
 
 def _save(file: Path, fit: Fit) -> None:
     said = {name: value for name, value in asdict(fit).items() if name not in ("proba", "y")}
     arrays = {f"{name}_{part}": array for name in ("proba", "y") for part, array in getattr(fit, name).items()}
-    with whole_file(file) as stream:
+    with atomic_write(file) as stream:
         np.savez(stream, fit=np.array(json.dumps(said)), **arrays)
 
 

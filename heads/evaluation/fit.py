@@ -183,7 +183,7 @@ def fit_heads(
     if heads[0].kind in ("dense", "finetune"):
         from winnow.embed.keras_import import import_keras
 
-        import_keras(f"the {heads[0].kind} head", "choose other heads")
+        import_keras(f"the {heads[0].kind} head", remedy="other-heads")
     for head in heads:
         build(head, options.seed)  # imports here, like TensorFlow above, do not count as fitting time
     start = time.perf_counter()

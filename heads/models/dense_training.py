@@ -87,7 +87,7 @@ def train(
     """
     from threadpoolctl import threadpool_limits
 
-    keras, _ = import_keras("the dense head", "choose other heads")
+    keras, _ = import_keras("the dense head", remedy="other-heads")
     n, codes, first = len(rows), codes[rows], heads[0]
     courses = [Course(head, codes) for head in heads]
     for head, course in zip(heads, courses, strict=True):

@@ -15,10 +15,10 @@ from sklearn.utils._param_validation import Interval
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, column_or_1d, validate_data
 
-from winnow.embed.backbone import network
+from winnow.embed.backbone import build_network
 from winnow.embed.keras_import import import_keras
 from winnow.embed.recipe import Recipe
-from winnow.embed.weights import find
+from winnow.embed.weights import find_weights
 
 WARM_UP = 0.05  # share of the steps in which the learning rate rises
 CLIP = 1.0  # the longest gradient, of all weights together
@@ -118,9 +118,11 @@ class FineTunedHead(ClassifierMixin, BaseEstimator):
         self.classes_, codes = np.unique(y, return_inverse=True)
         if len(self.classes_) < 2:
             raise ValueError("FineTunedHead needs at least two classes in y, got one class")
-        keras, tf = import_keras("the tail head", "choose other heads")
+        keras, tf = import_keras("the tail head", remedy="other-heads")
         recipe = Recipe(alpha=self.alpha, weights=self.weights, size=self.size)
-        self.model_ = _end(keras, network(keras, recipe, find(recipe)), self.unfreeze, X.shape[1], len(self.classes_))
+        self.model_ = _end(
+            keras, build_network(keras, recipe, find_weights(recipe)), self.unfreeze, X.shape[1], len(self.classes_)
+        )
         self._probe(X, codes)
         self._train(tf, X, codes, len(X) if groups is None else len(np.unique(groups)), on_epoch)
         return self

@@ -23,7 +23,7 @@ from support.project import PACKAGE
 
 from winnow import cli
 from winnow.common.errors import InputError
-from winnow.common.formatting import rounded
+from winnow.common.formatting import round_finite
 from winnow.curate import manifest
 from winnow.curate.export import collect as doubtful
 from winnow.curate.workspace import find_workspace
@@ -165,7 +165,7 @@ class TestData:
         assert rows[2]["probability_2"] == ""
 
     def test_has_no_number_that_json_has_not(self) -> None:
-        assert [rounded(value) for value in (math.inf, -math.inf, math.nan, None, 0.12345678)] == [None] * 4 + [
+        assert [round_finite(value) for value in (math.inf, -math.inf, math.nan, None, 0.12345678)] == [None] * 4 + [
             0.123457
         ]
 

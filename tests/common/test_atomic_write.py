@@ -6,13 +6,13 @@ import os
 
 import pytest
 
-from winnow.common.atomic_write import whole_file
+from winnow.common.atomic_write import atomic_write
 
 
 def test_a_file_appears_at_the_end_with_the_ordinary_mode(tmp_path):
     old = os.umask(0o027)
     try:
-        with whole_file(tmp_path / "deep" / "file") as stream:
+        with atomic_write(tmp_path / "deep" / "file") as stream:
             stream.write(b"all")
             assert not (tmp_path / "deep" / "file").exists()
     finally:
@@ -23,14 +23,14 @@ def test_a_file_appears_at_the_end_with_the_ordinary_mode(tmp_path):
 
 def test_what_was_there_stays_when_the_writing_fails(tmp_path):
     (tmp_path / "file").write_bytes(b"old")
-    with pytest.raises(TypeError), whole_file(tmp_path / "file") as stream:
+    with pytest.raises(TypeError), atomic_write(tmp_path / "file") as stream:
         stream.writelines([b"half", None])
     assert (tmp_path / "file").read_bytes() == b"old"
     assert os.listdir(tmp_path) == ["file"]
 
 
 def test_two_may_write_at_once_and_the_last_one_counts(tmp_path):
-    with whole_file(tmp_path / "file") as first, whole_file(tmp_path / "file") as second:
+    with atomic_write(tmp_path / "file") as first, atomic_write(tmp_path / "file") as second:
         first.write(b"1")
         second.write(b"2")
     assert (tmp_path / "file").read_bytes() == b"1"

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from winnow.common.threads import Budget, Once
+from winnow.common.threads import Lazy, WeightedSemaphore
 
 
 def most_at_a_time(budget, amounts):
@@ -16,7 +16,7 @@ def most_at_a_time(budget, amounts):
     out, most, lock = [], [], threading.Lock()
 
     def experiment(amount):
-        with budget.spent(amount):
+        with budget.hold(amount):
             with lock:
                 out.append(amount)
                 most.append(sum(out))
@@ -30,18 +30,18 @@ def most_at_a_time(budget, amounts):
 
 
 def test_no_more_is_out_than_there_is():
-    assert most_at_a_time(Budget(10), [4] * 16) == 8
-    assert most_at_a_time(Budget(100), [4] * 16) > 8
+    assert most_at_a_time(WeightedSemaphore(10), [4] * 16) == 8
+    assert most_at_a_time(WeightedSemaphore(100), [4] * 16) > 8
 
 
 def test_who_asks_for_more_than_there_is_runs_alone():
-    assert most_at_a_time(Budget(10), [25, 3, 3, 25, 3, 25]) == 25
+    assert most_at_a_time(WeightedSemaphore(10), [25, 3, 3, 25, 3, 25]) == 25
 
 
 def test_what_was_had_comes_back_after_an_error():
-    budget = Budget(10)
+    budget = WeightedSemaphore(10)
     for _ in range(3):
-        with pytest.raises(ValueError, match="damaged"), budget.spent(10):
+        with pytest.raises(ValueError, match="damaged"), budget.hold(10):
             raise ValueError("damaged")
 
 
@@ -55,7 +55,7 @@ def test_is_made_once_however_many_threads_ask_and_again_only_after_an_error():
             raise ValueError("not yet")
         return made[-1]
 
-    once = Once(make)
+    once = Lazy(make)
     with pytest.raises(ValueError, match="not yet"):
         once()
     with ThreadPoolExecutor(8) as pool:

@@ -346,7 +346,7 @@ def test_the_pictures_are_never_written_to(place):
 
 
 def test_no_old_versions_pile_up(place, monkeypatch):
-    monkeypatch.setattr("winnow.common.tables.KEPT", timedelta(0))
+    monkeypatch.setattr("winnow.common.tables.RETENTION", timedelta(0))
     for number in range(6):
         put(place, a_png=number)
         scan(place)
@@ -380,7 +380,7 @@ def test_damaged_data_are_named(place, table, how):
             DAMAGE[how](file)
     if how == "other columns":
         lance.write_dataset(pa.table({"x": [1]}), place.folder / table, mode="overwrite")
-    with pytest.raises(InputError, match=rf"{table} cannot be read \(.*\): move it away, it is made anew$"):
+    with pytest.raises(InputError, match=rf"{table} cannot be read \(.*\): move it away and it is rebuilt$"):
         scan(place)
 
 
@@ -440,7 +440,7 @@ def test_a_damaged_manifest_is_named(place):
     scan(place)
     for file in (place.manifest / "_versions").iterdir():
         file.write_bytes(b"garbage")
-    with pytest.raises(InputError, match=r"manifest\.lance cannot be read \(.*\): move it away, it is made anew"):
+    with pytest.raises(InputError, match=r"manifest\.lance cannot be read \(.*\): move it away and it is rebuilt"):
         scan(place)
 
 

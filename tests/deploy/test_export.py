@@ -18,7 +18,7 @@ from support.pictures import HUES, paint, paint_hues, write_colours
 
 from winnow import cli
 from winnow.deploy.inference.model import load
-from winnow.embed.images import fit
+from winnow.embed.images import resize_to_square
 
 
 def winnow(*words: object) -> Any:
@@ -75,7 +75,7 @@ def test_the_file_says_what_the_run_said(run: Path, hues: Path) -> None:
     assert (given.name, given.type, given.shape) == ("image", "tensor(uint8)", ["batch", 96, 96, 3])
     assert [value.name for value in session.get_outputs()] == ["label", "probabilities", "embedding", "familiarity"]
     rows = rows_of(run, "test")
-    squares = np.stack([fit(pixels(hues / row["path"]), 96) for row in rows])
+    squares = np.stack([resize_to_square(pixels(hues / row["path"]), 96) for row in rows])
     label, probabilities, embedding, familiarity = session.run(None, {"image": squares})
     assert label.tolist() == [row["predicted"] for row in rows]
     stored = np.array([[float(row[f"p_{name}"]) for name in sorted(HUES)] for row in rows])
@@ -157,7 +157,7 @@ def test_what_a_variant_changes_is_measured_and_stored(run: Path, hues: Path, wo
     assert parity["largest_difference"] < 0.02
     assert abs(parity["weighted_f1"]["change"]) <= parity["weighted_f1"]["high"] - parity["weighted_f1"]["low"] + 0.1
     row = rows_of(run, "test")[0]
-    square = fit(pixels(hues / row["path"]), 96)
+    square = resize_to_square(pixels(hues / row["path"]), 96)
     given = pixels(hues / row["path"]) if words[1] == "any" else square[None]
     label = onnxruntime.InferenceSession("model.onnx").run(["label"], {"image": given})[0]
     assert label.tolist() == [row["predicted"]]

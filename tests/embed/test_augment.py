@@ -12,10 +12,10 @@ from PIL import Image
 
 from winnow.embed import augment
 from winnow.embed import store as stores
-from winnow.embed.augment import VIEWS, look
-from winnow.embed.backbone import load
+from winnow.embed.augment import AUGMENTATIONS, augment_image
+from winnow.embed.backbone import load_backbone
 from winnow.embed.backends import BACKENDS
-from winnow.embed.pipeline import fill, looks_of, pixels_of
+from winnow.embed.pipeline import TableWriter, embed_to_table, read_augmented_squares, read_square
 from winnow.embed.recipe import Recipe
 from winnow.embed.store import Store
 
@@ -31,26 +31,26 @@ def gradient():
 
 
 def test_views_0_and_1_are_the_plain_square_and_its_mirror_image(gradient):
-    plain, mirrored = (look(gradient, ID, view, 96, "crop") for view in (0, 1))
+    plain, mirrored = (augment_image(gradient, ID, view, 96, "crop") for view in (0, 1))
     assert plain.shape == (96, 96, 3)
     np.testing.assert_array_equal(mirrored, plain[:, ::-1])
 
 
 def test_other_views_are_seeded_by_id_and_number(gradient):
-    again = [look(gradient, ID, 2, 96, "crop") for _ in range(2)]
+    again = [augment_image(gradient, ID, 2, 96, "crop") for _ in range(2)]
     np.testing.assert_array_equal(*again)
-    others = [look(gradient, *of, 96, "crop") for of in ((ID, 3), ("cd" * 32, 2), (ID, 0))]
+    others = [augment_image(gradient, *of, 96, "crop") for of in ((ID, 3), ("cd" * 32, 2), (ID, 0))]
     assert all(np.abs(again[0].astype(int) - other).mean() > 2 for other in others)
 
 
 def test_a_drawn_view_keeps_between_a_third_and_all_of_the_picture(gradient):
     shares, mirrored = [], 0
     for seed in range(200):
-        left, top, right, bottom = augment._box((200, 150), np.random.default_rng(seed))
+        left, top, right, bottom = augment._random_crop_box((200, 150), np.random.default_rng(seed))
         assert 0 <= left < right <= 200
         assert 0 <= top < bottom <= 150
         shares.append((right - left) * (bottom - top) / 200 / 150)
-        seen = look(gradient, ID, seed + 2, 32, "crop").astype(int)
+        seen = augment_image(gradient, ID, seed + 2, 32, "crop").astype(int)
         mirrored += seen[16, 20, 0] < seen[16, 12, 0]
     assert 0.3 < min(shares) < 0.45
     assert 0.9 < max(shares) <= 1
@@ -60,7 +60,7 @@ def test_a_drawn_view_keeps_between_a_third_and_all_of_the_picture(gradient):
 @pytest.mark.parametrize("sides", [(1, 1), (1, 300), (300, 1), (2, 3)])
 def test_pictures_of_any_shape_have_views(sides):
     for view in range(12):
-        assert look(Image.new("RGB", sides, "red"), ID, view, 32, "pad").shape == (32, 32, 3)
+        assert augment_image(Image.new("RGB", sides, "red"), ID, view, 32, "pad").shape == (32, 32, 3)
 
 
 @pytest.fixture
@@ -77,38 +77,39 @@ def files(tmp_path):
 def test_a_file_is_decoded_once_for_all_its_views(files, monkeypatch):
     from winnow.embed import images
 
-    opened, real = [], images.decoded
-    monkeypatch.setattr(images, "decoded", lambda *given, **named: opened.append(1) or real(*given, **named))
+    opened, real = [], images.open_image
+    monkeypatch.setattr(images, "open_image", lambda *given, **named: opened.append(1) or real(*given, **named))
     id, path = files[0]
-    looks = looks_of(path, RECIPE, id, (0, 1, 2))
+    looks = read_augmented_squares(path, RECIPE, id, (0, 1, 2))
     assert looks.shape == (3, 96, 96, 3)
     assert len(opened) == 1
-    np.testing.assert_array_equal(looks[0], pixels_of(path, RECIPE))
+    np.testing.assert_array_equal(looks[0], read_square(path, RECIPE))
 
 
-@pytest.mark.parametrize("batch", [1, 2, 16])
-def test_every_view_is_a_row_under_its_number(files, colours, tmp_path, batch):
-    store = Store(tmp_path / "embeddings", load(colours))
-    done = fill(store, files, RECIPE, BACKENDS["onnx"](load(colours)), views=(0, 1, 2), batch=batch)
-    assert (done.embedded, done.rows) == (5, 15)
+@pytest.mark.parametrize("batch_size", [1, 2, 16])
+def test_every_view_is_a_row_under_its_number(files, colours, tmp_path, batch_size):
+    store = Store(tmp_path / "embeddings", load_backbone(colours))
+    writer, session = TableWriter(store), BACKENDS["onnx"](load_backbone(colours))
+    embed_to_table(writer, files, RECIPE, session, augmentations=(0, 1, 2), batch_size=batch_size)
+    assert (writer.embedded, writer.rows) == (5, 15)
     rows = lance.dataset(store.path).to_table(columns=["id", "view"]).to_pylist()
     assert sorted((row["id"], row["view"]) for row in rows) == sorted((id, v) for id, _ in files for v in range(3))
     ids = [id for id, _ in files]
     for view in range(3):
-        means = [looks_of(path, RECIPE, id, (view,))[0].mean(axis=(0, 1)) / 255 for id, path in files]
-        np.testing.assert_allclose(store.read(ids, view=view), means, atol=1e-3)
-    assert json.loads(lance.dataset(store.path).schema.metadata[b"winnow"])["views"] == VIEWS
+        means = [read_augmented_squares(path, RECIPE, id, (view,))[0].mean(axis=(0, 1)) / 255 for id, path in files]
+        np.testing.assert_allclose(store.read(ids, augmentation=view), means, atol=1e-3)
+    assert json.loads(lance.dataset(store.path).schema.metadata[b"winnow"])["views"] == AUGMENTATIONS
 
 
 def test_views_of_another_recipe_are_taken_out_and_plain_ones_stay(files, colours, tmp_path, monkeypatch):
-    store = Store(tmp_path / "embeddings", load(colours))
-    session = BACKENDS["onnx"](load(colours))
-    fill(store, files, RECIPE, session, views=(0, 1))
-    assert store.renew_views() == 0
-    monkeypatch.setattr(stores, "VIEWS", "crop(0.9-1)")
-    newer = Store(tmp_path / "embeddings", load(colours))
-    assert newer.renew_views() == 5
+    store = Store(tmp_path / "embeddings", load_backbone(colours))
+    session = BACKENDS["onnx"](load_backbone(colours))
+    embed_to_table(TableWriter(store), files, RECIPE, session, augmentations=(0, 1))
+    assert store.discard_outdated_augmentations() == 0
+    monkeypatch.setattr(stores, "AUGMENTATIONS", "crop(0.9-1)")
+    newer = Store(tmp_path / "embeddings", load_backbone(colours))
+    assert newer.discard_outdated_augmentations() == 5
     assert (len(newer.ids(0)), len(newer.ids(1))) == (5, 0)
     assert json.loads(lance.dataset(newer.path).schema.metadata[b"winnow"])["views"] == "crop(0.9-1)"
-    assert newer.renew_views() == 0
-    assert newer.made_by() == store.made_by()
+    assert newer.discard_outdated_augmentations() == 0
+    assert newer.engine_version() == store.engine_version()

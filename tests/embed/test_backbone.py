@@ -15,13 +15,14 @@ import onnxruntime
 import pytest
 from support.project import PROJECT
 
+from winnow.commands.remedies import with_remedy
 from winnow.common.errors import InputError
 from winnow.embed import backbone as backbones
 from winnow.embed import images
-from winnow.embed.backbone import FORMAT, TOLERANCE, load, obtain
+from winnow.embed.backbone import FORMAT, TOLERANCE, load_backbone, load_or_export
 from winnow.embed.backends import BACKENDS
 from winnow.embed.keras_import import import_keras
-from winnow.embed.pipeline import pixels_of
+from winnow.embed.pipeline import read_square
 from winnow.embed.recipe import Recipe
 from winnow.embed.weights import Weights, WeightsMissing
 
@@ -37,7 +38,7 @@ def noise(count: int, size: int) -> np.ndarray:
     """Soft seeded pictures, uint8 (count, size, size, 3)."""
     rng = np.random.default_rng(1)
     small = rng.integers(0, 256, (count, 6, 6, 3), dtype=np.uint8)
-    return np.stack([images.fit(picture, size) for picture in small])
+    return np.stack([images.resize_to_square(picture, size) for picture in small])
 
 
 def never() -> np.ndarray:
@@ -53,21 +54,21 @@ def tiny(exported):
 def tiny_keras(tiny):
     """Keras' network and function for the tiny recipe, built once more; other draws of random numbers come between."""
     np.random.seed(7)  # noqa: NPY002
-    return backbones.keras_function(TINY, tiny.weights)
+    return backbones.build_keras_function(TINY, tiny.weights)
 
 
 @pytest.fixture(scope="module")
 def photographs(flowers):
     """Eight of the photographs as squares of 224, from all classes."""
     files = sorted(flowers.rglob("*.jpg"))[::125]
-    return np.stack([pixels_of(file, Recipe()) for file in files])
+    return np.stack([read_square(file, Recipe()) for file in files])
 
 
 @pytest.mark.slow
 def test_imagenet_vectors_are_those_of_keras_applications(exported, keras_home, photographs):
     """The reference takes another way: Keras loads the weights, pools and scales by itself."""
     made = exported(Recipe(), keras_home)
-    keras, tf = import_keras("this test", "skip it")
+    keras, tf = import_keras("this test")
     file = next((keras_home / "models").glob("*_1.0_224_no_top.h5"))
     reference = keras.applications.MobileNetV2(
         weights=str(file), include_top=False, pooling="avg", input_shape=(224, 224, 3)
@@ -116,17 +117,17 @@ def test_the_file_says_what_it_is(tiny):
     said = {entry.key: entry.value for entry in onnx.load(tiny.file).metadata_props}
     assert said["recipe"] == "resize(110)|crop(96)|scale(-1,1)|mobilenet_v2(0.35)|out_relu|pool(avg)"
     assert json.loads(said["winnow_backbone"]) == {
-        "graph": TINY.graph(),
+        "graph": TINY.graph_options(),
         "weights": tiny.weights.digest,
         "weights_name": "random",
         "parity": tiny.parity,
         "dimension": [1280],
         "bottleneck": 112,
     }
-    assert load(tiny.file) == replace(tiny, recipe=TINY, weights=Weights(tiny.weights.digest, None))
-    assert load(tiny.file, Recipe(resize="pad")).recipe == replace(TINY, resize="pad")
-    assert load(tiny.file).key == tiny.key
-    assert tiny.key != load(tiny.file, Recipe(resize="pad")).key
+    assert load_backbone(tiny.file) == replace(tiny, recipe=TINY, weights=Weights(tiny.weights.digest, None))
+    assert load_backbone(tiny.file, Recipe(resize="pad")).recipe == replace(TINY, resize="pad")
+    assert load_backbone(tiny.file).key == tiny.key
+    assert tiny.key != load_backbone(tiny.file, Recipe(resize="pad")).key
 
 
 @pytest.mark.slow
@@ -140,7 +141,7 @@ def test_pixels_are_scaled_to_minus_one_and_one_inside(tiny, tiny_keras):
     expected = net(scaled, training=False)[0].numpy().mean(axis=(1, 2))
     assert abs(run(tiny.file, levels)[0] - expected).max() < TOLERANCE
     assert abs(expected[0] - expected[2]).mean() > 0.05
-    _, function = backbones.keras_function(replace(TINY, scale="none"), tiny.weights)
+    _, function = backbones.build_keras_function(replace(TINY, scale="none"), tiny.weights)
     expected = net(plain, training=False)[0].numpy().mean(axis=(1, 2))
     assert abs(function(levels)["embedding"].numpy() - expected).max() < TOLERANCE
 
@@ -173,22 +174,22 @@ def test_a_map_of_a_larger_picture(exported):
 @pytest.mark.slow
 def test_it_is_exported_once_and_then_found_without_tensorflow(tiny, session_cache):
     script = (
-        "import sys\nfrom winnow.embed.backbone import obtain\nfrom winnow.embed.backends import BACKENDS\n"
+        "import sys\nfrom winnow.embed.backbone import load_or_export\nfrom winnow.embed.backends import BACKENDS\n"
         "from winnow.embed.recipe import Recipe\nimport numpy as np\n"
-        "made = obtain(Recipe(weights='random', alpha=0.35, size=96), lambda: 1 / 0, print)\n"
+        "made = load_or_export(Recipe(weights='random', alpha=0.35, size=96), lambda: 1 / 0, print)\n"
         "print(BACKENDS['onnx'](made)(np.zeros((2, 96, 96, 3), np.uint8))[0].shape, made.file.name)\n"
         "print(sorted({'tensorflow', 'keras', 'tf2onnx'} & sys.modules.keys()))\n"
     )
     run = subprocess.run([sys.executable, "-c", script], cwd=PROJECT, capture_output=True, text=True, check=False)
     assert run.stdout.splitlines() == [f"(2, 1280) {tiny.file.name}", "[]"], run.stderr
-    assert obtain(TINY, never) == tiny
+    assert load_or_export(TINY, never) == tiny
     assert tiny.file.parent == session_cache
     assert not list(session_cache.glob("*.part"))
 
 
 @pytest.mark.slow
 def test_another_way_to_resize_is_not_another_graph(tiny):
-    made = obtain(replace(TINY, resize="squash"), never)
+    made = load_or_export(replace(TINY, resize="squash"), never)
     assert made.file == tiny.file
     assert made.recipe.resize == "squash"
     assert made.key != tiny.key
@@ -202,11 +203,11 @@ def test_a_damaged_file_in_the_cache_is_exported_anew(tiny, tmp_path, monkeypatc
     (tmp_path / tiny.file.name).write_bytes(whole[: len(whole) // 2] if content == "half" else content)
     monkeypatch.setattr(backbones, "export", lambda *_: onnx.load(tiny.file))
     said = []
-    made = obtain(TINY, lambda: noise(1, 96), said.append)
+    made = load_or_export(TINY, lambda: noise(1, 96), said.append)
     assert made.file == tmp_path / tiny.file.name
     assert made.file.read_bytes() == whole
     assert len(said) == 1
-    assert obtain(TINY, never, said.append) == made
+    assert load_or_export(TINY, never, said.append) == made
     assert len(said) == 1
 
 
@@ -214,7 +215,7 @@ def test_a_damaged_file_in_the_cache_is_exported_anew(tiny, tmp_path, monkeypatc
 def test_an_export_that_is_not_like_keras_is_refused_and_not_kept(tiny, tiny_keras, tmp_path, monkeypatch):
     """One weight of the real export is changed a little, or is not a number."""
     monkeypatch.setenv("WINNOW_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(backbones, "keras_function", lambda *_: tiny_keras)
+    monkeypatch.setattr(backbones, "build_keras_function", lambda *_: tiny_keras)
     for change, said in ((0.0, None), (0.5, r"0\.\d+"), (float("nan"), "nan")):
         model = onnx.load(tiny.file)
         bias = next(tensor for tensor in model.graph.initializer if list(tensor.dims) == [1280])
@@ -226,7 +227,7 @@ def test_an_export_that_is_not_like_keras_is_refused_and_not_kept(tiny, tiny_ker
             backbones.export(TINY, tiny.weights, noise(2, 96))
         else:
             with pytest.raises(InputError, match=f"differs from Keras by {said}, more than 0.001: not kept"):
-                obtain(TINY, lambda: noise(2, 96))
+                load_or_export(TINY, lambda: noise(2, 96))
     assert not list(tmp_path.rglob("*.onnx"))
 
 
@@ -245,7 +246,7 @@ def test_parity_is_the_largest_difference_of_either_output(colours):
 def own(tmp_path_factory):
     """Own weights of the tiny network in both of Keras' formats, and what Keras makes of three pictures with them."""
     folder = tmp_path_factory.mktemp("own")
-    keras, _ = import_keras("this test", "skip it")
+    keras, _ = import_keras("this test")
     keras.utils.set_random_seed(5)
     net = keras.applications.MobileNetV2(input_shape=(96, 96, 3), alpha=0.35, include_top=False, weights=None)
     net.save_weights(folder / "own.weights.h5")
@@ -267,7 +268,7 @@ def own(tmp_path_factory):
 def test_own_weights_are_loaded_from_either_format(own, name):
     folder, pixels, expected = own
     recipe = replace(TINY, weights=str(folder / name))
-    _, function = backbones.keras_function(recipe, Weights("x", folder / name))
+    _, function = backbones.build_keras_function(recipe, Weights("x", folder / name))
     assert abs(function(pixels)["embedding"].numpy() - expected).max() < 1e-5
 
 
@@ -284,11 +285,11 @@ def test_own_weights_are_exported_under_their_own_key(own, tiny, tmp_path, monke
 
     monkeypatch.setattr(backbones, "export", export)
     recipes = [replace(TINY, weights=str(folder / name)) for name in ("own.weights.h5", "own.h5")]
-    made = [obtain(recipe, lambda: noise(1, 96)) for recipe in recipes]
+    made = [load_or_export(recipe, lambda: noise(1, 96)) for recipe in recipes]
     assert exports == [(recipe, Path(recipe.weights)) for recipe in recipes]
     assert len({one.key for one in (tiny, *made)}) == len({one.file.name for one in (tiny, *made)}) == 3
     assert [one.recipe for one in made] == recipes
-    assert obtain(recipes[0], never) == made[0]
+    assert load_or_export(recipes[0], never) == made[0]
 
 
 @pytest.mark.slow
@@ -301,7 +302,7 @@ def test_weights_of_another_network_are_refused(own, name, alpha):
     (folder / "empty.weights.h5").write_bytes(b"")
     recipe = replace(TINY, weights=str(folder / name), alpha=alpha)
     with pytest.raises(InputError) as caught:
-        obtain(recipe, lambda: noise(1, 96))
+        load_or_export(recipe, lambda: noise(1, 96))
     assert str(caught.value).startswith(f"{folder / name} does not fit MobileNetV2 {alpha} without top: ")
     assert "\n" not in str(caught.value)
 
@@ -310,26 +311,26 @@ def test_weights_of_another_network_are_refused(own, name, alpha):
 def test_exported_imagenet_weights_serve_when_the_weights_have_gone(exported, keras_home, monkeypatch):
     made = exported(Recipe(), keras_home)
     assert not Path(os.environ["KERAS_HOME"]).exists()
-    again = obtain(Recipe(), never)
+    again = load_or_export(Recipe(), never)
     assert again.file == made.file
     assert again.key == made.key
     monkeypatch.setattr("winnow.embed.weights.URL", "http://127.0.0.1:9/")
     with pytest.raises(WeightsMissing):
-        obtain(Recipe(size=128), never)
+        load_or_export(Recipe(size=128), never)
 
 
 def test_without_tensorflow_one_line_says_what_to_install(tmp_path):
     (tmp_path / "keras.py").write_text("raise ImportError('no module')")
     script = (
         f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n"
-        "from winnow.embed.backbone import obtain\n"
+        "from winnow.embed.backbone import load_or_export\n"
         "from winnow.common.errors import InputError\n"
         "from winnow.embed.recipe import Recipe\n"
-        "try: obtain(Recipe(weights='random', size=100), lambda: None)\n"
+        "try: load_or_export(Recipe(weights='random', size=100), lambda: None)\n"
         "except InputError as error: print(error)\n"
     )
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
-    said = 'exporting the backbone needs TensorFlow: pip install "winnow-images[train]", or use --backbone FILE.onnx\n'
+    said = 'exporting the backbone needs TensorFlow, which is not installed (pip install "winnow-images[train]")\n'
     assert run.stdout == said, run.stderr
 
 
@@ -338,7 +339,7 @@ def test_a_cache_that_cannot_be_written_to_is_told(colours, tmp_path, monkeypatc
     monkeypatch.setenv("WINNOW_CACHE", str(tmp_path / "file"))
     monkeypatch.setattr(backbones, "export", lambda *_: onnx.load(colours))
     with pytest.raises(InputError, match=r"; make room there or set WINNOW_CACHE to another folder$"):
-        obtain(TINY, lambda: noise(1, 96))
+        load_or_export(TINY, lambda: noise(1, 96))
 
 
 def test_the_cache_is_the_users_unless_it_is_named(monkeypatch, tmp_path):
@@ -352,13 +353,13 @@ def test_the_cache_is_the_users_unless_it_is_named(monkeypatch, tmp_path):
 
 
 def test_a_newer_export_format_does_not_use_the_old_files(monkeypatch):
-    before = backbones._stem(Recipe())
+    before = backbones._file_stem(Recipe())
     monkeypatch.setattr(backbones, "FORMAT", FORMAT + "0")
-    assert backbones._stem(Recipe()) != before
+    assert backbones._file_stem(Recipe()) != before
 
 
 def test_a_hand_given_file_is_read(colours):
-    made = load(colours)
+    made = load_backbone(colours)
     assert made.recipe == Recipe(size=96)
     assert (made.dimension, made.bottleneck, made.parity) == ((3,), 2, 0.0)
     vectors, bottlenecks = BACKENDS["onnx"](made)(np.full((2, 96, 96, 3), (255, 51, 0), dtype=np.uint8))
@@ -375,9 +376,10 @@ def test_a_hand_given_file_is_read(colours):
     ],
 )
 def test_an_option_that_contradicts_the_file_is_refused(colours, option, said):
-    with pytest.raises(InputError, match=rf"colours\.onnx was exported with {said}.*: leave the option out"):
-        load(colours, Recipe(**option))
-    assert load(colours, Recipe(size=96, resize="pad")).recipe == Recipe(size=96, resize="pad")
+    with pytest.raises(InputError, match=rf"colours\.onnx was exported with {said}") as caught:
+        load_backbone(colours, Recipe(**option))
+    assert with_remedy(caught.value).endswith(f": leave --{next(iter(option))} out")
+    assert load_backbone(colours, Recipe(size=96, resize="pad")).recipe == Recipe(size=96, resize="pad")
 
 
 def test_an_export_may_be_read_by_whom_the_umask_lets(colours, tmp_path):
@@ -387,8 +389,8 @@ def test_an_export_may_be_read_by_whom_the_umask_lets(colours, tmp_path):
 
 
 def test_a_missing_backbone_file_is_told(tmp_path):
-    with pytest.raises(InputError, match=r"none\.onnx: no such file; --backbone takes an ONNX file that"):
-        load(tmp_path / "none.onnx")
+    with pytest.raises(InputError, match=r"none\.onnx: no such file$"):
+        load_backbone(tmp_path / "none.onnx")
 
 
 @pytest.mark.parametrize("kind", ["words", "empty", "cut", "foreign", "incomplete"])
@@ -402,6 +404,6 @@ def test_any_other_file_is_refused_in_one_line(colours, kind):
     content = {"words": b"words", "empty": b"", "cut": whole[: len(whole) - 40]}.get(kind, model.SerializeToString())
     colours.write_bytes(content)
     with pytest.raises(InputError) as caught:
-        load(colours)
+        load_backbone(colours)
     assert str(caught.value).startswith(f"{colours} is not a backbone that Winnow exported (")
     assert "\n" not in str(caught.value)

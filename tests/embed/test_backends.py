@@ -13,10 +13,9 @@ import numpy as np
 import pytest
 
 from winnow.common.errors import InputError
-from winnow.embed import backends
-from winnow.embed.backbone import TOLERANCE, load
-from winnow.embed.backends import BACKENDS, PACKAGES
-from winnow.embed.pipeline import batched, pixels_of
+from winnow.embed.backbone import TOLERANCE, load_backbone
+from winnow.embed.backends import BACKEND_PACKAGES, BACKENDS
+from winnow.embed.pipeline import batched, read_square
 from winnow.embed.recipe import Recipe
 from winnow.embed.weights import Weights
 
@@ -32,7 +31,7 @@ def test_onnx_and_tensorflow_agree_on_photographs(exported, keras_home, flowers,
     sessions = {name: BACKENDS[name](made) for name in BACKENDS}
     assert set(sessions) == {"onnx", "tensorflow"}
     for paths in batched(sorted(flowers.rglob("*.jpg"))[::every], 16):
-        squares = np.stack([pixels_of(path, made.recipe) for path in paths])
+        squares = np.stack([read_square(path, made.recipe) for path in paths])
         found = {name: session(squares) for name, session in sessions.items()}
         for onnx, tensorflow, width in zip(found["onnx"], found["tensorflow"], (1280, 320), strict=True):
             assert onnx.dtype == tensorflow.dtype == np.float32
@@ -44,7 +43,7 @@ def test_onnx_and_tensorflow_agree_on_photographs(exported, keras_home, flowers,
 def test_they_agree_on_untrained_weights_found_again_by_name(exported):
     made = exported(TINY)
     squares = np.random.default_rng(0).integers(0, 256, (3, 96, 96, 3), dtype=np.uint8)
-    onnx, tensorflow = (BACKENDS[name](load(made.file))(squares) for name in ("onnx", "tensorflow"))
+    onnx, tensorflow = (BACKENDS[name](load_backbone(made.file))(squares) for name in ("onnx", "tensorflow"))
     assert abs(onnx[0] - tensorflow[0]).max() < TOLERANCE
     assert abs(onnx[1] - tensorflow[1]).max() < TOLERANCE
 
@@ -52,12 +51,12 @@ def test_they_agree_on_untrained_weights_found_again_by_name(exported):
 @pytest.mark.slow
 def test_tensorflow_refuses_weights_other_than_those_of_the_backbone(exported):
     made = replace(exported(TINY), weights=Weights("0" * 64, None))
-    with pytest.raises(InputError, match="not the weights that the exported backbone was made of: use --backend onnx"):
+    with pytest.raises(InputError, match="was exported from other weights than the random ones"):
         BACKENDS["tensorflow"](made)
 
 
 def test_a_session_may_be_called_from_many_threads(colours):
-    session = BACKENDS["onnx"](load(colours))
+    session = BACKENDS["onnx"](load_backbone(colours))
     found: dict[int, float] = {}
 
     def experiment(level):
@@ -73,27 +72,26 @@ def test_a_session_may_be_called_from_many_threads(colours):
 
 
 def test_a_file_that_cannot_be_run_is_told_in_one_line(colours):
-    made = load(colours)
+    made = load_backbone(colours)
     colours.write_bytes(b"damaged")
-    with pytest.raises(InputError, match=r"onnx cannot be run \(.*\): remove it, it is exported anew$") as caught:
+    with pytest.raises(InputError, match=r"onnx cannot be run \(.*\): remove it and it is exported again$") as caught:
         BACKENDS["onnx"](made)
     assert "\n" not in str(caught.value)
 
 
 def test_every_backend_says_which_package_it_is():
-    assert PACKAGES.keys() == BACKENDS.keys()
+    assert BACKEND_PACKAGES.keys() == BACKENDS.keys()
 
 
 def test_onnxruntime_calls_nobody_and_leaves_nothing_in_the_home_folder(colours: Path, tmp_path: Path) -> None:
     for name in ("home", "tmp"):
         (tmp_path / name).mkdir()
     code = (
-        "import sys; from pathlib import Path; from winnow.embed.backbone import load\n"
+        "import sys; from pathlib import Path; from winnow.embed.backbone import load_backbone\n"
         "from winnow.embed.backends import BACKENDS\n"
-        "from winnow.embed.recipe import Recipe; BACKENDS['onnx'](load(Path(sys.argv[1]), Recipe(size=96)))"
+        "from winnow.embed.recipe import Recipe; BACKENDS['onnx'](load_backbone(Path(sys.argv[1]), Recipe(size=96)))"
     )
-    project = Path(backends.__file__).parents[1]
     env = {k: v for k, v in os.environ.items() if not k.startswith("ORT_")}
-    env |= {"HOME": str(tmp_path / "home"), "TMPDIR": str(tmp_path / "tmp"), "PYTHONPATH": str(project)}
+    env |= {"HOME": str(tmp_path / "home"), "TMPDIR": str(tmp_path / "tmp")}
     subprocess.run([sys.executable, "-c", code, str(colours)], env=env, check=True)
     assert not [*(tmp_path / "home").rglob("*"), *(tmp_path / "tmp").rglob("*")]

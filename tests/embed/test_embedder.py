@@ -14,9 +14,10 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from support.project import PROJECT
 
+from winnow import embed
 from winnow.common.errors import InputError
 from winnow.embed import Embedder
-from winnow.embed.pipeline import pixels_of
+from winnow.embed.pipeline import read_square
 from winnow.embed.recipe import Recipe
 
 RED, BLUE = (255, 0, 0), (0, 0, 255)
@@ -77,7 +78,7 @@ def test_no_pictures_make_no_rows(made):
 def test_the_file_that_cannot_be_read_is_named(made, tmp_path):
     plain(RED).save(tmp_path / "good.png")
     (tmp_path / "bad.jpg").write_text("words")
-    for name, said in (("bad.jpg", "what is in the file is no picture"), ("gone.jpg", "no such file")):
+    for name, said in (("bad.jpg", "the content of the file is not a picture"), ("gone.jpg", "no such file")):
         with pytest.raises(InputError, match=rf"{name}: {said}"):
             made.transform([tmp_path / "good.png", tmp_path / name])
 
@@ -171,8 +172,8 @@ def test_importing_the_room_does_not_import_scikit_learn():
     script += "print('sklearn' in sys.modules); embed.Embedder"
     run = subprocess.run([sys.executable, "-c", script], cwd=PROJECT, capture_output=True, text=True, check=True)
     assert run.stdout == "False\n"
-    with pytest.raises(AttributeError, match="module 'embed' has no attribute 'Embedding'"):
-        sys.modules["embed"].Embedding  # noqa: B018
+    with pytest.raises(AttributeError, match=r"module 'winnow\.embed' has no attribute 'Embedding'"):
+        embed.Embedding  # noqa: B018
 
 
 @pytest.mark.slow
@@ -192,5 +193,5 @@ def test_photographs_become_the_vectors_of_their_files(exported, keras_home, flo
 
     backbone = exported(Recipe(), keras_home)
     paths = sorted(flowers.rglob("*.jpg"))[:3]
-    expected = BACKENDS["onnx"](backbone)(np.stack([pixels_of(path, backbone.recipe) for path in paths]))[0]
+    expected = BACKENDS["onnx"](backbone)(np.stack([read_square(path, backbone.recipe) for path in paths]))[0]
     assert abs(Embedder(backbone=backbone.file).transform(paths) - expected).max() < 1e-5

@@ -44,7 +44,7 @@ def corners(pixels: np.ndarray) -> list[str]:
 
 def code_of(data: bytes) -> str:
     with pytest.raises(PictureError) as caught:
-        images.read(data)
+        images.decode(data)
     assert "\n" not in str(caught.value)
     return caught.value.code
 
@@ -75,14 +75,14 @@ KINDS = {
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_each_format_is_read_with_its_colours_and_its_name(kind):
-    pixels, name = images.read(encoded(quarters(), kind, **KINDS[kind]))
+    pixels, name = images.decode(encoded(quarters(), kind, **KINDS[kind]))
     assert (pixels.dtype, pixels.shape, name) == (np.uint8, (32, 64, 3), kind)
     assert corners(pixels) == ["red", "green", "blue", "white"]
 
 
 @pytest.mark.parametrize("compression", [None, "tiff_lzw", "tiff_deflate", "packbits", "jpeg"])
 def test_tiff_is_read_in_every_usual_compression(compression):
-    assert corners(images.read(encoded(quarters(), "TIFF", compression=compression))[0]) == [
+    assert corners(images.decode(encoded(quarters(), "TIFF", compression=compression))[0]) == [
         "red",
         "green",
         "blue",
@@ -126,14 +126,14 @@ def test_a_picture_of_more_pixels_than_the_limit_is_refused_by_its_header_alone(
 def test_the_pixel_limit_is_inclusive(monkeypatch):
     data = encoded(noise(64, 48), "PNG")
     monkeypatch.setattr(images, "MAX_PIXELS", 64 * 48)
-    assert images.read(data)[0].shape == (48, 64, 3)
+    assert images.decode(data)[0].shape == (48, 64, 3)
     monkeypatch.setattr(images, "MAX_PIXELS", 64 * 48 - 1)
     assert code_of(data) == "too_large"
 
 
 @pytest.mark.slow
 def test_a_large_photograph_within_the_limit_is_read():
-    pixels, _ = images.read(encoded(Image.new("1", (10_000, 9_500), 1), "PNG"))  # 95 megapixels: Pillow warns here
+    pixels, _ = images.decode(encoded(Image.new("1", (10_000, 9_500), 1), "PNG"))  # 95 megapixels: Pillow warns here
     assert pixels.shape == (9_500, 10_000, 3)
     assert (pixels[-1, -1] == 255).all()
 
@@ -144,7 +144,7 @@ def test_a_large_photograph_within_the_limit_is_read():
 )
 def test_formats_that_are_not_read_are_named(kind, said):
     with pytest.raises(PictureError, match=f"{said} is not read: save it as JPEG or PNG") as caught:
-        images.read(encoded(noise(), kind))
+        images.decode(encoded(noise(), kind))
     assert caught.value.code == "unsupported"
 
 
@@ -164,7 +164,7 @@ def test_formats_that_are_not_read_are_named(kind, said):
 )
 def test_formats_known_by_their_first_bytes_are_unsupported(data, said):
     with pytest.raises(PictureError, match=f"^{said} is not read") as caught:
-        images.read(data)
+        images.decode(data)
     assert caught.value.code == "unsupported"
 
 
@@ -187,7 +187,7 @@ def test_exif_orientation_is_undone(value):
         7: [white, green, blue, red],
         8: [green, white, red, blue],
     }[value]
-    pixels, _ = images.read(encoded(quarters(), "JPEG", exif=exif(orientation(value)), **KINDS["JPEG"]))
+    pixels, _ = images.decode(encoded(quarters(), "JPEG", exif=exif(orientation(value)), **KINDS["JPEG"]))
     assert pixels.shape == ((32, 64, 3) if value < 5 else (64, 32, 3))
     assert corners(pixels) == shown
 
@@ -196,7 +196,7 @@ def test_exif_orientation_is_undone(value):
 def test_orientation_counts_in_other_formats_too_and_only_once(kind):
     tags = Image.Exif()
     tags[0x0112] = 6
-    pixels, _ = images.read(encoded(quarters(), kind, exif=tags, **KINDS[kind]))
+    pixels, _ = images.decode(encoded(quarters(), kind, exif=tags, **KINDS[kind]))
     assert corners(pixels) == ["blue", "red", "white", "green"]
 
 
@@ -212,20 +212,20 @@ def test_orientation_counts_in_other_formats_too_and_only_once(kind):
     ],
 )
 def test_damaged_exif_costs_nothing_but_itself(block):
-    pixels, _ = images.read(encoded(quarters(), "JPEG", exif=block, **KINDS["JPEG"]))
+    pixels, _ = images.decode(encoded(quarters(), "JPEG", exif=block, **KINDS["JPEG"]))
     assert corners(pixels) == ["red", "green", "blue", "white"]
 
 
 def test_orientation_holds_when_another_tag_is_damaged():
     block = exif(orientation(6), (0x011A, 2, 3, b"abc\0"))  # XResolution written as text
-    pixels, _ = images.read(encoded(quarters(), "JPEG", exif=block, **KINDS["JPEG"]))
+    pixels, _ = images.decode(encoded(quarters(), "JPEG", exif=block, **KINDS["JPEG"]))
     assert corners(pixels) == ["blue", "red", "white", "green"]
 
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF"])
 def test_sixteen_bit_grey_keeps_its_upper_byte(kind):
     values = np.array([[0x0000, 0x00FF, 0x0100], [0x7FFF, 0x8000, 0xFFFF]], dtype=np.uint16)
-    pixels, _ = images.read(encoded(Image.fromarray(values), kind))
+    pixels, _ = images.decode(encoded(Image.fromarray(values), kind))
     assert pixels[..., 0].tolist() == [[0, 0, 1], [127, 128, 255]]
     assert (pixels == pixels[..., :1]).all()
 
@@ -241,21 +241,21 @@ def test_sixteen_bit_grey_in_the_other_byte_order_is_the_same():
     )
     directory = struct.pack(">H", len(tags)) + entries + b"\0" * 4
     data = b"MM\0*" + struct.pack(">I", 14) + values.tobytes() + directory
-    assert images.read(data)[0][0, :, 0].tolist() == [0, 128, 255]
+    assert images.decode(data)[0][0, :, 0].tolist() == [0, 128, 255]
 
 
 def test_sixteen_bit_colour_keeps_its_upper_bytes():
     rows = b"\0" + struct.pack(">3H", 0xFF00, 0x8000, 0x0100)
     header = struct.pack(">IIBBBBB", 1, 1, 16, 2, 0, 0, 0)
     data = b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", header) + png_chunk(b"IDAT", zlib.compress(rows))
-    assert images.read(data + png_chunk(b"IEND", b""))[0].tolist() == [[[255, 128, 1]]]
+    assert images.decode(data + png_chunk(b"IEND", b""))[0].tolist() == [[[255, 128, 1]]]
 
 
 def test_thirty_two_bit_whole_numbers_are_scaled_by_their_range():
     deep = Image.fromarray(np.array([[0, 2**30, 2**31 - 1]], dtype=np.int32))
-    assert images.read(encoded(deep, "TIFF"))[0][0, :, 0].tolist() == [0, 64, 127]
+    assert images.decode(encoded(deep, "TIFF"))[0][0, :, 0].tolist() == [0, 64, 127]
     few = Image.fromarray(np.array([[0, 0x8000, 0xFFFF]], dtype=np.int32))
-    assert images.read(encoded(few, "TIFF"))[0][0, :, 0].tolist() == [0, 128, 255]
+    assert images.decode(encoded(few, "TIFF"))[0][0, :, 0].tolist() == [0, 128, 255]
 
 
 def test_floating_point_pixels_are_unsupported():
@@ -264,18 +264,18 @@ def test_floating_point_pixels_are_unsupported():
 
 def test_black_and_white_is_read():
     bits = Image.fromarray(np.array([[0, 255], [255, 0]], dtype=np.uint8)).convert("1")
-    assert images.read(encoded(bits, "PNG"))[0][..., 0].tolist() == [[0, 255], [255, 0]]
+    assert images.decode(encoded(bits, "PNG"))[0][..., 0].tolist() == [[0, 255], [255, 0]]
 
 
 def test_transparency_lies_on_white():
     clear = Image.fromarray(np.array([[[0, 0, 0, 0], [0, 0, 0, 255], [0, 0, 0, 128]]], dtype=np.uint8), "RGBA")
-    assert images.read(encoded(clear, "PNG"))[0][0, :, 0].tolist() == [255, 0, 127]
-    assert images.read(encoded(clear, "WEBP", lossless=True, exact=True))[0][0, :, 0].tolist() == [255, 0, 127]
+    assert images.decode(encoded(clear, "PNG"))[0][0, :, 0].tolist() == [255, 0, 127]
+    assert images.decode(encoded(clear, "WEBP", lossless=True, exact=True))[0][0, :, 0].tolist() == [255, 0, 127]
 
 
 def test_grey_with_alpha_lies_on_white():
     grey = Image.fromarray(np.array([[[10, 0], [10, 255]]], dtype=np.uint8), "LA")
-    assert images.read(encoded(grey, "PNG"))[0].tolist() == [[[255] * 3, [10] * 3]]
+    assert images.decode(encoded(grey, "PNG"))[0].tolist() == [[[255] * 3, [10] * 3]]
 
 
 def test_a_transparent_palette_colour_is_white():
@@ -283,13 +283,13 @@ def test_a_transparent_palette_colour_is_white():
     image.putpalette([255, 0, 0, 0, 0, 255])
     image.putpixel((1, 0), 1)
     for kind in ("PNG", "GIF"):
-        assert images.read(encoded(image, kind, transparency=0))[0].tolist() == [[list(WHITE), list(BLUE)]]
+        assert images.decode(encoded(image, kind, transparency=0))[0].tolist() == [[list(WHITE), list(BLUE)]]
 
 
 def test_a_transparent_colour_of_an_rgb_png_is_white():
     image = Image.new("RGB", (2, 1), RED)
     image.putpixel((1, 0), BLUE)
-    assert images.read(encoded(image, "PNG", transparency=RED))[0].tolist() == [[list(WHITE), list(BLUE)]]
+    assert images.decode(encoded(image, "PNG", transparency=RED))[0].tolist() == [[list(WHITE), list(BLUE)]]
 
 
 @pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG", "TIFF"])
@@ -298,7 +298,7 @@ def test_of_an_animation_the_first_frame_is_read(kind):
     data = encoded(frames[0], kind, save_all=True, append_images=frames[1:])
     with Image.open(io.BytesIO(data)) as opened:
         assert opened.n_frames == 3
-    assert abs(images.read(data)[0].astype(int) - RED).max() <= 4
+    assert abs(images.decode(data)[0].astype(int) - RED).max() <= 4
 
 
 def test_ink_becomes_light():
@@ -310,7 +310,7 @@ def test_ink_becomes_light():
     jpeg = encoded(inks, "JPEG", quality=98)
     assert b"Adobe" in jpeg[:200]
     for data in (jpeg, encoded(inks, "TIFF")):
-        pixels = images.read(data)[0]
+        pixels = images.decode(data)[0]
         found = [(pixels[y, x] > 127).tolist() for y in (4, -5) for x in (4, -5)]
         assert found == [[False, True, True], [True, False, True], [True, True, False], [False] * 3]
 
@@ -321,8 +321,8 @@ def test_ink_is_read_as_adobe_writes_it_even_without_its_marker():
         start = jpeg.index(b"\xff\xee")
         length = struct.unpack(">H", jpeg[start + 2 : start + 4])[0]
         plain = jpeg[:start] + jpeg[start + 2 + length :]
-        assert abs(images.read(jpeg)[0].astype(int) - light).max() < 8
-        assert abs(images.read(plain)[0].astype(int) - light).max() < 8
+        assert abs(images.decode(jpeg)[0].astype(int) - light).max() < 8
+        assert abs(images.decode(plain)[0].astype(int) - light).max() < 8
 
 
 def ink_profile(colour: tuple[int, int, int]) -> bytes:
@@ -347,16 +347,16 @@ def test_ink_follows_its_own_profile():
     inks = Image.new("CMYK", (8, 8), (0, 0, 0, 0))
     green = ink_profile((128, 48, 178))  # L* 50, a* -80, b* 50
     for kind in ("JPEG", "TIFF"):
-        red, lime, blue = images.read(encoded(inks, kind, icc_profile=green))[0][4, 4].tolist()
+        red, lime, blue = images.decode(encoded(inks, kind, icc_profile=green))[0][4, 4].tolist()
         assert lime > red + 60
         assert lime > blue + 60
-        assert images.read(encoded(inks, kind))[0].min() > 247
+        assert images.decode(encoded(inks, kind))[0].min() > 247
 
 
 @pytest.mark.parametrize("profile", [b"no profile at all", b"\0" * 128])
 def test_a_damaged_ink_profile_is_passed_over(profile):
     inks = Image.new("CMYK", (8, 8), (255, 0, 0, 0))
-    assert (images.read(encoded(inks, "JPEG", icc_profile=profile))[0][4, 4] > 127).tolist() == [False, True, True]
+    assert (images.decode(encoded(inks, "JPEG", icc_profile=profile))[0][4, 4] > 127).tolist() == [False, True, True]
 
 
 def test_a_profile_for_other_channels_is_passed_over():
@@ -364,12 +364,12 @@ def test_a_profile_for_other_channels_is_passed_over():
 
     light = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     inks = Image.new("CMYK", (8, 8), (255, 0, 0, 0))
-    assert (images.read(encoded(inks, "JPEG", icc_profile=light))[0][4, 4] > 127).tolist() == [False, True, True]
+    assert (images.decode(encoded(inks, "JPEG", icc_profile=light))[0][4, 4] > 127).tolist() == [False, True, True]
 
 
 def test_a_large_jpeg_is_decoded_small_but_never_below_twice_the_box():
     data = encoded(Image.new("RGB", (1000, 800), (200, 30, 30)), "JPEG")
-    shapes = {box: images.read(data, box=box)[0].shape[:2] for box in (401, 400, 200, 100, 50, 96)}
+    shapes = {box: images.decode(data, box=box)[0].shape[:2] for box in (401, 400, 200, 100, 50, 96)}
     assert shapes == {
         401: (800, 1000),
         400: (800, 1000),
@@ -378,13 +378,13 @@ def test_a_large_jpeg_is_decoded_small_but_never_below_twice_the_box():
         50: (100, 125),
         96: (200, 250),
     }
-    assert abs(images.read(data, box=50)[0].astype(int) - (200, 30, 30)).max() <= 2
-    assert images.read(encoded(Image.new("RGB", (1000, 800)), "PNG"), box=50)[0].shape == (800, 1000, 3)
+    assert abs(images.decode(data, box=50)[0].astype(int) - (200, 30, 30)).max() <= 2
+    assert images.decode(encoded(Image.new("RGB", (1000, 800)), "PNG"), box=50)[0].shape == (800, 1000, 3)
 
 
 def test_drawing_a_jpeg_small_changes_little_of_what_the_network_sees(flowers):
     data = max((flowers / "tulips").iterdir(), key=lambda path: path.stat().st_size).read_bytes()
-    full, small = (images.fit(images.read(data, box=box)[0], 96).astype(int) for box in (None, 96))
+    full, small = (images.resize_to_square(images.decode(data, box=box)[0], 96).astype(int) for box in (None, 96))
     assert abs(full - small).mean() < 4
 
 
@@ -396,7 +396,7 @@ def test_what_is_in_a_file_counts_not_its_name(tmp_path, name, code):
 
 def test_a_png_called_jpg_is_a_png(tmp_path):
     (tmp_path / "a.jpg").write_bytes(encoded(quarters(), "PNG"))
-    assert images.read(images.read_bytes(tmp_path / "a.jpg"))[1] == "PNG"
+    assert images.decode(images.read_bytes(tmp_path / "a.jpg"))[1] == "PNG"
 
 
 def test_a_file_over_two_gibibytes_is_not_read(tmp_path):
@@ -425,10 +425,10 @@ def test_what_is_no_regular_file_is_unreadable_at_once(tmp_path):
 
 def test_kind_of_knows_pictures_by_their_first_bytes():
     for kind, options in KINDS.items():
-        name, is_read = images.kind_of(encoded(noise(), kind, **options)[: images.HEAD_BYTES])
+        name, is_read = images.detect_format(encoded(noise(), kind, **options)[: images.HEAD_BYTES])
         assert (name.upper(), is_read) == (kind, True)
     for head in (b"", b"B", b"BM", b"BM words that follow", b"GIF", b"#!/bin/sh\n", b"RIFF\0\0\0\0WAVE"):
-        assert images.kind_of(head) is None
+        assert images.detect_format(head) is None
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "LA", "P", "1", "CMYK", "YCbCr", "LAB", "I;16", "I", "HSV", "La"])
@@ -438,7 +438,7 @@ def test_every_pillow_mode_becomes_rgb(mode):
         image = image.convert(mode)
     elif mode == "La":
         image = image.convert("LA").convert("La")
-    pixels = np.asarray(images.upright(image))
+    pixels = np.asarray(images.to_upright_rgb(image))
     assert (pixels.dtype, pixels.shape) == (np.uint8, (4, 6, 3))
     assert (pixels > 247).all() or mode == "I"
 
@@ -447,7 +447,7 @@ def test_the_callers_picture_is_left_as_it_is():
     tags = Image.Exif()
     tags[0x0112] = 6
     with Image.open(io.BytesIO(encoded(quarters(), "JPEG", exif=tags))) as image:
-        assert images.upright(image).size == (32, 64)
+        assert images.to_upright_rgb(image).size == (32, 64)
         assert image.size == (64, 32)
         assert image.getexif()[0x0112] == 6
 
@@ -455,7 +455,7 @@ def test_the_callers_picture_is_left_as_it_is():
 def test_crop_takes_the_centre_squash_all_and_pad_adds_grey():
     pixels = np.zeros((100, 300, 3), dtype=np.uint8)
     pixels[:, :100], pixels[:, 100:200], pixels[:, 200:] = RED, GREEN, BLUE
-    crop, squash, pad = (images.fit(pixels, 96, how) for how in ("crop", "squash", "pad"))
+    crop, squash, pad = (images.resize_to_square(pixels, 96, how) for how in ("crop", "squash", "pad"))
     assert crop.shape == squash.shape == pad.shape == (96, 96, 3)
     assert (crop[:, 4:-4] == GREEN).all()
     assert [squash[48, x].tolist() for x in (10, 48, 86)] == [list(RED), list(GREEN), list(BLUE)]
@@ -464,10 +464,10 @@ def test_crop_takes_the_centre_squash_all_and_pad_adds_grey():
     assert (pad[-31:] == 128).all()
 
 
-@pytest.mark.parametrize("how", images.RESIZE)
+@pytest.mark.parametrize("how", images.RESIZE_FUNCTIONS)
 @pytest.mark.parametrize("shape", [(1, 1), (1, 9000), (9000, 1), (96, 96), (3, 7)])
 def test_any_shape_becomes_the_square_and_keeps_a_plain_colour(shape, how):
-    square = images.fit(np.full((*shape, 3), 128, dtype=np.uint8), 96, how)
+    square = images.resize_to_square(np.full((*shape, 3), 128, dtype=np.uint8), 96, how)
     assert square.shape == (96, 96, 3)
     assert (square == 128).all()
 
@@ -475,18 +475,18 @@ def test_any_shape_becomes_the_square_and_keeps_a_plain_colour(shape, how):
 def test_a_square_of_the_right_size_is_not_resampled():
     pixels = np.asarray(noise(96, 96))
     for how in ("squash", "pad"):
-        assert (images.fit(pixels, 96, how) == pixels).all()
+        assert (images.resize_to_square(pixels, 96, how) == pixels).all()
 
 
 def test_of_256_pixels_a_crop_to_224_is_the_centre_as_it_is():
     pixels = np.asarray(noise(300, 256))
-    assert (images.fit(pixels, 224, "crop") == pixels[16:240, 38:262]).all()
+    assert (images.resize_to_square(pixels, 224, "crop") == pixels[16:240, 38:262]).all()
 
 
 def test_resizing_down_averages_instead_of_picking():
     stripes = np.zeros((96 * 4, 96 * 4, 3), dtype=np.uint8)
     stripes[:, ::2] = 255
-    assert abs(images.fit(stripes, 96).astype(int)[:, 2:-2] - 127).max() <= 2
+    assert abs(images.resize_to_square(stripes, 96).astype(int)[:, 2:-2] - 127).max() <= 2
 
 
 def test_damaged_bytes_never_raise_anything_but_a_reason():
@@ -501,7 +501,7 @@ def test_damaged_bytes_never_raise_anything_but_a_reason():
             reach = len(broken) if rng.random() < 0.4 else min(len(broken), 200)
             broken[rng.integers(0, reach, rng.integers(1, 9))] = rng.integers(0, 256)
             try:
-                pixels, _ = images.read(broken.tobytes())
+                pixels, _ = images.decode(broken.tobytes())
                 assert pixels.ndim == 3
                 assert pixels.shape[2] == 3
             except PictureError as error:

@@ -29,7 +29,7 @@ def test_keras_home_is_as_before_also_when_an_import_removed_it(monkeypatch, hom
     monkeypatch.delitem(sys.modules, "keras", raising=False)
     monkeypatch.setattr(sys, "meta_path", [Removing, *sys.meta_path])
     with pytest.raises(InputError, match="this test needs TensorFlow"):
-        import_keras("this test", "skip it")
+        import_keras("this test")
     assert os.environ.get("KERAS_HOME") == home
 
 
@@ -57,6 +57,6 @@ def test_a_crash_is_told():
 @pytest.mark.slow
 def test_tensorflow_is_loaded_without_a_word():
     code = "from winnow.embed.keras_import import import_keras\n"
-    code += "print(import_keras('this test', 'skip it')[1].ones(2).shape)"
+    code += "print(import_keras('this test')[1].ones(2).shape)"
     done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=False)
     assert (done.stdout, done.stderr) == ("(2,)\n", "")

@@ -16,12 +16,12 @@ import pytest
 from PIL import Image
 from support.project import PROJECT
 
-from winnow.common.threads import ahead, processors
+from winnow.common.threads import map_ahead, processors
 from winnow.embed import pipeline
-from winnow.embed.backbone import load
+from winnow.embed.backbone import load_backbone
 from winnow.embed.backends import BACKENDS
 from winnow.embed.images import PictureError
-from winnow.embed.pipeline import batched, embed, fill, pixels_of
+from winnow.embed.pipeline import TableWriter, batched, embed_files, embed_to_table, read_square
 from winnow.embed.recipe import Recipe
 from winnow.embed.store import Store
 
@@ -61,43 +61,43 @@ def first_pixel(batch):
 
 @pytest.fixture
 def store(colours, tmp_path):
-    return Store(tmp_path / "embeddings", load(colours))
+    return Store(tmp_path / "embeddings", load_backbone(colours))
 
 
 def test_pixels_are_decoded_turned_and_cut_as_the_recipe_says(tmp_path):
     image = Image.new("RGB", (60, 20), "red")
     image.paste("blue", (20, 0, 40, 20))
     image.save(tmp_path / "a.png")
-    square = pixels_of(tmp_path / "a.png", RECIPE)
+    square = read_square(tmp_path / "a.png", RECIPE)
     assert (square.shape, square.dtype) == ((96, 96, 3), np.uint8)
     assert (square[:, 8:-8] == (0, 0, 255)).all()
-    squashed = pixels_of(tmp_path / "a.png", Recipe(size=128, resize="squash"))
+    squashed = read_square(tmp_path / "a.png", Recipe(size=128, resize="squash"))
     assert squashed.shape == (128, 128, 3)
     assert squashed[64, 4].tolist() == [255, 0, 0]
 
 
 def test_bytes_other_than_those_of_the_id_are_told(tmp_path):
     Image.new("RGB", (9, 9)).save(tmp_path / "a.png")
-    assert pixels_of(tmp_path / "a.png", RECIPE, id_of(tmp_path / "a.png")).max() == 0
-    with pytest.raises(PictureError, match="changed while it was being embedded: run the command again") as caught:
-        pixels_of(tmp_path / "a.png", RECIPE, "0" * 64)
+    assert read_square(tmp_path / "a.png", RECIPE, id_of(tmp_path / "a.png")).max() == 0
+    with pytest.raises(PictureError, match="changed while it was being embedded: embed it again") as caught:
+        read_square(tmp_path / "a.png", RECIPE, "0" * 64)
     assert caught.value.code == "changed"
 
 
 @pytest.mark.parametrize("workers", [1, 2, 8, None])
-@pytest.mark.parametrize("batch", [1, 3, 100])
-def test_vectors_come_in_the_order_of_the_files(files, workers, batch):
+@pytest.mark.parametrize("batch_size", [1, 3, 100])
+def test_vectors_come_in_the_order_of_the_files(files, workers, batch_size):
     pairs = files(10)
-    batches = list(embed(pairs, RECIPE, first_pixel, workers=workers, batch=batch))
+    batches = list(embed_files(pairs, RECIPE, first_pixel, workers=workers, batch_size=batch_size))
     assert [id for made in batches for id in made.ids] == [id for id, _ in pairs]
     assert np.concatenate([made.vectors for made in batches])[:, 0].tolist() == [grey_level(n) for n in range(10)]
     assert np.concatenate([made.bottlenecks for made in batches]).shape == (10, 1)
-    assert [len(made.ids) for made in batches[:-1]] == [batch] * (len(batches) - 1)
+    assert [len(made.ids) for made in batches[:-1]] == [batch_size] * (len(batches) - 1)
 
 
 def test_a_bad_picture_costs_neither_its_batch_nor_the_next(files):
     pairs = files(9, broken=(1, 2, 8))
-    batches = list(embed(pairs, RECIPE, first_pixel, batch=3))
+    batches = list(embed_files(pairs, RECIPE, first_pixel, batch_size=3))
     found = {id: vector[0] for made in batches for id, vector in zip(made.ids, made.vectors, strict=True)}
     assert found == {pairs[number][0]: grey_level(number) for number in (0, 3, 4, 5, 6, 7)}
     assert [(path, error.code) for made in batches for path, error in made.failed] == [
@@ -109,12 +109,12 @@ def test_a_batch_of_nothing_but_bad_pictures_never_reaches_the_session(files):
     def never(batch):
         raise AssertionError("the session was called")
 
-    batches = list(embed(files(4, broken=range(4)), RECIPE, never, batch=2))
+    batches = list(embed_files(files(4, broken=range(4)), RECIPE, never, batch_size=2))
     assert [(len(made.ids), len(made.failed)) for made in batches] == [(0, 2), (0, 2)]
 
 
 def test_no_files_make_no_batches():
-    assert list(embed([], RECIPE, first_pixel)) == []
+    assert list(embed_files([], RECIPE, first_pixel)) == []
 
 
 def test_an_error_of_the_session_is_not_swallowed(files):
@@ -122,14 +122,16 @@ def test_an_error_of_the_session_is_not_swallowed(files):
         raise RuntimeError("out of memory")
 
     with pytest.raises(RuntimeError, match="out of memory"):
-        list(embed(files(3), RECIPE, broken))
+        list(embed_files(files(3), RECIPE, broken))
 
 
 def test_files_are_taken_only_a_little_ahead_of_what_is_used(files):
     """Memory stays flat: however slow the consumer, at most two batches a thread and the one in hand are begun."""
     pairs = files(60)
     taken = []
-    batches = embed((taken.append(id) or (id, path) for id, path in pairs), RECIPE, first_pixel, workers=2, batch=2)
+    batches = embed_files(
+        (taken.append(id) or (id, path) for id, path in pairs), RECIPE, first_pixel, workers=2, batch_size=2
+    )
     for used, _ in enumerate(batches, start=1):
         time.sleep(0.01)
         assert len(taken) <= 2 * (used + 2 * 2)
@@ -151,7 +153,7 @@ def test_ahead_begins_no_more_than_its_window_and_keeps_the_order():
 
     begun = []
     results = []
-    for item, future in ahead(experiment, (begun.append(n) or n for n in range(40)), workers=3, window=5):
+    for item, future in map_ahead(experiment, (begun.append(n) or n for n in range(40)), workers=3, window=5):
         results.append((item, future.result()))
         assert len(begun) <= len(results) + 4
     assert results == [(n, n * n) for n in range(40)]
@@ -160,7 +162,7 @@ def test_ahead_begins_no_more_than_its_window_and_keeps_the_order():
 
 def test_ahead_stops_when_it_is_closed():
     begun = []
-    experiment = ahead(lambda item: begun.append(item) or time.sleep(0.01), range(1000), workers=2, window=10)
+    experiment = map_ahead(lambda item: begun.append(item) or time.sleep(0.01), range(1000), workers=2, window=10)
     next(experiment)
     experiment.close()
     time.sleep(0.1)
@@ -179,13 +181,12 @@ def test_processors_are_those_that_may_be_used():
 def test_fill_stores_every_vector_under_its_id(files, store, colours):
     pairs = files(10, broken=(3,))
     told = []
-    session = BACKENDS["onnx"](load(colours))
-    done = fill(store, pairs, RECIPE, session, on_progress=lambda *counts: told.append(counts))
-    assert done.embedded == 9
-    assert done.failed == [
-        {"path": str(pairs[3][1]), "code": "truncated", "message": done.failed[0]["message"]},
-    ]
-    assert done.seconds > 0
+    session = BACKENDS["onnx"](load_backbone(colours))
+    writer = TableWriter(store)
+    embed_to_table(writer, pairs, RECIPE, session, on_progress=lambda *counts: told.append(counts))
+    assert writer.embedded == 9
+    assert [(path, error.code) for path, error in writer.failed] == [(pairs[3][1], "truncated")]
+    assert writer.seconds > 0
     good = [pair for number, pair in enumerate(pairs) if number != 3]
     levels = np.array([grey_level(number) for number in range(10) if number != 3], dtype=np.float32) / 255
     stored = store.read([id for id, _ in good])
@@ -196,8 +197,9 @@ def test_fill_stores_every_vector_under_its_id(files, store, colours):
 
 def test_progress_reaches_the_end_when_every_picture_is_bad(files, store):
     told = []
-    done = fill(store, files(5, broken=range(5)), RECIPE, first_pixel, on_progress=lambda *counts: told.append(counts))
-    assert (done.embedded, len(done.failed), told[-1]) == (0, 5, (5, 5))
+    writer, pairs = TableWriter(store), files(5, broken=range(5))
+    embed_to_table(writer, pairs, RECIPE, first_pixel, on_progress=lambda *counts: told.append(counts))
+    assert (writer.embedded, len(writer.failed), told[-1]) == (0, 5, (5, 5))
     assert not store.path.exists()
 
 
@@ -205,10 +207,11 @@ def test_a_file_that_changed_or_went_since_the_scan_is_told_and_the_rest_is_stor
     pairs = files(6)
     Image.new("RGB", (20, 20), "white").save(pairs[1][1])
     pairs[4][1].unlink()
-    done = fill(store, pairs, RECIPE, BACKENDS["onnx"](load(colours)))
-    assert [(failure["path"], failure["code"]) for failure in done.failed] == [
-        (str(pairs[1][1]), "changed"),
-        (str(pairs[4][1]), "unreadable"),
+    writer = TableWriter(store)
+    embed_to_table(writer, pairs, RECIPE, BACKENDS["onnx"](load_backbone(colours)))
+    assert [(path, error.code) for path, error in writer.failed] == [
+        (pairs[1][1], "changed"),
+        (pairs[4][1], "unreadable"),
     ]
     assert store.ids() == {pairs[number][0] for number in (0, 2, 3, 5)}
 
@@ -218,13 +221,13 @@ def test_commits_come_every_few_seconds_and_are_joined_at_the_end(files, store, 
     append = Store.append
     monkeypatch.setattr(Store, "append", lambda self, ids, *rest: commits.append(len(ids)) or append(self, ids, *rest))
     monkeypatch.setattr(pipeline, "COMMIT_SECONDS", 0.0)
-    fill(store, files(12), RECIPE, BACKENDS["onnx"](load(colours)), batch=4)
+    embed_to_table(TableWriter(store), files(12), RECIPE, BACKENDS["onnx"](load_backbone(colours)), batch_size=4)
     assert commits == [4, 4, 4]
     assert len(lance.dataset(store.path).get_fragments()) == 1
     commits.clear()
     monkeypatch.setattr(pipeline, "COMMIT_SECONDS", 3600)
     monkeypatch.setattr(pipeline, "COMMIT_BYTES", 5 * 3 * 4)  # five vectors of three float32
-    fill(store, files(12), RECIPE, BACKENDS["onnx"](load(colours)), batch=4)
+    embed_to_table(TableWriter(store), files(12), RECIPE, BACKENDS["onnx"](load_backbone(colours)), batch_size=4)
     assert commits == [8, 4]
 
 
@@ -232,13 +235,13 @@ SLOWLY = """
 import sys, time
 from pathlib import Path
 from winnow.embed import pipeline
-from winnow.embed.backbone import load
+from winnow.embed.backbone import load_backbone
 from winnow.embed.backends import BACKENDS
 from winnow.embed.store import Store
 import hashlib
 photos, folder, file = map(Path, sys.argv[1:])
 pipeline.COMMIT_SECONDS = 0.2
-backbone = load(file)
+backbone = load_backbone(file)
 quick = BACKENDS["onnx"](backbone)
 files = [(hashlib.sha256(path.read_bytes()).hexdigest(), path) for path in sorted(photos.glob("*.png"))]
 store = Store(folder, backbone)
@@ -246,7 +249,8 @@ here = store.ids()
 def slow(batch):
     time.sleep(0.02)
     return quick(batch)
-pipeline.fill(store, [pair for pair in files if pair[0] not in here], backbone.recipe, slow, workers=1,
+missing = [pair for pair in files if pair[0] not in here]
+pipeline.embed_to_table(pipeline.TableWriter(store), missing, backbone.recipe, slow, workers=1,
     on_progress=lambda done, total: print(done, flush=True))
 """
 

@@ -14,8 +14,14 @@ from onnx import TensorProto, numpy_helper
 from support.networks import CONVOLUTIONS, a_network
 
 from winnow.common.errors import InputError
-from winnow.embed.pipeline import pixels_of
-from winnow.embed.quantize import CORRECTED_ON, FIRST, _means, half, int8
+from winnow.embed.pipeline import read_square
+from winnow.embed.quantize import (
+    CORRECTION_IMAGES,
+    FLOAT32_CONVOLUTIONS,
+    _channel_means,
+    quantize_to_int8,
+    to_float16_weights,
+)
 from winnow.embed.recipe import Recipe
 
 
@@ -36,12 +42,12 @@ def cosine(a, b):
 
 @pytest.fixture(scope="module")
 def quantised():
-    return int8(a_network(), pictures(30))
+    return quantize_to_int8(a_network(), pictures(30))
 
 
 def test_half_halves_the_file_and_keeps_the_vectors():
     model = a_network()
-    smaller = half(model)
+    smaller = to_float16_weights(model)
     weights = {tensor.name: tensor.data_type for tensor in smaller.graph.initializer}
     assert weights["w1/half"] == TensorProto.FLOAT16
     assert weights["b1"] == TensorProto.FLOAT  # small ones stay
@@ -59,7 +65,7 @@ def test_half_leaves_weights_that_it_cannot_hold():
     at = next(i for i, tensor in enumerate(model.graph.initializer) if tensor.name == "w1")
     weights = numpy_helper.to_array(model.graph.initializer[at]) * np.float32(1e6)
     model.graph.initializer[at].CopyFrom(numpy_helper.from_array(weights, "w1"))
-    kept = next(tensor for tensor in half(model).graph.initializer if tensor.name == "w1")
+    kept = next(tensor for tensor in to_float16_weights(model).graph.initializer if tensor.name == "w1")
     np.testing.assert_array_equal(numpy_helper.to_array(kept), weights)
 
 
@@ -84,17 +90,20 @@ def test_the_form_of_an_int8_file(quantised):
 def test_the_first_convolutions_stay_float(quantised):
     made_by = {out: node.op_type for node in quantised.graph.node for out in node.output}
     kinds = [made_by.get(node.input[1]) for node in quantised.graph.node if node.op_type == "Conv"]
-    assert kinds == [None] * FIRST + ["DequantizeLinear"] * (CONVOLUTIONS - FIRST)
+    assert kinds == [None] * FLOAT32_CONVOLUTIONS + ["DequantizeLinear"] * (CONVOLUTIONS - FLOAT32_CONVOLUTIONS)
     weights = [tensor for tensor in quantised.graph.initializer if tensor.data_type == TensorProto.INT8]
-    assert len([tensor for tensor in weights if len(tensor.dims) == 4]) == CONVOLUTIONS - FIRST
+    assert len([tensor for tensor in weights if len(tensor.dims) == 4]) == CONVOLUTIONS - FLOAT32_CONVOLUTIONS
 
 
 def test_biases_give_each_channel_its_mean_again(quantised):
     """In steps of the 32-bit biases, on the pictures that were corrected on; without it they are off."""
-    seen = pictures(30)[:CORRECTED_ON]
-    for number in (FIRST, 5, CONVOLUTIONS - 1):
+    seen = pictures(30)[:CORRECTION_IMAGES]
+    for number in (FLOAT32_CONVOLUTIONS, 5, CONVOLUTIONS - 1):
         map_ = next(node.output[0] for node in quantised.graph.node if node.name == f"conv{number}")
-        wanted, found = _means(a_network(), [f"raw{number}"], seen)[0], _means(quantised, [map_], seen)[0]
+        wanted, found = (
+            _channel_means(a_network(), [f"raw{number}"], seen)[0],
+            _channel_means(quantised, [map_], seen)[0],
+        )
         np.testing.assert_allclose(found, wanted, atol=1e-3)
 
 
@@ -108,31 +117,33 @@ def test_int8_says_nothing_and_leaves_nothing_behind(capfd, caplog, tmp_path, mo
     model.graph.initializer[at].CopyFrom(numpy_helper.from_array(weights, "w4"))
     root = logging.getLogger()
     before = (root.level, root.handlers[:], root.filters[:])
-    int8(model, pictures(5))
+    quantize_to_int8(model, pictures(5))
     assert (caplog.records, capfd.readouterr()) == ([], ("", ""))
     assert (root.level, root.handlers, root.filters) == before
     assert list(tmp_path.iterdir()) == []
 
 
 def test_int8_gives_the_same_file_again(quantised):
-    assert int8(a_network(), pictures(30)).SerializeToString() == quantised.SerializeToString()
+    assert quantize_to_int8(a_network(), pictures(30)).SerializeToString() == quantised.SerializeToString()
 
 
 def test_int8_that_cannot_be_had(monkeypatch):
-    with pytest.raises(InputError, match=f"a network of {FIRST} convolutions has none to quantise: use fp32"):
-        int8(a_network(convolutions=FIRST), pictures(4))
+    with pytest.raises(
+        InputError, match=f"a network of {FLOAT32_CONVOLUTIONS} convolutions has none to quantise: use fp32"
+    ):
+        quantize_to_int8(a_network(convolutions=FLOAT32_CONVOLUTIONS), pictures(4))
     with pytest.raises(InputError, match="pictures to measure the ranges of values on: there is none; use fp32"):
-        int8(a_network(), pictures(0))
+        quantize_to_int8(a_network(), pictures(0))
     monkeypatch.setitem(sys.modules, "onnxruntime.quantization", None)
     with pytest.raises(InputError, match="onnxruntime cannot quantise here .*: install that package, or use fp32"):
-        int8(a_network(), pictures(4))
+        quantize_to_int8(a_network(), pictures(4))
 
 
 @pytest.mark.slow
 def test_half_of_the_backbone_on_photographs(exported, keras_home, flowers):
     backbone = exported(Recipe(), keras_home)
     model = onnx.load(backbone.file)
-    unseen = np.stack([pixels_of(file, backbone.recipe) for file in sorted(flowers.rglob("*.jpg"))[7::100]])
-    smaller = half(model)
+    unseen = np.stack([read_square(file, backbone.recipe) for file in sorted(flowers.rglob("*.jpg"))[7::100]])
+    smaller = to_float16_weights(model)
     assert cosine(run(model, unseen)[0], run(smaller, unseen)[0]).min() > 0.9995
     assert round(model.ByteSize() / smaller.ByteSize(), 1) == 2.0

@@ -50,9 +50,9 @@ def test_equal_numbers_give_one_recipe_and_one_key(same):
 
 
 def test_only_what_is_in_the_graph_changes_the_graph():
-    assert Recipe(resize="pad", weights="random").graph() == Recipe().graph()
+    assert Recipe(resize="pad", weights="random").graph_options() == Recipe().graph_options()
     for name in OTHERS.keys() - {"resize"}:
-        assert Recipe(**{name: OTHERS[name]}).graph() != Recipe().graph()
+        assert Recipe(**{name: OTHERS[name]}).graph_options() != Recipe().graph_options()
 
 
 @pytest.mark.parametrize(
@@ -60,8 +60,8 @@ def test_only_what_is_in_the_graph_changes_the_graph():
     [
         ("alpha", 0.9, "one of 0.35, 0.5, 0.75, 1.0, 1.3, 1.4"),
         ("alpha", "1.0", "one of 0.35, 0.5, 0.75, 1.0, 1.3, 1.4"),
-        ("layer", "", "a layer's name, or some with commas between them"),
-        ("layer", "out_relu,", "a layer's name, or some with commas between them"),
+        ("layer", "", "the name of a layer, or several separated by commas"),
+        ("layer", "out_relu,", "the name of a layer, or several separated by commas"),
         ("pool", "max", "one of avg, none"),
         ("size", 95, "a whole number, 96 to 448"),
         ("size", 449, "a whole number, 96 to 448"),
@@ -89,5 +89,5 @@ def test_digest_does_not_depend_on_the_order_of_fields():
 
 def test_layers_are_named_with_commas_between_them_and_a_map_is_of_one():
     assert Recipe(layer="out_relu, block_16_project_BN").layers == ("out_relu", "block_16_project_BN")
-    with pytest.raises(InputError, match="The 'layer' option must be one layer where pool is none. Got 'a,b' instead."):
+    with pytest.raises(InputError, match="The 'layer' option must be one layer if pool is none. Got 'a,b' instead."):
         Recipe(layer="a,b", pool="none")

@@ -17,14 +17,14 @@ import pytest
 from support.project import PROJECT
 
 from winnow.common.errors import InputError
-from winnow.common.tables import open_table, read_errors
-from winnow.embed.backbone import load
+from winnow.common.tables import open_table, wrap_read_errors
+from winnow.embed.backbone import load_backbone
 from winnow.embed.store import Store, read_vectors
 
 
 @pytest.fixture
 def backbone(colours):
-    return load(colours)
+    return load_backbone(colours)
 
 
 @pytest.fixture
@@ -32,11 +32,11 @@ def store(backbone, tmp_path) -> Store:
     return Store(tmp_path / "embeddings", backbone, "onnx", "onnxruntime 1")
 
 
-def put(store, *ids, seed=0, view=0):
+def put(store, *ids, seed=0, augmentation=0):
     """Append random rows; returns the vectors and bottlenecks as they are stored."""
     rng = np.random.default_rng(seed)
     vectors, bottlenecks = (rng.normal(size=(len(ids), width)).astype(np.float32) for width in (3, 2))
-    store.append(ids, vectors, bottlenecks, view)
+    store.append(ids, vectors, bottlenecks, augmentation)
     return vectors.astype(np.float16).astype(np.float32), bottlenecks.astype(np.float16).astype(np.float32)
 
 
@@ -76,15 +76,15 @@ def test_a_map_is_flattened_row_by_row(backbone, tmp_path):
 
 def test_another_view_of_a_picture_is_another_row(store):
     plain, _ = put(store, "a", "b")
-    mirrored, _ = put(store, "a", seed=1, view=1)
+    mirrored, _ = put(store, "a", seed=1, augmentation=1)
     assert (store.read(["a"]) == plain[:1]).all()
-    assert (store.read(["a"], view=1) == mirrored).all()
+    assert (store.read(["a"], augmentation=1) == mirrored).all()
     assert store.ids(1) == {"a"}
 
 
 def test_a_missing_vector_is_counted_and_says_what_to_run(store):
     put(store, "a")
-    with pytest.raises(InputError, match=rf"2 of 3 pictures have no vector in {store.path}: run `winnow embed` first"):
+    with pytest.raises(InputError, match=rf"2 of 3 pictures have no vector in {store.path}"):
         store.read(["a", "b", "c"])
 
 
@@ -122,7 +122,7 @@ def test_vectors_made_another_way_are_refused_and_the_difference_is_named(store,
     store.path.rename(mixed.path)  # as after a mistaken copy
     before = lance.dataset(mixed.path).count_rows()
     for use in (mixed.ids, mixed.compact, lambda: mixed.read(["a"]), lambda: put(mixed, "b")):
-        with pytest.raises(InputError, match=rf"was made with {name} .*, not .*: move it away, it is made anew"):
+        with pytest.raises(InputError, match=rf"was computed with {name} .*, not .*: move it away and it is rebuilt"):
             use()
     assert lance.dataset(mixed.path).count_rows() == before
 
@@ -134,7 +134,7 @@ def test_another_backend_or_version_may_add_to_the_table(store, backbone, tmp_pa
 
 
 def test_compacting_leaves_one_file_one_version_and_every_value(store, monkeypatch):
-    monkeypatch.setattr("winnow.common.tables.KEPT", timedelta(0))
+    monkeypatch.setattr("winnow.common.tables.RETENTION", timedelta(0))
     kept = [put(store, f"{number}", seed=number)[0] for number in range(8)]
     store.compact()
     assert len(list((store.path / "data").iterdir())) == 1
@@ -150,7 +150,7 @@ def test_a_reader_may_go_on_while_the_table_is_compacted(store, monkeypatch):
     reader = lance.dataset(store.path)
     store.compact()
     assert reader.to_table()["id"].to_pylist() == ["0", "1", "2"]
-    monkeypatch.setattr("winnow.common.tables.KEPT", timedelta(0))  # a minute later
+    monkeypatch.setattr("winnow.common.tables.RETENTION", timedelta(0))  # a minute later
     store.compact()
     assert len(list((store.path / "data").iterdir())) == 1
 
@@ -176,15 +176,15 @@ def test_damaged_data_are_named(store, how):
     for file in (store.path / "data").iterdir():
         DAMAGE[how](file)
     for use in (store.ids, lambda: store.read(["a"])):
-        with pytest.raises(InputError, match=r"\.lance cannot be read \(.*\): move it away, it is made anew$"):
+        with pytest.raises(InputError, match=r"\.lance cannot be read \(.*\): move it away and it is rebuilt$"):
             use()
 
 
 def test_a_panic_of_lance_is_named_but_an_interrupt_is_none(store):
     panic = type("PanicException", (BaseException,), {})
-    with pytest.raises(InputError, match=r"cannot be read \(out of range\)"), read_errors(store.path):
+    with pytest.raises(InputError, match=r"cannot be read \(out of range\)"), wrap_read_errors(store.path):
         raise panic("out of range")
-    with pytest.raises(KeyboardInterrupt), read_errors(store.path):
+    with pytest.raises(KeyboardInterrupt), wrap_read_errors(store.path):
         raise KeyboardInterrupt
 
 
@@ -192,7 +192,7 @@ def test_a_table_is_read_by_its_path_alone(store):
     put(store, "a", "b")
     np.testing.assert_array_equal(read_vectors(store.path, ["b", "a"]), store.read(["b", "a"]))
     np.testing.assert_array_equal(read_vectors(store.path, ["b"], "bottleneck"), store.read(["b"], "bottleneck"))
-    with pytest.raises(InputError, match="1 of 2 pictures have no vector in .*: run `winnow embed` first"):
+    with pytest.raises(InputError, match="1 of 2 pictures have no vector in .*"):
         read_vectors(store.path, ["a", "z"])
     with pytest.raises(InputError, match="1 of 1 pictures have no vector"):
         read_vectors(store.path.with_name("none.lance"), ["a"])
@@ -203,7 +203,7 @@ def test_other_columns_under_the_same_name_are_named(store):
     said = lance.dataset(store.path).schema.metadata
     lance.write_dataset(pa.table({"id": ["a"]}).replace_schema_metadata(said), store.path, mode="overwrite")
     for use in (store.ids, lambda: store.read(["a"])):
-        with pytest.raises(InputError, match=r"cannot be read \(.*(view|vector).*\): move it away, it is made anew$"):
+        with pytest.raises(InputError, match=r"cannot be read \(.*(view|vector).*\): move it away and it is rebuilt$"):
             use()
 
 
@@ -211,7 +211,7 @@ def test_a_damaged_table_is_named(store):
     put(store, "a")
     for file in (store.path / "_versions").iterdir():
         file.write_bytes(b"garbage")
-    with pytest.raises(InputError, match=r"\.lance cannot be read \(.*\): move it away, it is made anew") as caught:
+    with pytest.raises(InputError, match=r"\.lance cannot be read \(.*\): move it away and it is rebuilt") as caught:
         store.ids()
     assert "\n" not in str(caught.value)
 
@@ -228,10 +228,10 @@ FILLING_A_DISK = """
 import resource, sys
 from pathlib import Path
 import numpy as np
-from winnow.embed.backbone import load
+from winnow.embed.backbone import load_backbone
 from winnow.common.errors import InputError
 from winnow.embed.store import Store
-store = Store(Path(sys.argv[1]), load(Path(sys.argv[2])))
+store = Store(Path(sys.argv[1]), load_backbone(Path(sys.argv[2])))
 store.append(["a"], np.ones((1, 3)), np.ones((1, 2)))
 if sys.argv[3] == "limit":
     resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
@@ -261,6 +261,6 @@ def test_a_full_disk_is_one_line_and_loses_nothing_that_was_committed(tmp_path, 
             subprocess.run(["umount", place], check=True)
     said, left = run.stdout.splitlines()
     word = "File too large" if how == "limit" else "No space left"
-    assert said.endswith(f".lance: {word}; what was committed is kept: make room and run the command again")
+    assert said.endswith(f".lance: {word}; what was committed is kept: make room and try again")
     assert left == "['a'] [[1.0, 1.0, 1.0]]"
     assert os.fspath(place) in said

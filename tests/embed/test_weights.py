@@ -10,10 +10,11 @@ import time
 
 import pytest
 
+from winnow.commands.remedies import with_remedy
 from winnow.common.errors import InputError
 from winnow.embed import weights
 from winnow.embed.recipe import Recipe
-from winnow.embed.weights import WeightsMissing, find
+from winnow.embed.weights import WeightsMissing, find_weights
 
 NAME = "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5"
 HDF5 = b"\x89HDF\r\n\x1a\n" + bytes(range(256)) * 400
@@ -72,16 +73,16 @@ def left_in(folder):
 
 
 def test_random_weights_need_no_file_and_differ_by_width():
-    assert find(Recipe(weights="random")).file is None
-    digests = {find(Recipe(weights="random", alpha=alpha)).digest for alpha in (0.35, 1.0)}
+    assert find_weights(Recipe(weights="random")).file is None
+    digests = {find_weights(Recipe(weights="random", alpha=alpha)).digest for alpha in (0.35, 1.0)}
     assert len(digests) == 2
-    assert find(Recipe(weights="random")) == find(Recipe(weights="random"))
+    assert find_weights(Recipe(weights="random")) == find_weights(Recipe(weights="random"))
 
 
 def test_imagenet_weights_are_looked_for_where_keras_keeps_them(home):
     home.mkdir(parents=True)
     (home / NAME).write_bytes(HDF5)
-    found = find(Recipe())
+    found = find_weights(Recipe())
     assert found.file == home / NAME
     assert found.digest == hashlib.sha256(HDF5).hexdigest()
 
@@ -90,7 +91,7 @@ def test_every_size_uses_the_weights_of_224(home):
     assert weights.imagenet_file(1.4).name == "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.4_224_no_top.h5"
     home.mkdir(parents=True)
     (home / NAME).write_bytes(HDF5)
-    assert find(Recipe(size=96)) == find(Recipe(size=448))
+    assert find_weights(Recipe(size=96)) == find_weights(Recipe(size=448))
 
 
 def test_without_keras_home_it_is_the_users_folder(monkeypatch, tmp_path):
@@ -104,20 +105,20 @@ def test_without_keras_home_it_is_the_users_folder(monkeypatch, tmp_path):
 def test_own_weights_are_known_by_their_bytes(tmp_path):
     for name in ("a.h5", "b.weights.h5"):
         (tmp_path / name).write_bytes(HDF5)
-    first, second = (find(Recipe(weights=str(tmp_path / name))) for name in ("a.h5", "b.weights.h5"))
+    first, second = (find_weights(Recipe(weights=str(tmp_path / name))) for name in ("a.h5", "b.weights.h5"))
     assert first.digest == second.digest == hashlib.sha256(HDF5).hexdigest()
     assert first.file == tmp_path / "a.h5"
 
 
 def test_a_missing_own_file_names_itself(tmp_path):
-    with pytest.raises(WeightsMissing, match=r"mine\.h5: no such weights file; --weights takes imagenet, random or"):
-        find(Recipe(weights=str(tmp_path / "mine.h5")))
+    with pytest.raises(WeightsMissing, match=r"mine\.h5: no such weights file; weights are imagenet, random or a"):
+        find_weights(Recipe(weights=str(tmp_path / "mine.h5")))
 
 
 def test_a_file_of_another_kind_is_refused(tmp_path):
     (tmp_path / "weights.pt").write_bytes(HDF5)
-    with pytest.raises(InputError, match=r"weights\.pt: --weights takes a Keras file that ends in \.h5"):
-        find(Recipe(weights=str(tmp_path / "weights.pt")))
+    with pytest.raises(InputError, match=r"weights\.pt is not a Keras weights file, whose name ends in \.h5"):
+        find_weights(Recipe(weights=str(tmp_path / "weights.pt")))
 
 
 def test_without_a_network_one_line_names_the_file_and_the_folder(home, monkeypatch):
@@ -125,44 +126,40 @@ def test_without_a_network_one_line_names_the_file_and_the_folder(home, monkeypa
         port = closed.getsockname()[1]
     monkeypatch.setattr(weights, "URL", f"http://127.0.0.1:{port}/")
     with pytest.raises(WeightsMissing) as caught:
-        find(Recipe())
-    said = str(caught.value)
-    assert f"put {NAME} into {home}" in said
-    assert "KERAS_HOME" in said
-    assert "--weights random" in said
-    assert "\n" not in said
+        find_weights(Recipe())
+    message = str(caught.value)
+    assert f"not in {home} (set KERAS_HOME for another folder)" in message
+    assert message.endswith(f"their file is {NAME}")
+    assert "\n" not in message
+    assert "use --weights random" in with_remedy(caught.value)
     assert not home.exists()
 
 
 def test_a_server_that_never_answers_is_given_up(home, monkeypatch, loopback):
-    monkeypatch.setattr(weights, "PATIENCE", 0.5)
+    monkeypatch.setattr(weights, "TIMEOUT", 0.5)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         monkeypatch.setattr(weights, "URL", f"http://127.0.0.1:{silent.getsockname()[1]}/")
         start = time.monotonic()
         with pytest.raises(WeightsMissing, match="cannot be downloaded"):
-            find(Recipe())
+            find_weights(Recipe())
         assert 0.4 < time.monotonic() - start < 5
 
 
-def test_the_patience_is_ten_seconds():
-    assert weights.PATIENCE == 10
-
-
 def test_a_name_look_up_that_hangs_is_given_up_too(home, monkeypatch):
-    monkeypatch.setattr(weights, "PATIENCE", 0.3)
+    monkeypatch.setattr(weights, "TIMEOUT", 0.3)
     over = threading.Event()
     monkeypatch.setattr("urllib.request.urlopen", lambda *_, **__: over.wait(20))
     start = time.monotonic()
     with pytest.raises(WeightsMissing):
-        find(Recipe())
+        find_weights(Recipe())
     assert time.monotonic() - start < 5
     over.set()
 
 
 def test_what_a_server_gives_is_kept_and_asked_for_once(home, serve):
     asked = serve(HDF5, Content_Length=str(len(HDF5)))
-    assert find(Recipe()).digest == hashlib.sha256(HDF5).hexdigest()
-    assert find(Recipe()).file == home / NAME
+    assert find_weights(Recipe()).digest == hashlib.sha256(HDF5).hexdigest()
+    assert find_weights(Recipe()).file == home / NAME
     assert asked == [f"/{NAME}"]
     (home.parent / "plain").touch()
     assert (home / NAME).stat().st_mode == (home.parent / "plain").stat().st_mode
@@ -172,8 +169,10 @@ def test_what_a_server_gives_is_kept_and_asked_for_once(home, serve):
 
 def test_a_download_cut_short_leaves_nothing(home, serve):
     serve(HDF5[:5000], Content_Length=str(len(HDF5)))
-    with pytest.raises(WeightsMissing, match=rf"downloading {NAME} into .* failed \(5000 of {len(HDF5)} bytes came\)"):
-        find(Recipe())
+    with pytest.raises(
+        WeightsMissing, match=rf"downloading {NAME} into .* failed \(5000 of {len(HDF5)} bytes arrived\)"
+    ):
+        find_weights(Recipe())
     assert left_in(home) == []
 
 
@@ -188,14 +187,14 @@ def test_a_chunked_download_cut_short_leaves_nothing(home, monkeypatch, loopback
         monkeypatch.setattr(weights, "URL", f"http://127.0.0.1:{server.getsockname()[1]}/")
         threading.Thread(target=answer, args=(server,), daemon=True).start()
         with pytest.raises(WeightsMissing, match="try again"):
-            find(Recipe())
+            find_weights(Recipe())
     assert left_in(home) == []
 
 
 def test_a_web_page_in_place_of_the_weights_is_not_kept(home, serve):
     serve(b"<html>Please log in to the hotel's network</html>")
-    with pytest.raises(WeightsMissing, match="what came is no weights file"):
-        find(Recipe())
+    with pytest.raises(WeightsMissing, match="the response is not a weights file"):
+        find_weights(Recipe())
     assert left_in(home) == []
 
 
@@ -203,7 +202,7 @@ def test_a_web_page_in_place_of_the_weights_is_not_kept(home, serve):
 def test_a_refusal_is_told_as_missing(home, serve, status):
     serve(b"", status)
     with pytest.raises(WeightsMissing, match="cannot be downloaded"):
-        find(Recipe())
+        find_weights(Recipe())
 
 
 def test_an_answer_that_is_not_http_is_told_as_missing(home, monkeypatch, loopback):
@@ -217,7 +216,7 @@ def test_an_answer_that_is_not_http_is_told_as_missing(home, monkeypatch, loopba
         monkeypatch.setattr(weights, "URL", f"http://127.0.0.1:{server.getsockname()[1]}/")
         threading.Thread(target=answer, args=(server,), daemon=True).start()
         with pytest.raises(WeightsMissing):
-            find(Recipe())
+            find_weights(Recipe())
 
 
 def test_a_folder_that_cannot_be_made_is_told(tmp_path, monkeypatch, serve):
@@ -225,4 +224,4 @@ def test_a_folder_that_cannot_be_made_is_told(tmp_path, monkeypatch, serve):
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "file"))
     serve(HDF5)
     with pytest.raises(WeightsMissing, match=r"downloading .* failed \(.*Not a directory"):
-        find(Recipe())
+        find_weights(Recipe())

@@ -63,7 +63,7 @@ def write_colours(file: Path) -> Path:
     ]
     graph = helper.make_graph(nodes, "colours", [image], outputs, numbers)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    said = {"graph": Recipe(size=96).graph(), "weights": "c" * 64, "weights_name": "imagenet", "parity": 0.0}
+    said = {"graph": Recipe(size=96).graph_options(), "weights": "c" * 64, "weights_name": "imagenet", "parity": 0.0}
     said |= {"dimension": [3], "bottleneck": 2}
     helper.set_model_props(model, {"winnow_backbone": json.dumps(said)})
     onnx.save(model, file)

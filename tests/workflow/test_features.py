@@ -103,7 +103,7 @@ def test_pictures_that_were_scanned_before_are_embedded_too(hues, colours):
     workspace = find_workspace(hues)
     manifest.scan(workspace)
     paint(hues / "red" / "new.jpg", (250, 20, 20), 901)
-    made = both(workspace, colours, workers=3, batch=7)[2]
+    made = both(workspace, colours, workers=3, batch_size=7)[2]
     assert (made["embedded"], made["while_scanning"], made["reused"]) == (61, 1, 0)
     assert (made["workers"], made["batch"]) == (3, 7)
 
@@ -119,23 +119,23 @@ def test_the_square_of_a_decoded_picture_is_that_of_its_bytes(odd, resize):
     for path in sorted((odd / "red").iterdir()):
         data = path.read_bytes()
         for size in (96, 260):
-            with images.decoded(data) as (image, _):
-                whole = images.square(data, size, resize, whole=image)
-            np.testing.assert_array_equal(whole, images.square(data, size, resize), err_msg=path.name)
+            with images.open_image(data) as (image, _):
+                whole = images.decode_square(data, size, resize, whole=image)
+            np.testing.assert_array_equal(whole, images.decode_square(data, size, resize), err_msg=path.name)
 
 
 def test_a_large_picture_waits_until_there_is_memory_for_it(odd, monkeypatch):
     asked = []
 
-    class Told(images.Budget):
-        def spent(self, amount):
+    class Told(images.WeightedSemaphore):
+        def hold(self, amount):
             asked.append(amount)
-            return super().spent(amount)
+            return super().hold(amount)
 
-    monkeypatch.setattr(images, "_DECODING", Told(100))
+    monkeypatch.setattr(images, "_DECODING_MEMORY", Told(100))
     sizes = {"large.png": 8 * 1_300_000, "large.jpg": 8 * 325_000, "progressive.jpg": 8 * 325_000 + 3 * 1_300_000}
     for name, bytes_ in sizes.items():
-        images.square((odd / "red" / name).read_bytes(), 224)
+        images.decode_square((odd / "red" / name).read_bytes(), 224)
         assert asked.pop() == bytes_
 
 
@@ -191,7 +191,7 @@ def test_five_gigabytes_of_maps_are_asked_for_once_and_fewer_are_not(answer):
         asked.append(question)
         return answer
 
-    choice = EmbeddingConfig(Recipe(pool="none"), augment=8, ask=ask)
+    choice = EmbeddingConfig(Recipe(pool="none"), augment=8, confirm_storage=ask)
     features._room(choice, maps, 190_000, said.append)
     assert asked == []
     with nullcontext() if answer else pytest.raises(InputError, match="would take 5.1 GB: --yes stores them; fewer"):

@@ -17,7 +17,7 @@ from winnow.common.digests import file_digest
 from winnow.common.errors import InputError
 from winnow.curate import manifest
 from winnow.curate.workspace import Workspace, find_workspace
-from winnow.embed.backbone import load
+from winnow.embed.backbone import load_backbone
 from winnow.embed.config import EmbeddingConfig
 from winnow.embed.recipe import Recipe
 from winnow.workflow import int8
@@ -28,7 +28,7 @@ from winnow.workflow.features import embed
 def network(tmp_path: Path) -> Path:
     """A backbone file of nine seeded convolutions, for pictures of 96 x 96."""
     model = a_network(size=96)
-    said = {"graph": Recipe(size=96).graph(), "weights": "n" * 64, "weights_name": "imagenet", "parity": 0.0}
+    said = {"graph": Recipe(size=96).graph_options(), "weights": "n" * 64, "weights_name": "imagenet", "parity": 0.0}
     onnx.helper.set_model_props(model, {"winnow_backbone": json.dumps(said | {"dimension": [16], "bottleneck": 16})})
     onnx.save(model, tmp_path / "network.onnx")
     return tmp_path / "network.onnx"
@@ -62,7 +62,7 @@ def test_is_made_once_and_kept_beside_its_table(place, network):
     assert (again["embedded"], again["reused"], said) == (0, 60, [])
     assert again["int8"] == made["int8"]
     assert file.read_bytes() == before
-    assert load(file).recipe == Recipe(size=96, precision="int8")
+    assert load_backbone(file).recipe == Recipe(size=96, precision="int8")
 
 
 @pytest.mark.slow

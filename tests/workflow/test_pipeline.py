@@ -155,10 +155,10 @@ def test_a_trained_head_is_an_onnx_file_that_says_the_same(hues: Path, colours: 
 
 def winnow_vectors(images: Path, backbone: Path, ids: list[str]) -> np.ndarray:
     from winnow.curate.workspace import find_workspace
-    from winnow.embed.backbone import load
+    from winnow.embed.backbone import load_backbone
     from winnow.embed.store import Store
 
-    return Store(find_workspace(images).embeddings, load(backbone)).read(ids)
+    return Store(find_workspace(images).embeddings, load_backbone(backbone)).read(ids)
 
 
 @pytest.mark.slow

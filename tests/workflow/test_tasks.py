@@ -39,8 +39,8 @@ def refused(*words: object) -> str:
 class Stored:
     """Vectors of three pictures: 10 times the view, plus the number of the picture."""
 
-    def read(self, ids, column="vector", view=0):
-        return np.array([[10.0 * view + "abc".index(id)] for id in ids], dtype=np.float32)
+    def read(self, ids, column="vector", augmentation=0):
+        return np.array([[10.0 * augmentation + "abc".index(id)] for id in ids], dtype=np.float32)
 
 
 @pytest.mark.parametrize(
@@ -115,8 +115,8 @@ def test_probabilities_of_several_looks_are_averaged_some_at_a_time(monkeypatch,
 @pytest.mark.parametrize(
     ("how", "message"),
     [
-        ({"augment": 1, "tta": "flip"}, "--tta flip takes --augment 2 or more, not 1"),
-        ({"tta": "all"}, "--tta is one of none, flip, mean, not 'all'"),
+        ({"augment": 1, "tta": "flip"}, "tta 'flip' needs at least 2 augmentations per image, not 1"),
+        ({"tta": "all"}, "The 'tta' option must be one of none, flip, mean. Got 'all' instead."),
     ],
 )
 def test_views_that_do_not_go_together_are_refused(how, message):
@@ -126,10 +126,10 @@ def test_views_that_do_not_go_together_are_refused(how, message):
 
 def test_a_choice_is_remembered_with_its_views():
     chosen = EmbeddingConfig(Recipe(size=288), augment=4, tta="flip")
-    assert EmbeddingConfig.of(chosen.document()) == chosen
-    assert EmbeddingConfig().document()["augment"] == 1
-    earlier = {name: value for name, value in EmbeddingConfig().document().items() if "augment" not in name}
-    assert EmbeddingConfig.of(earlier) == EmbeddingConfig()
+    assert EmbeddingConfig.from_json(chosen.to_json()) == chosen
+    assert EmbeddingConfig().to_json()["augment"] == 1
+    earlier = {name: value for name, value in EmbeddingConfig().to_json().items() if "augment" not in name}
+    assert EmbeddingConfig.from_json(earlier) == EmbeddingConfig()
 
 
 def test_views_are_embedded_once_and_the_plain_one_never_again(hues, colours):
@@ -297,6 +297,6 @@ def test_vectors_of_layers_stand_side_by_side(hues):
     np.testing.assert_allclose(joined, np.concatenate([plain, bottleneck], axis=1), rtol=2e-3, atol=2e-3)
     lists = "'import keras; keras.applications.MobileNetV2(weights=None).summary()' lists all"
     said = refused("embed", hues, *SMALL, "--layer", "fc")
-    assert f"the network has no layer 'fc', but out_relu, Conv_1_bn, Conv_1; python -c {lists}" in said
+    assert f"the network has no layer 'fc', but out_relu, Conv_1_bn, Conv_1: python -c {lists}" in said
     said = refused("embed", hues, *SMALL, "--layer", "out_relu,block_16_projct_BN")
     assert "no layer 'block_16_projct_BN', but block_16_project_BN, " in said

@@ -132,7 +132,7 @@ def test_a_tail_is_searched_on_maps_of_all_views(hues: Path, colours: Path, monk
     def of_maps(experiment: Experiment, layer: str, choice: EmbeddingConfig, reporter: Reporter) -> Experiment:
         layers.append(layer)
         both = np.tile(experiment.rows, (2, 1)).astype(np.float16)
-        return replace(experiment, rows=both, embedding=replace(choice, views=2).document())
+        return replace(experiment, rows=both, embedding=replace(choice, augment=2).to_json())
 
     monkeypatch.setattr(finetune, "FineTunedHead", Quick)
     monkeypatch.setattr(rows, "_of_maps", of_maps)

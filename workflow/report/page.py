@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from winnow.common.atomic_write import whole_file
-from winnow.common.formatting import number, setting
+from winnow.common.atomic_write import atomic_write
+from winnow.common.formatting import format_number, format_setting
 from winnow.embed import images
 from winnow.embed.images import PictureError
 from winnow.heads.evaluation import cleaning_effect, learning_curve, search
@@ -131,7 +131,7 @@ def thumbnail(path: Path) -> bytes | None:
     from PIL import Image
 
     try:
-        pixels, _ = images.read(images.read_bytes(path), box=THUMBNAIL)
+        pixels, _ = images.decode(images.read_bytes(path), box=THUMBNAIL)
     except PictureError:
         return None
     picture = Image.fromarray(pixels)
@@ -154,7 +154,7 @@ def template(name: str, folder: Path = Path(__file__).parent) -> Template:
     environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined)
     environment.trim_blocks = environment.lstrip_blocks = True
     environment.globals["palette"] = plots.PALETTE
-    environment.filters |= {"number": number, "setting": setting, "seconds": _seconds}
+    environment.filters |= {"number": format_number, "setting": format_setting, "seconds": _seconds}
     return environment.get_template(name)
 
 
@@ -247,7 +247,7 @@ def _head_figures(slug: str, head: dict[str, Any], classes: list[str]) -> Iterat
         title = f"{words}: {counts.trace()} of {counts.sum()} right"
         yield f"{slug}-confusion-{part}", f"Confusion matrix of {name}. {title}", matrix(counts, classes, title)
     drawn, ax = plots.figure(4.4, 4.0)
-    bins, title = head["reliability"], f"Expected calibration error {number(head['ece'])}"
+    bins, title = head["reliability"], f"Expected calibration error {format_number(head['ece'])}"
     diagrams.reliability(ax, bins["confidence"], bins["accuracy"], bins["count"], title)
     yield f"{slug}-reliability", f"Reliability of the probabilities of {name}. {title}", drawn
 
@@ -267,5 +267,5 @@ def _seconds(value: float | None) -> str:
 
 
 def _write(path: Path, content: bytes) -> None:
-    with whole_file(path) as stream:
+    with atomic_write(path) as stream:
         stream.write(content)

@@ -22,7 +22,7 @@ from winnow.curate.noise.duplicates import Duplicates, connected_groups, find_ne
 from winnow.curate.noise.perceptual_hash import perceptual_hash
 from winnow.embed import images
 from winnow.embed.backends import BACKENDS
-from winnow.embed.pipeline import pixels_of
+from winnow.embed.pipeline import read_square
 from winnow.embed.recipe import Recipe
 
 
@@ -208,9 +208,9 @@ def groups_of_files(files: list[Path], exported, keras_home) -> list[int]:
     """Group picture files by their real vectors."""
     backbone = exported(Recipe(), keras_home)
     session = BACKENDS["onnx"](backbone)
-    squares = [pixels_of(file, backbone.recipe) for file in files]
+    squares = [read_square(file, backbone.recipe) for file in files]
     vectors = np.concatenate([session(np.stack(squares[n : n + 4]))[1] for n in range(0, len(squares), 4)])
-    pictures = [images.read(file.read_bytes())[0] for file in files]
+    pictures = [images.decode(file.read_bytes())[0] for file in files]
     return group(*pictures, vectors=vectors, paths=[str(file) for file in files]).group.tolist()
 
 
@@ -223,7 +223,7 @@ def test_changed_photographs_are_found_and_others_are_left_apart(flowers, export
     chosen = sorted(flowers.rglob("*.jpg"))[::20]
     files, shown = list(chosen), list(range(len(chosen)))
     for number, file in enumerate(chosen):
-        image = Image.fromarray(images.read(file.read_bytes())[0])
+        image = Image.fromarray(images.decode(file.read_bytes())[0])
         width, height = image.size
         copies = [
             jpeg(image, 40),

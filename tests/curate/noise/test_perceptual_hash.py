@@ -45,7 +45,7 @@ def test_any_pixels(pixels):
 
 def test_photographs(flowers):
     for path in sorted(flowers.rglob("*.jpg"))[::10]:
-        pixels = images.read(path.read_bytes())[0]
+        pixels = images.decode(path.read_bytes())[0]
         assert perceptual_hash(pixels) == reference(pixels)
 
 

@@ -102,7 +102,7 @@ def test_pictures_that_were_not_measured_break_nothing():
 @pytest.mark.slow
 def test_real_photographs_are_left_alone_and_spoilt_ones_are_found(flowers):
     chosen = sorted(flowers.rglob("*.jpg"))[::10]
-    good = [Image.fromarray(images.read(path.read_bytes())[0]) for path in chosen]
+    good = [Image.fromarray(images.decode(path.read_bytes())[0]) for path in chosen]
     assert sum(map(bool, broken(*good))) <= 1
     for rule in ("too_dark", "too_bright", "blurred"):
         found = broken(*map(SPOILT[rule], good))

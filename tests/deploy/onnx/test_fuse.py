@@ -13,7 +13,7 @@ from winnow.deploy import novelty
 from winnow.deploy.onnx.fuse import VIEWS, fuse
 from winnow.deploy.onnx.head import to_onnx
 from winnow.embed import images
-from winnow.embed.quantize import half
+from winnow.embed.quantize import to_float16_weights
 from winnow.embed.recipe import RESIZES, Recipe
 from winnow.heads.evaluation.fit import HeadSpec, Split, Task, fit_estimator
 
@@ -154,7 +154,7 @@ def test_a_picture_of_any_size_gives_what_its_square_gives(views, resize, head, 
     parts = a_backbone(), head, recipe, reference, calibration
     (picture,) = pictures(1, height=150, width=110)
     said = run(fuse(*parts, views=views, any_size=True), picture)
-    expected = run(fuse(*parts, views=views), images.fit(picture, 96, resize)[None])
+    expected = run(fuse(*parts, views=views), images.resize_to_square(picture, 96, resize)[None])
     assert list(said) == list(expected) == ["label", "probabilities", "embedding", "familiarity"]
     for name, value in expected.items():
         np.testing.assert_array_equal(said[name], value)
@@ -188,7 +188,7 @@ def test_a_picture_says_the_same_in_any_batch(head, reference, calibration):
 
 
 def test_a_backbone_with_half_weights_goes_in(head):
-    said = run(fuse(half(a_backbone()), head, RECIPES["avg"], None, None), pictures(2))
+    said = run(fuse(to_float16_weights(a_backbone()), head, RECIPES["avg"], None, None), pictures(2))
     np.testing.assert_array_equal(said["embedding"], run(a_backbone(), pictures(2))["embedding"])
 
 

@@ -145,7 +145,7 @@ except InputError as error:
     print(error)
 """
     said = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
-    assert said == 'the dense head needs TensorFlow: pip install "winnow-images[train]", or choose other heads\n'
+    assert said == 'the dense head needs TensorFlow, which is not installed (pip install "winnow-images[train]")\n'
 
 
 @pytest.mark.slow
@@ -167,7 +167,7 @@ class TestTraining:
         """The weights after one epoch in one batch an update, against `fit` of Keras with the same initial weights."""
         from winnow.embed.keras_import import import_keras
 
-        keras, _ = import_keras("this test", "skip it")
+        keras, _ = import_keras("this test")
         X, y = blobs([6, 6])
         head = DenseHead(hidden=(4,), lr=0.5, momentum=momentum, nesterov=nesterov, epochs=3, batch_size=12)
         head.fit(X, y, validation_data=(X, y))
@@ -254,7 +254,7 @@ class TestTraining:
         """Weights and learning rate through a warm-up and a cosine."""
         from winnow.embed.keras_import import import_keras
 
-        keras, _ = import_keras("this test", "skip it")
+        keras, _ = import_keras("this test")
         X, y = blobs([6, 6])
         head = DenseHead(hidden=(4,), lr=0.5, momentum=0.9, schedule="cosine", warmup=1, epochs=5, batch_size=12)
         head.fit(X, y, validation_data=(X, y))
@@ -296,7 +296,7 @@ class TestTraining:
     def test_balanced_weights_are_those_of_keras(self):
         from winnow.embed.keras_import import import_keras
 
-        keras, _ = import_keras("this test", "skip it")
+        keras, _ = import_keras("this test")
         X, y = blobs([9, 3])
         head = DenseHead(hidden=(4,), lr=0.5, epochs=3, batch_size=12, class_weight="balanced")
         head.fit(X, y, validation_data=(X, y))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from winnow.embed.backbone import front
+from winnow.embed.backbone import finetune_input_layer
 from winnow.heads.models.finetune import WARM_UP, FineTunedHead, _rates
 
 pytestmark = pytest.mark.slow  # TensorFlow is imported
@@ -13,15 +13,15 @@ pytestmark = pytest.mark.slow  # TensorFlow is imported
 
 def maps(unfreeze, size=96, alpha=0.35, n=6):
     """Maps of an untrained network for seeded pictures, flattened, and what the whole network makes of the pictures."""
-    from winnow.embed.backbone import network
+    from winnow.embed.backbone import build_network
     from winnow.embed.keras_import import import_keras
     from winnow.embed.recipe import Recipe
-    from winnow.embed.weights import find
+    from winnow.embed.weights import find_weights
 
-    keras, _ = import_keras("this test", "skip it")
+    keras, _ = import_keras("this test")
     recipe = Recipe(weights="random", alpha=alpha, size=size)
-    net = network(keras, recipe, find(recipe))
-    both = keras.Model(net.input, [net.get_layer(front(unfreeze)).output, net.output])
+    net = build_network(keras, recipe, find_weights(recipe))
+    both = keras.Model(net.input, [net.get_layer(finetune_input_layer(unfreeze)).output, net.output])
     pictures = np.random.default_rng(0).uniform(-1, 1, (n, size, size, 3)).astype(np.float32)
     found, whole = (np.asarray(one) for one in both(pictures, training=False))
     return found.reshape(n, -1), whole.mean(axis=(1, 2))
@@ -35,14 +35,14 @@ def head(**params):
 def test_before_training_it_is_the_end_of_the_network(unfreeze):
     import keras
 
-    from winnow.embed.backbone import network
+    from winnow.embed.backbone import build_network
     from winnow.embed.recipe import Recipe
-    from winnow.embed.weights import find
+    from winnow.embed.weights import find_weights
     from winnow.heads.models.finetune import _end
 
     X, whole = maps(unfreeze)
     recipe = Recipe(weights="random", alpha=0.35, size=96)
-    end = _end(keras, network(keras, recipe, find(recipe)), unfreeze, X.shape[1], classes=3)
+    end = _end(keras, build_network(keras, recipe, find_weights(recipe)), unfreeze, X.shape[1], classes=3)
     made = head(unfreeze=unfreeze)
     made.model_ = end
     features = np.asarray(keras.Model(end.input, end.layers[-1].input)(made._maps(X)))
@@ -51,7 +51,7 @@ def test_before_training_it_is_the_end_of_the_network(unfreeze):
 
 @pytest.mark.parametrize(("unfreeze", "layer"), [(1, "block_15_add"), (3, "block_13_project_BN"), (4, "block_12_add")])
 def test_the_layer_that_a_tail_begins_with(unfreeze, layer):
-    assert front(unfreeze) == layer
+    assert finetune_input_layer(unfreeze) == layer
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from support.report import EVIL, HISTORY, Reader, document, head, jpeg
 
-from winnow.common.formatting import number
+from winnow.common.formatting import format_number
 from winnow.workflow.report import page as report
 
 CHROMIUM = Path("/usr/bin/chromium")
@@ -132,7 +132,7 @@ def test_heads_and_classes_may_be_called_anything():
     names = ["data", "wrong", "again", "heads", "comparison", "problems"]
     versus = {"difference": -0.01, "low": -0.03, "high": 0.01, "p": 0.31}
     classes = ["accuracy", "macro avg", "weighted avg"]
-    heads = [head(name, 0.9, versus if number else None, classes=classes) for number, name in enumerate(names)]
+    heads = [head(name, 0.9, versus if index else None, classes=classes) for index, name in enumerate(names)]
     read = Reader(report.render(document(classes, heads), jpeg))
     ids = [attributes["id"] for _, attributes in read.tags if attributes.get("id")]
     assert len(ids) == len(set(ids))
@@ -289,7 +289,7 @@ def test_names_become_files_each_once():
     ],
 )
 def test_a_number_is_written_for_reading(value, options, text):
-    assert number(value, **options) == text
+    assert format_number(value, **options) == text
 
 
 @pytest.mark.slow
