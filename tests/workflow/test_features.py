@@ -215,7 +215,7 @@ def test_a_disk_that_is_full_costs_no_view_that_was_stored(hues, colours, monkey
     choice = EmbeddingConfig(backbone=colours, augment=3)
     with monkeypatch.context() as full:
         full.setattr(lance, "write_dataset", write)
-        with pytest.raises(InputError, match="No space left; what was committed is kept: make room and run the comman"):
+        with pytest.raises(InputError, match="No space left; what was committed is kept: make room and try again"):
             embed(workspace, choice, lambda done, total: None, print)
     _, made = embed(workspace, choice, lambda done, total: None, print)
     assert (made["embedded"], made["vectors"]) == (40, 120)
