@@ -99,7 +99,7 @@ def score(
     else:
         columns |= _columns_by_id(pictures.ids, before, ("label_suspect", "suggested_label"))
     columns["split"] = _split_names(workspace, pictures, columns["duplicate_group"], verdicts)
-    made = _metadata(before).get("made") if config is None else config.document()
+    made = _metadata(before).get("made") if config is None else config.to_json()
     metadata = {"winnow": json.dumps({"found": pictures.key(), "made": made})}
     table = _table_by_path(rows, pictures, columns, verdicts).replace_schema_metadata(metadata)
     with workspace.lock(on_message):
