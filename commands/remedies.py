@@ -19,6 +19,20 @@ REMEDIES: dict[str, str] = {
     "layer-names": "python -c 'import keras; keras.applications.MobileNetV2(weights=None).summary()' lists all",
     "other-heads": "install it, or choose other heads",
     "workspace": "use --workspace to put it elsewhere",
+    "workspace_outside": "run from another folder or use --workspace",
+    "another_workspace": "use --workspace to name another",
+    "workspace_of_run": "a run lies in NAME.winnow/runs, or name that with --workspace",
+    "damaged_workspace": "remove it and scan again, with --labels unless the folders are the labels: that rule is lost",
+    "images": "name one, as in `winnow scan photos`, or set WINNOW_IMAGES",
+    "name_images": "name the folder of pictures, as in `winnow scan photos`",
+    "moved_images": "name their folder, `winnow scan FOLDER --workspace {folder}`",
+    "labels": "--labels takes folder, parent or a CSV file",
+    "group_by": "--group-by takes a CSV file or a regular expression",
+    "save_csv": "save it again",
+    "two_classes": "put the pictures of each class in a folder of its own, or use --labels FILE.csv",
+    "empty_split": "add some, or leave the division into splits to Winnow",
+    "verdicts": "the verdicts did that; `winnow undo` takes back the last ones, --as-found ignores them all",
+    "update": "update Winnow",
 }
 
 

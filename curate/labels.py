@@ -1,26 +1,27 @@
-"""From paths to labels and splits, by one of three rules: the top folder, the parent folder, or a CSV file."""
+"""Derive labels and splits from paths by one of three rules: top folder, parent folder, or a CSV file."""
 
 from __future__ import annotations
 
 import csv
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 from winnow.common.errors import InputError
 from winnow.common.paths import to_text
 
-# Names that a split goes by on disk; torchvision, Keras and Hugging Face write them so.
+# Folder name or CSV value -> split; the names that torchvision, Keras and Hugging Face write.
 SPLIT_NAMES = dict.fromkeys(("val", "valid", "validation", "dev"), "val")
 SPLIT_NAMES |= {"train": "train", "training": "train", "test": "test", "testing": "test"}
 
 
-class LabelAssignment(NamedTuple):
-    """Of every path: its label and its split, None where there is none; and what the person should know."""
+@dataclass(frozen=True)
+class LabelAssignment:
+    """Label and split of every path, in the order of the paths; None where there is none."""
 
     labels: list[str | None]
     splits: list[str | None]
-    warnings: list[str]
+    warnings: list[str]  # one sentence each, for the user
 
 
 def assign_labels(rule: str, paths: Sequence[str], images: Path) -> LabelAssignment:
@@ -36,9 +37,9 @@ def assign_labels(rule: str, paths: Sequence[str], images: Path) -> LabelAssignm
 
 
 def _from_folders(paths: Sequence[str], innermost: bool) -> LabelAssignment:
-    """The top folder below the root (as torchvision's ImageFolder), or the innermost one.
+    """Take the top folder below the root as label (as torchvision's ImageFolder), or the innermost one.
 
-    When every folder on top bears the name of a split, and there is a part to train on, they are splits, not labels.
+    When every top folder has the name of a split, and one of them is train, the top folders are splits, not labels.
     """
     parts = [path.split("/")[:-1] for path in paths]
     tops = {folders[0] for folders in parts if folders}
@@ -51,52 +52,58 @@ def _from_folders(paths: Sequence[str], innermost: bool) -> LabelAssignment:
 
 
 def _from_csv(file: Path, paths: Sequence[str], images: Path) -> LabelAssignment:
-    rows = _rows(file, ("path", "label"), "--labels takes folder, parent or a CSV file")
+    rows = _read_rows(file, ("path", "label"), remedy="labels")
     known = set(paths)
     labels: dict[str, str] = {}
     splits: dict[str, str | None] = {}
-    twice: list[str] = []
-    words: set[str] = set()
+    relabelled: list[str] = []
+    unknown_splits: set[str] = set()
     for row in rows:
         path, label = _manifest_path(row["path"], known, images), (row["label"] or "").strip()
-        word = (row.get("split") or "").strip()
+        split = (row.get("split") or "").strip()
         if labels.get(path, label) != label:
-            twice.append(path)
-        if word and word.lower() not in SPLIT_NAMES:
-            words.add(word)
-        labels[path], splits[path] = label, SPLIT_NAMES.get(word.lower())
-    strangers = [path for path in labels if path not in known]
+            relabelled.append(path)
+        if split and split.lower() not in SPLIT_NAMES:
+            unknown_splits.add(split)
+        labels[path], splits[path] = label, SPLIT_NAMES.get(split.lower())
+    unknown_paths = [path for path in labels if path not in known]
     if paths:
-        _refuse_strangers(file, labels, known, images)
+        _require_known_path(file, labels, known, images)
     warnings = []
-    if strangers:
-        warnings.append(f"{len(strangers)} of {len(labels)} paths are not among the pictures, as {strangers[0]}")
-    if twice:
-        warnings.append(f"{len(twice)} paths come again with another label, which counts, as {twice[0]}")
-    if words:
-        warnings.append(f"splits other than train, val and test are passed over: {', '.join(sorted(words)[:5])}")
+    if unknown_paths:
+        warnings.append(
+            f"{len(unknown_paths)} of {len(labels)} paths are not among the pictures, for example {unknown_paths[0]}"
+        )
+    if relabelled:
+        warnings.append(
+            f"{len(relabelled)} paths have several labels, the last of which counts, for example {relabelled[0]}"
+        )
+    if unknown_splits:
+        names = ", ".join(sorted(unknown_splits)[:5])
+        warnings.append(f"splits other than train, val and test are ignored: {names}")
     warnings = [f"{file.name}: {warning}" for warning in warnings]
     return LabelAssignment([labels.get(path) or None for path in paths], [splits.get(path) for path in paths], warnings)
 
 
 def read_groups(file: Path, paths: Sequence[str], images: Path) -> list[str | None]:
-    """The group (burst, product, camera) of every manifest path by a CSV file (columns path, group); None without.
+    """Read the group (burst, product, camera) of every manifest path from a CSV file with columns path and group.
 
+    Returns: one group per path, None for paths without one.
     Raises: InputError when the file cannot be read, lacks a column, or names none of the paths.
     """
     known = set(paths)
-    rows = _rows(file, ("path", "group"), "--group-by takes a CSV file or a regular expression")
+    rows = _read_rows(file, ("path", "group"), remedy="group_by")
     groups = {_manifest_path(row["path"], known, images): (row["group"] or "").strip() for row in rows}
-    _refuse_strangers(file, groups, known, images)
+    _require_known_path(file, groups, known, images)
     return [groups.get(path) or None for path in paths]
 
 
-def _refuse_strangers(file: Path, written: Iterable[str], known: set[str], images: Path) -> None:
+def _require_known_path(file: Path, written: Iterable[str], known: set[str], images: Path) -> None:
     if known.isdisjoint(written):
-        raise InputError(f"{file}: none of its paths is among the pictures; they are looked up below {images}")
+        raise InputError(f"{file}: none of its paths is a picture below {images}")
 
 
-def _rows(file: Path, columns: tuple[str, ...], takes: str) -> list[dict[str, str]]:
+def _read_rows(file: Path, columns: tuple[str, ...], remedy: str) -> list[dict[str, str]]:
     try:
         with file.open(newline="", encoding="utf-8-sig") as stream:
             reader = csv.DictReader(stream)
@@ -109,19 +116,19 @@ def _rows(file: Path, columns: tuple[str, ...], takes: str) -> list[dict[str, st
             reader.fieldnames = names
             rows = [row for row in reader if row["path"]]
     except FileNotFoundError:
-        raise InputError(f"{file}: no such file; {takes}") from None
+        raise InputError(f"{file}: no such file", remedy=remedy) from None
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{file} cannot be read as CSV in UTF-8 ({error}): save it again") from None
+        raise InputError(f"{file} cannot be read as CSV in UTF-8 ({error})", remedy="save_csv") from None
     return rows
 
 
 def _manifest_path(written: str, known: set[str], images: Path) -> str:
-    """A path as written in a CSV file (absolute or below the root, any separator) as the manifest has it."""
+    """Convert a path of a CSV file (absolute or relative to the root, with any separator) to a manifest path."""
     if written in known:
         return written
     path = Path(written.strip().replace("\\", "/"))
     if path.is_absolute() and not path.is_relative_to(images):
-        path = path.parent.resolve() / path.name  # perhaps through a link to the root
+        path = path.parent.resolve() / path.name  # it may go through a link to the root
     if path.is_relative_to(images):
         path = path.relative_to(images)
     return to_text(path.as_posix())

@@ -1,4 +1,4 @@
-"""The files below a folder, each once, links followed and their loops ended."""
+"""Walk the files below a folder, each once; links are followed and their loops end."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from typing import NamedTuple
 
 from winnow.common.paths import to_text
 
-# Folders that cameras, servers and editors leave behind; names that begin with a dot are passed over too.
+# Folders that cameras, servers and editors leave behind; names that begin with a dot are skipped too.
 IGNORED_FOLDERS = frozenset({"__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information"})
 
 
 class Entry(NamedTuple):
-    """A file that is there: `path` relative to the root with `/`, as text (see `curate.paths`)."""
+    """An existing file and what identifies its version."""
 
-    path: str
-    bytes: int
-    mtime_ns: int
+    path: str  # relative to the root, with "/", as text (see `common.paths`)
+    bytes: int  # size; -1 for a link to nothing and for special files
+    mtime_ns: int  # time of the last change
 
 
 def walk(root: Path, on_error: Callable[[str, OSError], None]) -> Iterator[Entry]:
-    """Every file below `root`, in the order of names; hidden ones and `IGNORED_FOLDERS` are passed over.
+    """Yield every file below `root`, in the order of names; hidden ones and `IGNORED_FOLDERS` are skipped.
 
-    Links to folders are followed after the real folders, each real folder once and never one that `root` lies in, so
-    loops end and a picture is not met twice through two links. A link to nothing and a special file (pipe, socket) are
-    given with size -1.
-    Parameters: `on_error`, told the path of a folder that cannot be listed.
+    Links to folders are followed after the real folders, each real folder once and never one that contains `root`, so
+    loops end and no picture is yielded twice through two links. A link to nothing and a special file (pipe, socket)
+    have size -1.
+    Parameters: `on_error`, called with the path of a folder that cannot be listed, and the error.
     """
     above = (folder.stat() for folder in root.resolve().parents)
     seen = {(info.st_dev, info.st_ino) for info in above}
@@ -40,8 +40,8 @@ def walk(root: Path, on_error: Callable[[str, OSError], None]) -> Iterator[Entry
             if (info.st_dev, info.st_ino) in seen:
                 continue
             seen.add((info.st_dev, info.st_ino))
-            with os.scandir(folder) as found:
-                entries = sorted(found, key=lambda entry: entry.name)
+            with os.scandir(folder) as listing:
+                entries = sorted(listing, key=lambda entry: entry.name)
         except OSError as error:
             on_error(to_text(prefix), error)
             continue
@@ -60,7 +60,7 @@ def walk(root: Path, on_error: Callable[[str, OSError], None]) -> Iterator[Entry
 def _is_folder(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
-    except OSError:  # a link that leads round to itself
+    except OSError:  # a link that points to itself
         return False
 
 

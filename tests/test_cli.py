@@ -104,7 +104,8 @@ class TestWhichPictures:
         done = winnow("embed")
         assert done.exit_code == 1
         assert done.stderr == (
-            "Error: which pictures? Name their folder, as in `winnow scan photos`, or set WINNOW_IMAGES\n"
+            "Error: no folder of pictures is named, and the current folder has no workspace: "
+            "name one, as in `winnow scan photos`, or set WINNOW_IMAGES\n"
         )
 
     def test_are_asked_for_when_there_are_several_workspaces(self, folder: Path) -> None:

@@ -127,8 +127,8 @@ def _dataset(
         repeats=repeats,
         seed=division.seed,
         group_by=division.group_by,
-        among=store.ids(),
-        near=near,
+        only_ids=store.ids(),
+        near_duplicates=near,
         verdicts=None if division.as_found else current_verdicts(journal.lines()),
     )
 

@@ -252,7 +252,7 @@ def _split_names(
     """Return the part of each picture in the first split; None for all when the pictures cannot be split yet."""
     near = {id: group for id, group in zip(pictures.ids, groups, strict=True) if group is not None}
     try:
-        data = dataset.read(workspace, repeats=1, near=near, verdicts=verdicts, among=set(pictures.ids))
+        data = dataset.read(workspace, repeats=1, near_duplicates=near, verdicts=verdicts, only_ids=set(pictures.ids))
     except InputError:
         return [None] * len(pictures.ids)
     part = dict(zip(data.ids, data.splits[0].tolist(), strict=True))

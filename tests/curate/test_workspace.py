@@ -1,4 +1,4 @@
-"""The workspace is found where it is plain, and never mixed up with that of another folder."""
+"""The workspace is found where that is unambiguous, and never confused with that of another folder."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from support.errors import input_error
 
-from winnow.common.errors import InputError
-from winnow.curate.workspace import Workspace, find_workspace
+from winnow.curate.workspace import Workspace, find_workspace, open_workspace
 
 
 @pytest.fixture
@@ -26,14 +26,14 @@ def test_it_is_named_after_the_folder_and_lies_in_the_current_one(photos, tmp_pa
     assert not (tmp_path / "photos.winnow").exists()
 
 
-def test_a_dot_is_named_after_what_it_stands_for(photos, monkeypatch):
+def test_a_dot_is_named_after_the_current_folder(photos, monkeypatch):
     monkeypatch.chdir(photos)
-    with pytest.raises(InputError, match=r"photos\.winnow would lie inside the pictures: run from another folder or"):
+    with input_error(r"photos\.winnow would lie inside the pictures$", "workspace_outside"):
         find_workspace(Path())
     assert find_workspace(Path(), photos.parent / "w").images == photos
 
 
-def test_what_is_saved_is_found_again(photos, tmp_path):
+def test_a_saved_workspace_is_found_again(photos, tmp_path):
     Workspace(tmp_path / "photos.winnow", photos, "parent").save()
     assert json.loads((tmp_path / "photos.winnow" / "workspace.json").read_text()) == {
         "format": 1,
@@ -44,19 +44,19 @@ def test_what_is_saved_is_found_again(photos, tmp_path):
     assert os.listdir(tmp_path / "photos.winnow") == ["workspace.json"]
 
 
-def test_the_only_workspace_here_is_meant_when_nothing_is_named(photos, tmp_path):
-    with pytest.raises(InputError, match=r"which pictures\? Name their folder, as in `winnow scan photos`"):
+def test_the_only_workspace_in_the_current_folder_is_the_default(photos, tmp_path):
+    with input_error("no folder of pictures is named, and the current folder has no workspace", "images"):
         find_workspace(None)
     (tmp_path / "empty.winnow").mkdir()  # no workspace: nothing was ever saved in it
     find_workspace(photos).save()
     assert find_workspace(None) == find_workspace(photos)
     (tmp_path / "other").mkdir()
     find_workspace(tmp_path / "other").save()
-    with pytest.raises(InputError, match=r"several workspaces here \(other\.winnow, photos\.winnow\)"):
+    with input_error(r"several workspaces here \(other\.winnow, photos\.winnow\)$", "name_images"):
         find_workspace(None)
 
 
-def test_the_environment_names_what_is_left_out(photos, tmp_path, monkeypatch):
+def test_environment_variables_give_the_defaults(photos, tmp_path, monkeypatch):
     monkeypatch.setenv("WINNOW_IMAGES", str(photos))
     assert find_workspace(None).folder == tmp_path / "photos.winnow"
     monkeypatch.setenv("WINNOW_WORKSPACE", str(tmp_path / "w"))
@@ -67,19 +67,18 @@ def test_the_environment_names_what_is_left_out(photos, tmp_path, monkeypatch):
     assert find_workspace(None).images == photos
 
 
-def test_a_workspace_that_is_named_but_not_there_yet_cannot_tell_its_pictures(tmp_path):
-    with pytest.raises(InputError, match="new is no workspace yet: name the folder of pictures"):
+def test_a_new_workspace_needs_its_pictures_named(tmp_path):
+    with input_error("new is not a workspace yet$", "name_images"):
         find_workspace(None, tmp_path / "new")
 
 
 def test_another_folder_of_the_same_name_is_refused(photos, tmp_path):
     find_workspace(photos).save()
     (tmp_path / "more" / "photos").mkdir(parents=True)
-    with pytest.raises(InputError) as caught:
+    with input_error("belongs to", "another_workspace") as caught:
         find_workspace(tmp_path / "more" / "photos")
     assert str(caught.value) == (
-        f"{tmp_path / 'photos.winnow'} belongs to {photos}, not to {tmp_path / 'more' / 'photos'}: "
-        "use --workspace to name another"
+        f"{tmp_path / 'photos.winnow'} belongs to {photos}, not to {tmp_path / 'more' / 'photos'}"
     )
 
 
@@ -89,16 +88,18 @@ def test_links_to_one_folder_share_a_workspace(photos, tmp_path):
     assert find_workspace(tmp_path / "link", tmp_path / "photos.winnow").images == photos
 
 
-@pytest.mark.parametrize(("name", "said"), [("absent", "does not exist"), ("file", "is a file")])
-def test_images_must_be_a_folder(tmp_path, name, said):
+@pytest.mark.parametrize(
+    ("name", "message"), [("absent", "does not exist"), ("file", "is a file, not a folder of pictures")]
+)
+def test_images_must_be_a_folder(tmp_path, name, message):
     (tmp_path / "file").write_text("x")
-    with pytest.raises(InputError, match=f"{name} {said}: IMAGES must be a folder of pictures"):
+    with input_error(f"{name} {message}$"):
         find_workspace(tmp_path / name)
 
 
 @pytest.mark.parametrize("inside", ["w", "deep/er", "."])
 def test_a_workspace_inside_the_pictures_is_refused(photos, inside):
-    with pytest.raises(InputError, match="would lie inside the pictures"):
+    with input_error("would lie inside the pictures$", "workspace_outside"):
         find_workspace(photos, photos / inside)
 
 
@@ -114,19 +115,19 @@ WRONG_TYPES = ('{"format": 1, "images": "/x", "labels": 5}', '{"format": 1, "ima
     "content", ["", "{", "[]", "{}", '{"format": "x"}', '{"format": 1}', b"\xff\xfe", *WRONG_TYPES]
 )
 def test_a_damaged_file_is_named(photos, content):
-    place = find_workspace(photos)
-    place.save()
-    file = place.folder / "workspace.json"
+    workspace = find_workspace(photos)
+    workspace.save()
+    file = workspace.folder / "workspace.json"
     file.write_bytes(content if isinstance(content, bytes) else content.encode())
-    with pytest.raises(InputError, match=r"json cannot be read \(\w+\): remove it and scan again, with --labels"):
+    with input_error(r"json cannot be read \(\w+\)$", "damaged_workspace"):
         find_workspace(photos)
 
 
-def test_a_newer_format_asks_for_a_newer_winnow(photos):
-    place = find_workspace(photos)
-    place.save()
-    (place.folder / "workspace.json").write_text('{"format": 2, "images": "/x", "labels": "folder"}')
-    with pytest.raises(InputError, match=r"written by a newer Winnow \(format 2\): update Winnow"):
+def test_a_newer_format_is_refused(photos):
+    workspace = find_workspace(photos)
+    workspace.save()
+    (workspace.folder / "workspace.json").write_text('{"format": 2, "images": "/x", "labels": "folder"}')
+    with input_error(r"written by a newer Winnow \(format 2\)$", "update"):
         find_workspace(photos)
 
 
@@ -145,7 +146,7 @@ def test_control_characters_of_the_folder_are_not_in_the_name_of_the_workspace(t
 
 @pytest.mark.parametrize("name", ["a\tb", os.fsdecode(b"caf\xe9")])
 def test_a_workspace_where_lance_cannot_write_is_refused(photos, tmp_path, name):
-    with pytest.raises(InputError, match="control characters or bytes that are not UTF-8 in its path: use --workspace"):
+    with input_error("has control characters or bytes that are not UTF-8$", "workspace"):
         find_workspace(photos, tmp_path / name / "w")
 
 
@@ -161,12 +162,12 @@ def test_pictures_that_moved_keep_their_workspace(photos, tmp_path):
     assert moved == Workspace(tmp_path / "photos.winnow", tmp_path / "new/pictures", "parent")
 
 
-def test_what_is_as_it_should_be_is_not_written_again(photos):
-    place = find_workspace(photos)
-    place.save()
-    before = (place.folder / "workspace.json").stat()
-    place.save()
-    after = (place.folder / "workspace.json").stat()
+def test_an_unchanged_file_is_not_written_again(photos):
+    workspace = find_workspace(photos)
+    workspace.save()
+    before = (workspace.folder / "workspace.json").stat()
+    workspace.save()
+    after = (workspace.folder / "workspace.json").stat()
     assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
 
 
@@ -181,50 +182,61 @@ def test_many_may_save_at_once(photos, tmp_path):
     assert os.listdir(tmp_path / "w") == ["workspace.json"]
 
 
-def test_a_place_that_cannot_be_written_to_is_told(photos, tmp_path):
+def test_a_folder_that_cannot_be_written_to_is_refused(photos, tmp_path):
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(InputError, match="Not a directory; use --workspace to put it elsewhere"):
+    with input_error("Not a directory$", "workspace"):
         Workspace(tmp_path / "file" / "w", photos).save()
 
 
-def test_a_lock_that_cannot_be_had_is_told(photos):
-    place = find_workspace(photos)
-    place.save()
-    (place.folder / ".lock").mkdir()
-    with pytest.raises(InputError, match="use --workspace to put it elsewhere"), place.lock():
+def test_a_lock_that_cannot_be_created_is_refused(photos):
+    workspace = find_workspace(photos)
+    workspace.save()
+    (workspace.folder / ".lock").mkdir()
+    with input_error("Is a directory$|Permission denied$", "workspace"), workspace.lock():
         pass
 
 
+def test_an_existing_workspace_is_opened_by_its_folder_whatever_the_environment_says(photos, tmp_path, monkeypatch):
+    monkeypatch.setenv("WINNOW_IMAGES", "/nowhere")
+    find_workspace(photos, tmp_path / "w").save()
+    assert open_workspace(tmp_path / "w") == Workspace(tmp_path / "w", photos)
+    photos.rename(tmp_path / "moved")
+    with input_error(f"the pictures are no longer in {photos}$", "moved_images"):
+        open_workspace(tmp_path / "w")
+    with input_error("moved is not a workspace$", "workspace_of_run"):
+        open_workspace(tmp_path / "moved")
+
+
 @pytest.mark.slow
-def test_whoever_waits_long_for_the_lock_is_told(photos):
-    place = find_workspace(photos)
-    place.save()
-    told = threading.Event()
-    said = []
+def test_a_long_wait_for_the_lock_is_reported(photos):
+    workspace = find_workspace(photos)
+    workspace.save()
+    reported = threading.Event()
+    events = []
 
     def second():
-        with place.lock(lambda words: (said.append(words), told.set())):
-            said.append("in")
+        with workspace.lock(lambda message: (events.append(message), reported.set())):
+            events.append("in")
 
-    with place.lock():
+    with workspace.lock():
         other = threading.Thread(target=second)
         other.start()
-        assert told.wait(10)
-        assert said == [f"waiting for another winnow command on {place.folder}"]
+        assert reported.wait(10)
+        assert events == [f"waiting for another winnow command on {workspace.folder}"]
     other.join()
-    assert said[1:] == ["in"]
+    assert events[1:] == ["in"]
 
 
 def test_one_command_at_a_time_holds_the_lock(photos):
-    place = find_workspace(photos)
-    place.save()
+    workspace = find_workspace(photos)
+    workspace.save()
     order = []
 
     def second():
-        with place.lock():
+        with workspace.lock():
             order.append("second")
 
-    with place.lock():
+    with workspace.lock():
         other = threading.Thread(target=second)
         other.start()
         other.join(0.2)

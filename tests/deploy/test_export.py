@@ -311,7 +311,7 @@ def test_a_card_that_a_person_changed_is_kept(run: Path) -> None:
 def test_a_run_elsewhere_needs_its_workspace_named(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WINNOW_IMAGES", "/nowhere")  # the run says which pictures
     copied = shutil.copytree(run, "elsewhere")
-    assert "is no workspace" in refused("export", copied, "-o", "model.onnx")
+    assert "is not a workspace" in refused("export", copied, "-o", "model.onnx")
     winnow("export", copied, "-o", "model.onnx", "--workspace", run.parents[1])
     assert Path("model.onnx").is_file()
 
