@@ -23,6 +23,11 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
+def ask(question: str) -> bool:
+    """Ask a question on standard error, and read the answer from standard input."""
+    return click.confirm(question, err=True)
+
+
 def confirm(question: str) -> bool:
     """Ask on the terminal; False where there is none."""
     return sys.stdin.isatty() and sys.stderr.isatty() and click.confirm(question, err=True)

@@ -1,4 +1,4 @@
-"""The commands that find noise and decide on it: parse, call, print. `cli.py` adds them to the others."""
+"""The commands that curate the images: scan, score, review, decide, prune, undo, materialize."""
 
 from __future__ import annotations
 
@@ -7,245 +7,241 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from winnow.commands import console, options, progress, results, tables
-from winnow.common.atomic_write import atomic_write
+from winnow.commands import console, curation_results, options, progress
+from winnow.commands.embedding_options import embedding
+from winnow.commands.groups import command
 from winnow.common.errors import InputError
+from winnow.curate.journal import REASONS
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
-    from winnow.curate.manifest import ScanResult
     from winnow.curate.workspace import Workspace
     from winnow.embed.config import EmbeddingConfig
 
-REASONS = ("off_topic", "duplicate", "quality", "unreadable", "other")
-SHOWN = 10  # rows of a list that are printed
 
-
-@click.command()
+@command()
 @options.images
-@click.option(
+@options.option(
+    "Data",
     "--labels",
     metavar="folder|parent|FILE.csv",
-    help="Where labels come from: the top folder (at first), the innermost one, or a CSV file (path,label).",
+    default_text="folder, or what the last scan used",
+    help="Where labels come from: the top folder, the innermost folder, or a CSV file with the columns path and label.",
 )
 @options.workers
 def scan(images: Path | None, workspace: Path | None, as_json: bool, labels: str | None, workers: int | None) -> None:
-    """Look at every picture once: what there is, what is broken, what is there twice.
+    """Read every image once, and list what is broken or there twice.
 
-    Each file is really decoded. A second scan reads only files that are new or changed.
+    Each file is decoded completely. A second scan reads only files that are new or changed.
     """
     from winnow.curate import manifest
 
-    place = console.open_workspace(images, workspace)
-    with progress.show_progress("Scanning") as told:
-        found = manifest.scan(place, _rule(labels), told, workers, console.message)
+    located = console.open_workspace(images, workspace)
+    with progress.show_progress("Scanning") as on_progress:
+        rule = labels and options.label_rule(labels)
+        result = manifest.scan(located, rule, on_progress, workers, console.message)
     if as_json:
-        console.print_json(found.to_json())
+        console.print_json(result.to_json())
     else:
-        _print_scan(found)
+        curation_results.print_scan(result)
         console.print_next("run", images, workspace)
 
 
-@click.command()
+@command()
 @options.images
-@click.option("--csv", "file", type=options.FILE, help="Write every row of every score to this file.")
+@options.option("Output", "--csv", "csv_file", type=options.FILE, help="Write all scores of every image to this file.")
 @options.as_found
-@options.vectors
+@embedding
 def score(
     images: Path | None,
     workspace: Path | None,
     as_json: bool,
-    file: Path | None,
+    csv_file: Path | None,
     as_found: bool,
     vectors: EmbeddingConfig,
 ) -> None:
-    """Rank pictures by how likely they are noise: off-topic, mislabelled, doubled, of poor quality.
+    """Rank images by how likely they are noise.
 
-    Verdicts given so far are learned from: score, look at the first ten, decide, and score again. `review` and `prune`
-    go on with the vectors that were last ranked by.
+    Noise is what is off-topic, mislabelled, duplicated or of poor quality. Scores learn from the verdicts so far: look
+    at the first ten images, decide, and score again. `review` and `prune` use the vectors that were scored last.
     """
     from winnow.workflow import scoring
 
-    place = console.open_workspace(images, workspace)
-    table, said = scoring.score(place, vectors, progress.reporter(), as_found)
-    if file is not None:
-        _write_csv(file, table)
+    located = console.open_workspace(images, workspace)
+    table, summary = scoring.score(located, vectors, progress.reporter(), as_found)
+    if csv_file is not None:
+        curation_results.write_csv(csv_file, table)
     if as_json:
-        return console.print_json(said)
-    _print_scores(table, said)
-    if file is not None:
-        click.echo(f"Every row: {console.printable(str(file))}")
+        return console.print_json(summary)
+    curation_results.print_scores(table, summary)
+    if csv_file is not None:
+        click.echo(f"All scores: {console.printable(str(csv_file))}")
     console.print_next("review", images, workspace)
     return None
 
 
-@click.command()
+@command()
 @options.images
-@click.option("--port", type=click.IntRange(1, 65535), help="Of the App.  [default: 5151, or the next free one]")
-@click.option("--browser/--no-browser", default=True, help="Open the App in a browser, or only print its address.")
-@click.option("--accept", is_flag=True, help="Record tags and deletions made in the App without asking.")
+@options.port
+@options.browser
+@options.option("Review", "--accept", is_flag=True, help="Record tags and deletions made in the App without asking.")
 def review(
-    images: Path | None,
-    workspace: Path | None,
-    as_json: bool,
-    port: int | None,
-    browser: bool,
-    accept: bool,
+    images: Path | None, workspace: Path | None, as_json: bool, port: int | None, browser: bool, accept: bool
 ) -> None:
-    """Look at the pictures in the FiftyOne App, and drop, keep or relabel them there.
+    """Drop, keep or relabel images in the FiftyOne App.
 
-    It listens on this computer only. Ctrl-C ends it; every click is on the disk by then.
+    The App listens on this computer only. Ctrl-C ends it; every click is on the disk by then.
     """
     from winnow.workflow import scoring
 
-    place = console.open_workspace(images, workspace)
-    said = scoring.review(
-        place,
-        progress.reporter(),
-        port=port,
-        browser=browser,
-        accept=accept,
-        ask=lambda text: click.confirm(text, err=True),
-    )
+    located = console.open_workspace(images, workspace)
+    how: dict[str, Any] = {"port": port, "browser": browser, "accept": accept, "ask": console.ask}
+    summary = scoring.review(located, progress.reporter(), **how)
     if as_json:
-        return console.print_json(said)
-    console.print_next("compare", images, workspace)
-    return None
+        console.print_json(summary)
+    else:
+        console.print_next("compare", images, workspace)
 
 
-@click.command()
+@command()
 @click.argument("paths", nargs=-1, metavar="[IMAGES] PATH...", type=click.Path(path_type=Path))
-@click.option("--drop", is_flag=True, help="Leave these pictures out.")
-@click.option("--keep", is_flag=True, help="These pictures are right as they are.")
-@click.option("--relabel", "label", metavar="NAME", help="These pictures belong to another class.")
-@click.option("--reason", type=click.Choice(REASONS), help="Why they are dropped.  [default: off_topic]")
-@click.option("--from", "source", type=click.File("rb"), help="Paths from a file, one a line; - for stdin.")
+@options.option("Data", "--drop", is_flag=True, help="Leave these images out.")
+@options.option("Data", "--keep", is_flag=True, help="These images are right as they are.")
+@options.option("Data", "--relabel", "label", metavar="NAME", help="These images belong to the class NAME.")
+@options.option(
+    "Data", "--reason", type=click.Choice(REASONS), default_text=REASONS[0], help="Why the images are dropped."
+)
+@options.option(
+    "Data", "--from", "source", type=click.File("rb"), help="Read paths from a file, one per line; - is standard input."
+)
 @options.workspace
 @options.json
-def decide(
-    paths: tuple[Path, ...],
-    drop: bool,
-    keep: bool,
-    label: str | None,
-    reason: str | None,
-    source: Any,
-    workspace: Path | None,
-    as_json: bool,
-) -> None:
-    """Record a verdict on pictures: drop, keep or relabel. The last verdict on a picture holds.
+def decide(paths: tuple[Path, ...], workspace: Path | None, as_json: bool, **verdict: Any) -> None:
+    """Record a verdict on images: drop, keep or relabel.
 
-    IMAGES is the first argument only when it is a folder with a workspace. A PATH is that of a file or one as `scan`
-    and `score` print it. A verdict is on the content: a renamed picture keeps it.
+    The last verdict on an image holds. IMAGES is the first argument only when it is a folder with a workspace. A PATH
+    is that of a file, or one as `scan` and `score` print it. A renamed image keeps its verdict.
     """
     from winnow.curate import decisions
 
-    if drop + keep + (label is not None) != 1:
-        raise click.UsageError("say one of --drop, --keep or --relabel NAME")
-    if reason and not drop:
-        raise click.UsageError("--reason goes with --drop")
+    verdict_name = _verdict_name(**{name: verdict[name] for name in ("drop", "keep", "label", "reason")})
     images, rest = _split_images(paths, workspace)
+    source = verdict["source"]
     named = [str(path) for path in rest] + (decisions.parse_paths(source.read()) if source else [])
     if not named:
         raise click.UsageError("name the pictures, or give a file of their names with --from")
-    place = console.open_workspace(images, workspace)
-    verdict = "drop" if drop else "keep" if keep else "relabel"
-    said = decisions.decide(place, named, verdict, reason, label, console.message, _off_topic(place))
+    located = console.open_workspace(images, workspace)
+    reason, label, scores = verdict["reason"], verdict["label"], _off_topic_scores(located)
+    summary = decisions.decide(located, named, verdict_name, reason, label, console.message, scores)
     if as_json:
-        return console.print_json(said)
-    click.echo(f"{said['recorded']:,} recorded.")
-    console.message("Taken back by: winnow undo")
-    return None
+        return console.print_json(summary)
+    click.echo(f"{summary['recorded']:,} recorded.")
+    return console.message("To take it back: winnow undo")
 
 
-@click.command()
+@command()
 @options.images
-@click.option("--duplicates", is_flag=True, help="Copies and near-duplicates, but the one that is kept.")
-@click.option("--off-topic-above", type=click.FloatRange(0, 1), metavar="X", help="Pictures stranger than X, 0 to 1.")
-@click.option("--unreadable", is_flag=True, help="Files that cannot be decoded.")
-@click.option("--quality", is_flag=True, help="Too dark, too bright, blurred, tiny, thin or of one colour.")
-@click.option("--yes", is_flag=True, help="Record it; else it is only shown.")
+@options.option(
+    "Data", "--duplicates", is_flag=True, help="Copies and near-duplicates, except the one of each group that is kept."
+)
+@options.option(
+    "Data",
+    "--off-topic-above",
+    type=click.FloatRange(0, 1),
+    metavar="X",
+    help="Images whose off-topic score, before any verdict, is above X.",
+)
+@options.option("Data", "--unreadable", is_flag=True, help="Files that cannot be decoded.")
+@options.option(
+    "Data",
+    "--quality",
+    is_flag=True,
+    help="Images that are dark, bright, blurred, tiny, thin or of one colour.",
+)
+@options.option("Output", "--yes", is_flag=True, help="Record the verdicts, instead of only listing them.")
 def prune(
     images: Path | None, workspace: Path | None, as_json: bool, off_topic_above: float | None, yes: bool, **rules: bool
 ) -> None:
-    """Drop pictures by rule: shows which, and records it with --yes. A kept picture stays."""
+    """Drop the clear cases by rule.
+
+    Without --yes, the images are only listed. An image with the verdict keep stays.
+    """
     from winnow.workflow import scoring
 
     if off_topic_above is None and not any(rules.values()):
-        raise click.UsageError("say which: --duplicates, --off-topic-above X, --unreadable or --quality")
-    place = console.open_workspace(images, workspace)
-    plan = scoring.prune(place, progress.reporter(), record=yes, off_topic_above=off_topic_above, **rules)
-    said = {"dropped" if yes else "would_drop": len(plan)}
+        raise click.UsageError("name a rule: --duplicates, --off-topic-above X, --unreadable or --quality")
+    located = console.open_workspace(images, workspace)
+    plan = scoring.prune(located, progress.reporter(), record=yes, off_topic_above=off_topic_above, **rules)
     if as_json:
         rows = [{"path": decision.path, "reason": decision.reason} for decision in plan]
-        return console.print_json(said | {"pictures": rows})
-    for decision in plan[: 2 * SHOWN]:
-        click.echo(f"  {console.printable(decision.path)}  {decision.reason}")
-    if len(plan) > 2 * SHOWN:
-        click.echo(f"  … and {len(plan) - 2 * SHOWN:,} more: --json lists them all")
-    click.echo(f"{len(plan):,} {'dropped' if yes else 'would be dropped'}.")
-    if plan:
-        console.message("Taken back by: winnow undo" if yes else "The same command with --yes records it.")
-    return None
+        console.print_json({"dropped" if yes else "would_drop": len(plan), "pictures": rows})
+    else:
+        curation_results.print_plan(plan, recorded=yes)
 
 
-@click.command()
+@command()
 @options.images
-@click.option("--last", type=click.IntRange(min=1), default=1, show_default=True, help="How many of them.")
+@options.option("Data", "--last", type=click.IntRange(min=1), default=1, help="Number of clicks or commands.")
 def undo(images: Path | None, workspace: Path | None, as_json: bool, last: int) -> None:
-    """Take back the last click or command that recorded verdicts; what held before holds again."""
+    """Take back the last click or command that recorded verdicts.
+
+    The verdicts that held before it hold again.
+    """
     from winnow.curate.journal import Journal
 
-    place = console.open_workspace(images, workspace)
-    if not place.exists():
-        raise InputError(
-            f"{place.folder} is no workspace: `winnow undo` where `winnow scan` was run, or use --workspace"
-        )
-    lines = Journal(place.folder, on_message=console.message).undo(last)
+    located = console.open_workspace(images, workspace)
+    if not located.exists():
+        raise InputError(f"{located.folder} is no workspace", remedy="undo-folder")
+    lines = Journal(located.folder, on_message=console.message).undo(last)
     if as_json:
-        return console.print_json({"undone": len(lines), "batches": len({line.undoes for line in lines})})
-    for line in lines[: 2 * SHOWN]:
-        now = "undecided" if line.verdict == "undo" else line.verdict
-        click.echo(
-            f"  {console.printable(line.path)}  {now}{f' {console.printable(line.label)}' if line.label else ''} again"
-        )
-    many = "verdict" if len(lines) == 1 else "verdicts"
-    click.echo(f"{len(lines):,} {many} taken back." if lines else "There is nothing to take back.")
-    return None
+        console.print_json({"undone": len(lines), "batches": len({line.undoes for line in lines})})
+    else:
+        curation_results.print_undone(lines)
 
 
-@click.command()
+@command()
 @click.argument("paths", nargs=-1, required=True, metavar="[IMAGES] OUT", type=click.Path(path_type=Path))
-@click.option("--link/--copy", default=True, help="Symbolic links to the pictures, or copies.  [default: link]")
+@options.option("Output", "--link/--copy", default=True, help="Write symbolic links to the images, or copies of them.")
 @options.workspace
 @options.json
 def materialize(paths: tuple[Path, ...], link: bool, workspace: Path | None, as_json: bool) -> None:
-    """Write the dataset as decided as a new folder OUT, a folder for each class, with a README of what was dropped.
+    """Write the dataset as decided to a new folder.
 
-    IMAGES is the first argument only when it is a folder with a workspace.
+    OUT gets a folder for each class, and a README of what was dropped. IMAGES is the first argument only when it is a
+    folder with a workspace.
     """
-    from winnow.curate.export import materialize as made
+    from winnow.curate.export import materialize as export
 
     images, rest = _split_images(paths, workspace, alone=False)
     if len(rest) != 1:
         raise click.UsageError("name one new folder, as in `winnow materialize clean`")
-    place = console.open_workspace(images, workspace)
-    with progress.show_progress("Writing") as told:
-        said = made.materialize(place, rest[0], copy=not link, on_progress=told, on_message=console.message)
+    located = console.open_workspace(images, workspace)
+    with progress.show_progress("Writing") as on_progress:
+        summary = export.materialize(
+            located, rest[0], copy=not link, on_progress=on_progress, on_message=console.message
+        )
     if as_json:
-        return console.print_json(said)
-    click.echo(f"{said['written']:,} pictures {'linked' if link else 'copied'} to {console.printable(str(rest[0]))}")
-    return None
+        return console.print_json(summary)
+    how = "linked" if link else "copied"
+    return click.echo(f"{summary['written']:,} pictures {how} to {console.printable(str(rest[0]))}")
 
 
 GROUP = "Curate"
 COMMANDS = (scan, score, review, decide, prune, undo, materialize)
 
 
+def _verdict_name(drop: bool, keep: bool, label: str | None, reason: str | None) -> str:
+    """drop, keep or relabel. Raises: click.UsageError unless exactly one was typed."""
+    if drop + keep + (label is not None) != 1:
+        raise click.UsageError("give one of --drop, --keep or --relabel NAME")
+    if reason and not drop:
+        raise click.UsageError("--reason goes with --drop")
+    return "drop" if drop else "keep" if keep else "relabel"
+
+
 def _split_images(
     paths: tuple[Path, ...], workspace: Path | None, alone: bool = True
 ) -> tuple[Path | None, tuple[Path, ...]]:
-    """IMAGES, when the first path is a folder that has a workspace, and the others.
+    """IMAGES, when the first path is a folder that has a workspace, and the other paths.
 
     Parameters: `alone`, whether a folder that stands alone is meant as IMAGES too. Raises: InputError for a folder
     without a workspace.
@@ -255,88 +251,17 @@ def _split_images(
     if not paths or not paths[0].is_dir() or (len(paths) == 1 and not alone):
         return None, paths
     if not find_workspace(paths[0], workspace).exists():
-        raise InputError(f"{paths[0]} has no workspace here: `winnow scan` it, or use --workspace")
+        raise InputError(f"{paths[0]} has no workspace here", remedy="scan-folder", folder=paths[0])
     return paths[0], paths[1:]
 
 
-def _off_topic(place: Workspace) -> dict[str, float | None]:
-    """Id -> score, to be written beside a verdict; none where there are none that can be read."""
+def _off_topic_scores(workspace: Workspace) -> dict[str, float | None]:
+    """Map ids to scores, which are recorded beside a verdict; empty where none can be read."""
     from winnow.curate.noise import score_table
 
     try:
-        scores = score_table.read(place)
+        scores = score_table.read(workspace)
     except InputError as error:
         console.message(f"note: {error}; the verdict is recorded without a score")
         return {}
     return dict(zip(scores["id"].to_pylist(), scores["off_topic"].to_pylist(), strict=True))
-
-
-def _write_csv(file: Path, table: pa.Table) -> None:
-    """Every row as CSV, whole or not at all; what is there already and no ordinary file (a pipe) is written into."""
-    import csv
-    import io
-
-    text = io.StringIO(newline="")
-    writer = csv.writer(text)
-    writer.writerow(table.column_names)
-    for row in table.to_pylist():
-        row["quality"] = " ".join(row["quality"] or ())
-        writer.writerow(["" if value is None else value for value in row.values()])
-    try:
-        target = file.resolve()
-        with target.open("wb") if target.exists() and not target.is_file() else atomic_write(target) as stream:
-            stream.write(text.getvalue().encode())
-    except OSError as error:
-        raise InputError(f"{file}: {error.strerror}; mend that or name another file") from None
-
-
-def _print_scores(table: pa.Table, said: dict[str, Any]) -> None:
-    row_of = {row["path"]: row for row in table.to_pylist()}
-    if said["next"]:
-        rows = [row_of[path] for path in said["next"]]
-        tables.print_table(
-            ("look at these next", "label", "off-topic"),
-            [(row["path"], row["label"] or "", f"{row['off_topic']:.3f}") for row in rows],
-        )
-    click.echo(said["outlook"]["words"])
-    wrong = sorted((row for row in said["suspects"] if row["label_suspect"]), key=lambda row: -row["label_suspect"])
-    if wrong:
-        tables.print_table(
-            ("perhaps mislabelled", "label", "rather", "suspect"),
-            [
-                (row["path"], row["label"] or "", row["suggested_label"] or "", f"{row['label_suspect']:.3f}")
-                for row in wrong[:SHOWN]
-            ],
-        )
-    if count := said["near_duplicates"]:
-        mixed = f", {said['mixed_groups']:,} of them under several labels" if said["mixed_groups"] else ""
-        click.echo(
-            f"{count:,} near-duplicates in {said['duplicate_groups']:,} groups{mixed}: winnow prune --duplicates"
-        )
-    results.print_quality(said["quality"])
-    if said["verdicts"]:
-        click.echo("Decided: " + ", ".join(f"{count:,} {verdict}" for verdict, count in said["verdicts"].items()))
-
-
-def _rule(labels: str | None) -> str | None:
-    return labels if labels in (None, "folder", "parent") else str(Path(labels).expanduser().resolve())
-
-
-def _print_scan(found: ScanResult) -> None:
-    click.echo(f"{found.images:,} pictures among {found.files:,} files, {found.read:,} of them read now.")
-    if found.labels:
-        tables.print_table(("label", "pictures"), [(label, f"{count:,}") for label, count in found.labels.items()])
-    for count, what in (
-        (found.unlabelled, "without a label"),
-        (found.exact_duplicates, "copies of a picture that is there already"),
-        (len(found.problems), "that cannot be used"),
-    ):
-        if count:
-            click.echo(f"{count:,} {what}")
-    results.print_quality(found.quality)
-    for problem in found.problems[:20]:
-        click.echo(f"  {console.printable(problem.path)}  {problem.code}: {problem.message}")
-    if len(found.problems) > 20:
-        click.echo(f"  … and {len(found.problems) - 20:,} more: --json lists them all")
-    for warning in found.warnings:
-        console.message(f"note: {warning}")

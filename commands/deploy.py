@@ -1,10 +1,11 @@
-"""The commands that use a trained model: parse, call, print. `cli.py` adds them to the others."""
+"""The commands that use a trained head: export, predict, evaluate."""
 
 from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,173 +13,212 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from winnow.commands import console, options, progress
+from winnow.commands.groups import command
 from winnow.common.errors import InputError
 from winnow.common.paths import to_text
 
 if TYPE_CHECKING:
-    from winnow.commands.output.sinks import Doubtful
+    from winnow.commands.output.sinks import Count, Doubtful, Sink
     from winnow.curate.export.image_folder import ImageFolderWriter
     from winnow.curate.workspace import Workspace
+    from winnow.deploy.inference.predict import Prediction
 
-DOUBTFUL = 0.5  # probability below which a picture is doubtful
-NOT_GATHERED = "Nothing is gathered in {}: doubtful pictures are gathered at the end, all or none"
+UNCERTAIN_BELOW = 0.5  # probability
+NOTHING_COLLECTED = "Nothing is collected in {}: uncertain pictures are collected at the end, all or none"
+model_file = click.argument("file", metavar="MODEL", type=click.Path(path_type=Path))
 
 
-@click.command()
+@command()
 @click.argument("run", required=False, type=click.Path(path_type=Path))
-@click.option("-o", "--output", "out", type=options.FILE, help="FILE.onnx to write.  [default: in the run]")
 @options.option(
+    "Output",
+    "-o",
+    "--output",
+    "out",
+    type=options.FILE,
+    default_text="model.onnx in the run",
+    help="File to write.",
+)
+@options.option(
+    "Output",
     "--input",
     "shape",
     type=click.Choice(["square", "any"]),
     default="square",
-    help="square: pictures that were made square before. any: one picture of any size, resized inside.",
+    help="square: the model takes batches of square images. any: it takes one image of any size, and resizes it.",
 )
 @options.option(
+    "Output",
     "--precision",
     type=click.Choice(["fp32", "fp16", "int8"]),
     default="fp32",
-    help="Of the backbone. fp16: weights in half the bytes. int8: weights and arithmetic, calibrated on your pictures.",
+    help="Precision of the backbone. fp16: weights in half the bytes. int8: 8-bit weights and arithmetic, calibrated "
+    "on your images.",
 )
 @options.option(
+    "Output",
     "--tta",
     type=click.Choice(["none", "flip"]),
-    help="mirror: the mean of a picture and its mirror image, for twice the time.  [default: as in the run]",
+    default_text="as in the run",
+    help="flip: average over an image and its mirror image, which takes twice the time.",
 )
 @options.option(
+    "Output",
     "--unfamiliar",
     metavar="SHARE",
     type=click.FloatRange(0, 0.5),
     default=0.05,
-    help="Of the pictures of known classes, so many may be turned away as unfamiliar.",
+    help="Share of the images of known classes that may be reported as unfamiliar.",
 )
 @options.workspace
 @options.json
-def export(
-    run: Path | None,
-    out: Path | None,
-    shape: str,
-    precision: str,
-    tta: str | None,
-    unfamiliar: float,
-    workspace: Path | None,
-    as_json: bool,
-) -> None:
-    """Make one file of backbone, head and labels, and prove that it says the same.
+def export(run: Path | None, out: Path | None, workspace: Path | None, as_json: bool, **settings: Any) -> None:
+    """Write backbone, head and labels as one ONNX file.
 
-    RUN is a folder that `winnow run` or `winnow train` left, or its name; left out, it is the last one with a trained
-    head. The file is compared with Python's own path on the test pictures, and a model card is written beside it.
+    RUN is a folder that `winnow run` or `winnow train` wrote, or its name. If it is left out, the last run with a
+    trained head is taken. The file is compared with the Python pipeline on the test images, and a model card is
+    written beside it.
     """
     from winnow.deploy import export as exporting
     from winnow.deploy import trained_head
 
     run = trained_head.find(run, workspace)
     console.message(f"Run: {console.printable(str(run))}")
-    how = {"any_size": shape == "any", "precision": precision, "tta": tta or ""}
-    said = exporting.export(run, out, progress.reporter(), unfamiliar=unfamiliar, workspace=workspace, **how)
+    settings["any_size"] = settings.pop("shape") == "any"
+    settings["tta"] = settings["tta"] or ""
+    result = exporting.export(run, out, progress.reporter(), workspace=workspace, **settings)
     if as_json:
-        return console.print_json(said)
-    click.echo(f"Model: {console.printable(said['model'])}, {said['bytes'] / 1e6:,.1f} MB")
-    click.echo(f"Card:  {console.printable(said['card'])}")
-    model = f"./{said['model']}" if said["model"].startswith("-") else said["model"]
-    console.message(f"Next: {shlex.join(['winnow', 'predict', model, 'PICTURES'])}")
-    return None
+        return console.print_json(result)
+    click.echo(f"Model: {console.printable(result['model'])}, {result['bytes'] / 1e6:,.1f} MB")
+    click.echo(f"Card:  {console.printable(result['card'])}")
+    model = f"./{result['model']}" if result["model"].startswith("-") else result["model"]
+    return console.message(f"Next: {shlex.join(['winnow', 'predict', model, 'PICTURES'])}")
 
 
-@click.command()
-@click.argument("file", metavar="MODEL", type=click.Path(path_type=Path))
+@dataclass(frozen=True)
+class PredictOutput:
+    """What `predict` prints and writes.
+
+    top: labels per image. sort_into: folder for links by label. into: folder for links to uncertain images, those that
+    are unfamiliar or less probable than `below`. review: open the App on them. copy: copy instead of linking.
+    """
+
+    top: int
+    as_json: bool
+    jsonl: bool
+    as_csv: bool
+    sort_into: Path | None
+    review: bool
+    into: Path | None
+    below: float | None
+    copy: bool
+
+    def __post_init__(self) -> None:
+        """Raises: click.UsageError for options that do not go together."""
+        if self.as_json + self.jsonl + self.as_csv > 1:
+            raise click.UsageError("--json, --jsonl and --csv exclude each other")
+        collects = self.review or self.into is not None
+        if self.below is not None and not collects:
+            raise click.UsageError("--below goes with --review or --into")
+        if self.copy and not collects and self.sort_into is None:
+            raise click.UsageError("--copy goes with --sort-into, --into or --review")
+
+    @property
+    def form(self) -> str:
+        """How predictions are printed: json, jsonl, csv or text."""
+        return "json" if self.as_json else "jsonl" if self.jsonl else "csv" if self.as_csv else "text"
+
+    @property
+    def threshold(self) -> float:
+        """Probability below which an image is uncertain."""
+        return UNCERTAIN_BELOW if self.below is None else self.below
+
+    def uncertain_folder(self, file: Path) -> Path | None:
+        """The folder for uncertain images, named after the model if the user named none; None if nobody wants one."""
+        if self.into is None and self.review:
+            return Path(f"{file.stem}-uncertain-{datetime.now():%Y%m%d-%H%M%S}")
+        return self.into
+
+
+@command()
+@model_file
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True, type=click.Path(readable=False))
-@options.option(
-    "--top", metavar="K", type=click.IntRange(min=1), default=1, help="Labels of a picture, the best first."
+@options.passed_as(
+    "output",
+    PredictOutput,
+    options.option(
+        "Output", "--top", metavar="K", type=click.IntRange(min=1), default=1, help="Labels per image, the best first."
+    ),
+    options.json,
+    options.option("Output", "--jsonl", is_flag=True, help="Print a JSON document for each image as it comes."),
+    options.option("Output", "--csv", "as_csv", is_flag=True, help="Print a line of CSV for each image as it comes."),
+    options.option("Output", "--sort-into", type=options.FOLDER, help="Link images into a new folder, by label."),
+    options.option("Output", "--copy", is_flag=True, help="Copy images instead of linking them."),
+    options.option(
+        "Review", "--review", is_flag=True, help="Open uncertain images (unfamiliar, or not probable) in the App."
+    ),
+    options.option("Review", "--into", type=options.FOLDER, help="Link uncertain images into a new folder."),
+    options.option(
+        "Review",
+        "--below",
+        metavar="P",
+        type=click.FloatRange(0, 1),
+        default_text=str(UNCERTAIN_BELOW),
+        help="Probability below which an image is uncertain.",
+    ),
 )
-@options.json
-@click.option("--jsonl", is_flag=True, help="Print a JSON document for each picture, as they come.")
-@click.option("--csv", "as_csv", is_flag=True, help="Print CSV, as they come.")
-@click.option("--sort-into", type=options.FOLDER, help="Link the pictures into a new folder, a folder for each label.")
-@click.option("--review", is_flag=True, help="Open the doubtful ones, unfamiliar or not probable, in the FiftyOne App.")
-@click.option("--into", type=options.FOLDER, help="Link the doubtful ones into a new folder, to be labelled.")
-@click.option(
-    "--below",
-    metavar="P",
-    type=click.FloatRange(0, 1),
-    help=f"Probability below which a picture is doubtful.  [default: {DOUBTFUL}]",
-)
-@click.option("--copy", is_flag=True, help="Copy pictures instead of linking them.")
-@click.option("--port", type=click.IntRange(1, 65535), help="Of the App.  [default: 5151, or the next free one]")
-@click.option("--browser/--no-browser", default=True, help="Open the App in a browser, or only print its address.")
+@options.port
+@options.browser
 @options.workers
 def predict(
-    file: Path,
-    paths: tuple[str, ...],
-    top: int,
-    as_json: bool,
-    jsonl: bool,
-    as_csv: bool,
-    sort_into: Path | None,
-    review: bool,
-    into: Path | None,
-    below: float | None,
-    copy: bool,
-    port: int | None,
-    browser: bool,
-    workers: int | None,
+    file: Path, paths: tuple[str, ...], output: PredictOutput, port: int | None, browser: bool, workers: int | None
 ) -> None:
-    """Say what pictures show: a label, its probability, and how familiar the picture is, 0 to 1.
+    """Classify images with an exported model.
 
-    MODEL is a FILE.onnx that `winnow export` made. PATH is a file, a folder, a pattern, or - for a list on standard
-    input, one path a line or each ended by NUL. What cannot be read is shown with the reason.
+    Each image gets a label, its probability, and its familiarity, 0 to 1; unfamiliar images may be of no known class.
+    MODEL is a FILE.onnx that `winnow export` wrote. PATH is a file, a folder, a pattern, or - for a list on standard
+    input, one path per line or each ended by NUL. For an image that cannot be read, the reason is shown.
     """
     from winnow.commands.output import predictions, sinks
     from winnow.deploy.inference import predict as prediction
     from winnow.deploy.inference.model import load
 
-    form = _form(as_json, jsonl, as_csv)
-    _check_usage(copy, below, sort_into is not None, review or into is not None)
     model = load(file)
-    names = [name for path in paths for name in (_listed() if path == "-" else [path])]
+    names = [name for path in paths for name in (_paths_from_stdin() if path == "-" else [path])]
     folders = prediction.folders_of(names)
-    if into is None and review:
-        into = Path(f"{file.stem}-doubtful-{datetime.now():%Y%m%d-%H%M%S}")
+    writer, uncertain_workspace = _open_targets(output, file, folders)
     stream = prediction.predict(model, prediction.files_of(names, console.message), workers)
-    sorter, place = _targets(sort_into, into, copy, folders)
-    count, doubtful = sinks.Count(model.threshold), sinks.Doubtful(DOUBTFUL if below is None else below)
-    rows: list[dict[str, Any]] = []
-    wanted: list[sinks.Sink] = [count.add] if place is None else [count.add, doubtful.add]
-    if sorter is not None:
-        wanted.append(sinks.sorting(sorter))
-    wanted.append(predictions.PRINTERS[form](model, top, rows))
-    whole = sinks.feed(stream, wanted, count)
-    console.message(count.in_words(whole))
-    if not whole:
-        if place is not None:
-            console.message(NOT_GATHERED.format(place.images))
-        raise click.exceptions.Exit(1)
-    said: dict[str, Any] = {"predictions": rows, "model": to_text(str(file)), **count.document()}
-    if sorter is not None:
-        said["sorted_into"] = to_text(str(sorter.out))
-        console.message(f"Sorted into {sorter.out}")
-    try:
-        gathered = None if place is None else _gathered(doubtful, place, copy, folders, said)
-    finally:
-        if as_json:
-            console.print_json(said)
-    if gathered is not None:
-        _look_at(gathered, copy, review, port, browser)
-    if count.failed == count.pictures:
+    counts, uncertain = sinks.Count(model.threshold), sinks.Doubtful(output.threshold)
+    document: dict[str, Any] = {"predictions": [], "model": to_text(str(file))}
+    receivers: list[sinks.Sink] = [counts.add] if uncertain_workspace is None else [counts.add, uncertain.add]
+    receivers += [] if writer is None else [sinks.sorting(writer)]
+    receivers.append(predictions.PRINTERS[output.form](model, output.top, document["predictions"]))
+    _feed(stream, receivers, counts, uncertain_workspace)
+    document |= counts.document()
+    collection = None if uncertain_workspace is None else (uncertain, uncertain_workspace)
+    collected = _finish(output, document, writer, collection, folders)
+    if collected is not None:
+        _review(collected, output, port, browser)
+    if counts.failed == counts.pictures:
         raise click.exceptions.Exit(1)
 
 
-@click.command()
-@click.argument("file", metavar="MODEL", type=click.Path(path_type=Path))
+@command()
+@model_file
 @click.argument("folder", type=click.Path(path_type=Path))
 @options.option(
+    "Data",
     "--labels",
     metavar="folder|parent|FILE.csv",
     default="folder",
-    help="Where labels come from: the top folder, the innermost one, or a CSV file (path,label).",
+    help="Where labels come from: the top folder, the innermost folder, or a CSV file with the columns path and label.",
 )
-@click.option("--report", type=options.FILE, help="Write one HTML page with matrix, table and mistakes to this file.")
-@click.option("--csv", "table", type=options.FILE, help="Write what is said of every picture to this file.")
+@options.option(
+    "Output", "--report", type=options.FILE, help="Write a page with matrix, table and mistakes to this HTML file."
+)
+@options.option(
+    "Output", "--csv", "csv_file", type=options.FILE, help="Write the prediction for every image to this file."
+)
 @options.json
 @options.workers
 def evaluate(
@@ -186,105 +226,126 @@ def evaluate(
     folder: Path,
     labels: str,
     report: Path | None,
-    table: Path | None,
+    csv_file: Path | None,
     as_json: bool,
     workers: int | None,
 ) -> None:
-    """Judge a model on a folder of labelled pictures that it was not trained on.
+    """Measure a model on a folder of labelled images.
 
-    MODEL is a FILE.onnx that `winnow export` made. FOLDER needs no workspace, and nothing is written in it.
+    Images that the model was trained on are left out. MODEL is a FILE.onnx that `winnow export` wrote. FOLDER needs no
+    workspace, and nothing is written into it.
     """
-    from winnow.commands.output import evaluation as evaluated
+    from winnow.commands.output import evaluation as output
     from winnow.deploy.inference import evaluate as evaluation
     from winnow.deploy.inference.model import load
 
-    written = [each for each in (report, table) if each is not None]
-    evaluated.check_targets(folder, written)
-    rule = labels if labels in ("folder", "parent") else str(Path(labels).expanduser().resolve())
-    result = evaluation.evaluate(load(file), folder, rule, progress.reporter(), workers)
+    files = [target for target in (report, csv_file) if target is not None]
+    output.check_targets(folder, files)
+    result = evaluation.evaluate(load(file), folder, options.label_rule(labels), progress.reporter(), workers)
     if as_json:
         console.print_json(result)
     else:
-        evaluated.show(result)
+        output.show(result)
     if report is not None:
-        evaluated.write_page(result, report)
-    if table is not None:
-        evaluated.write_csv(result, table)
-    for each in [] if as_json else written:
-        console.message(f"Written: {each}")
+        output.write_page(result, report)
+    if csv_file is not None:
+        output.write_csv(result, csv_file)
+    for target in [] if as_json else files:
+        console.message(f"Written: {target}")
 
 
 GROUP = "Deploy"
 COMMANDS = (export, predict, evaluate)
 
 
-def _form(as_json: bool, jsonl: bool, as_csv: bool) -> str:
-    """How predictions are printed. Raises: click.UsageError when it is to be done in two ways."""
-    forms = [form for form, wanted in (("json", as_json), ("jsonl", jsonl), ("csv", as_csv)) if wanted]
-    if len(forms) > 1:
-        raise click.UsageError("--json, --jsonl and --csv exclude each other")
-    return forms[0] if forms else "text"
-
-
-def _check_usage(copy: bool, below: float | None, sorted_: bool, doubtful: bool) -> None:
-    """Raises: click.UsageError for options that do not go together."""
-    if below is not None and not doubtful:
-        raise click.UsageError("--below goes with --review or --into")
-    if copy and not doubtful and not sorted_:
-        raise click.UsageError("--copy goes with --sort-into, --into or --review")
-
-
-def _listed() -> list[str]:
+def _paths_from_stdin() -> list[str]:
     from winnow.deploy.inference.predict import named
 
     return named(sys.stdin.buffer.read())
 
 
-def _targets(
-    sort_into: Path | None, into: Path | None, copy: bool, folders: Sequence[Path]
+def _open_targets(
+    output: PredictOutput, file: Path, folders: Sequence[Path]
 ) -> tuple[ImageFolderWriter | None, Workspace | None]:
-    """Where pictures are sorted, and where the doubtful ones are gathered. Raises: InputError when they cannot be."""
-    from winnow.curate.export import collect as doubtful
+    """Where images are sorted, and where uncertain ones are collected. Raises: InputError when they cannot be."""
+    from winnow.curate.export import collect
     from winnow.curate.export.image_folder import ImageFolderWriter
 
-    place = None if into is None else doubtful.place(into, folders)
-    if sort_into is None:
-        return None, place
-    out = sort_into.expanduser().resolve()
-    for other in (place.images, place.folder) if place else ():
+    into = output.uncertain_folder(file)
+    uncertain_workspace = None if into is None else collect.place(into, folders)
+    if output.sort_into is None:
+        return None, uncertain_workspace
+    out = output.sort_into.expanduser().resolve()
+    for other in (uncertain_workspace.images, uncertain_workspace.folder) if uncertain_workspace else ():
         if out.is_relative_to(other) or other.is_relative_to(out):
-            raise InputError(f"{out} and {other} would lie in one another: give --sort-into and --into folders apart")
-    return ImageFolderWriter(out, copy, folders), place
+            raise InputError(f"{out} and {other} would lie in one another", remedy="folders-apart")
+    return ImageFolderWriter(out, output.copy, folders), uncertain_workspace
 
 
-def _gathered(
-    found: Doubtful, place: Workspace, copy: bool, folders: Sequence[Path], said: dict[str, Any]
+def _feed(
+    stream: Generator[Prediction, None, None],
+    receivers: Sequence[Sink],
+    counts: Count,
+    uncertain_workspace: Workspace | None,
+) -> None:
+    """Classify all images. Raises: click.exceptions.Exit after an interruption."""
+    from winnow.commands.output.sinks import feed
+
+    complete = feed(stream, receivers, counts)
+    console.message(counts.in_words(complete))
+    if not complete:
+        if uncertain_workspace is not None:
+            console.message(NOTHING_COLLECTED.format(uncertain_workspace.images))
+        raise click.exceptions.Exit(1)
+
+
+def _finish(
+    output: PredictOutput,
+    document: dict[str, Any],
+    writer: ImageFolderWriter | None,
+    collection: tuple[Doubtful, Workspace] | None,
+    folders: Sequence[Path],
 ) -> Workspace | None:
-    """Gather what is doubtful, and tell it in the document `said`. Returns: its workspace, None for nothing."""
+    """Collect uncertain images and print the JSON document. Returns: the workspace of the collected images, or None."""
+    if writer is not None:
+        document["sorted_into"] = to_text(str(writer.out))
+        console.message(f"Sorted into {writer.out}")
+    try:
+        return None if collection is None else _collect(*collection, output.copy, folders, document)
+    finally:
+        if output.as_json:
+            console.print_json(document)
+
+
+def _collect(
+    uncertain: Doubtful, workspace: Workspace, copy: bool, folders: Sequence[Path], document: dict[str, Any]
+) -> Workspace | None:
+    """Collect uncertain images, and add them to the document. Returns: their workspace, or None when there are none."""
     from winnow.curate.export.collect import collect
 
-    said["doubtful"] = found.document()
-    if not found.rows:
-        console.message(f"None is doubtful: all are familiar and at least {found.below:g} probable")
+    document["doubtful"] = uncertain.document()
+    if not uncertain.rows:
+        console.message(f"No picture is uncertain: all are familiar and at least {uncertain.below:g} probable")
         return None
     try:
-        workspace = collect([*found.rows.values()], place.images, copy, console.message, folders)
+        collected = collect([*uncertain.rows.values()], workspace.images, copy, console.message, folders)
     except KeyboardInterrupt:
-        console.message(NOT_GATHERED.format(place.images))
+        console.message(NOTHING_COLLECTED.format(workspace.images))
         raise
-    said["doubtful"]["folder"] = to_text(str(workspace.images))
-    many = "1 doubtful picture is" if len(found.rows) == 1 else f"{len(found.rows):,} doubtful pictures are"
-    console.message(f"{many} in {workspace.images}")
-    return workspace
+    document["doubtful"]["folder"] = to_text(str(collected.images))
+    count = len(uncertain.rows)
+    noun = "1 uncertain picture is" if count == 1 else f"{count:,} uncertain pictures are"
+    console.message(f"{noun} in {collected.images}")
+    return collected
 
 
-def _look_at(place: Workspace, copy: bool, review: bool, port: int | None, browser: bool) -> None:
-    """Open the App on what was gathered, or say how. What is made of copies is copied too: they may go."""
+def _review(workspace: Workspace, output: PredictOutput, port: int | None, browser: bool) -> None:
+    """Open the App on the collected images, or print the command that does. Copies are materialised as copies."""
     from winnow.workflow import scoring
 
-    if not review:
-        return console.print_next("review", place.images, place.folder)
-    how: dict[str, Any] = {"port": port, "browser": browser, "accept": False}
-    scoring.review(place, progress.reporter(), **how, ask=lambda text: click.confirm(text, err=True))
-    words = ["winnow", "materialize", str(place.images), "labelled", "--workspace", str(place.folder)]
-    return console.message(f"Next: {shlex.join(words + ['--copy'] * copy)}")
+    if not output.review:
+        return console.print_next("review", workspace.images, workspace.folder)
+    how: dict[str, Any] = {"port": port, "browser": browser, "accept": False, "ask": console.ask}
+    scoring.review(workspace, progress.reporter(), **how)
+    words = ["winnow", "materialize", str(workspace.images), "labelled", "--workspace", str(workspace.folder)]
+    return console.message(f"Next: {shlex.join(words + ['--copy'] * output.copy)}")

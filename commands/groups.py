@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+from winnow.commands.console import message
+from winnow.commands.deprecated import replace_old_spellings
 from winnow.commands.errors import one_line_errors
 
 SECTIONS = ("Data", "Head", "Training", "Embedding", "Splits", "Review", "Output")  # of options, in this order
@@ -62,7 +64,14 @@ class Option(click.Option):
 
 
 class Command(click.Command):
-    """A command whose options are listed in sections when there are many of them."""
+    """A command whose options are listed in sections when there are many, and that still takes old spellings."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse the arguments, old spellings replaced by new ones."""
+        updated, notes = replace_old_spellings(args, {name for param in self.params for name in param.opts})
+        for note in [] if ctx.resilient_parsing else notes:
+            message(note)
+        return super().parse_args(ctx, updated)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the options: one list, or one for each section."""

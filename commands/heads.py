@@ -1,138 +1,131 @@
-"""The commands that fit heads: parse, call, print. `cli.py` adds them to the others."""
+"""The commands that fit heads: compare, train, tune."""
 
 from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from winnow.commands import console, options, progress, results, tables
+from winnow.commands import console, head_options, options, progress, results
+from winnow.commands.embedding_options import embedding_and_tta
+from winnow.commands.groups import command
+
+if TYPE_CHECKING:
+    from winnow.embed.config import EmbeddingConfig
 
 
-@click.command()
+@command()
 @options.images
-@options.heads
-@click.option(
+@head_options.heads
+@options.option(
+    "Head",
     "--grid",
     metavar="FILE|report",
-    help="Heads with parameters, from a TOML file; `report` is the one that is shipped.",
+    help="Heads and their parameters from a TOML file; `report` is the grid of the 2022 report.",
 )
 @options.repeats
-@click.option(
+@options.option(
+    "Output",
     "--cleaning",
     is_flag=True,
-    help="Train on the pictures as found, too, and say what the verdicts bought on the same test pictures.",
+    help="Also train on the images as found, and measure what the verdicts change on the same test images.",
 )
-@click.option(
+@options.option(
+    "Output",
     "--learning-curve",
     is_flag=True,
-    help="Train the best head on parts of the training pictures, too, and guess what twice as many would bring.",
+    help="Also train the best head on fewer images, and estimate what twice as many would bring.",
 )
-@click.option("--fresh", is_flag=True, help="Fit again what was fitted before.")
+@options.option("Training", "--fresh", is_flag=True, help="Fit again what was fitted before.")
 @options.jobs
 @options.division
-@options.learned_vectors
-def compare(
-    images: Path | None, workspace: Path | None, as_json: bool, heads: str | None, grid: str | None, **rest: Any
-) -> None:
-    """Compare heads by weighted F1 on the same repeated splits, and say which differences mean something."""
-    from winnow.workflow import training
+@embedding_and_tta
+def compare(images: Path | None, workspace: Path | None, as_json: bool, **settings: Any) -> None:
+    """Compare heads by weighted F1 on the same repeated splits.
 
-    if heads and grid:
-        raise click.UsageError("--heads and --grid exclude each other")
-    if rest["cleaning"] and rest["division"].as_found:
-        raise click.UsageError("--cleaning compares the folder as found and as decided: leave out --as-found")
-    result = training.compare(
-        console.open_workspace(images, workspace), reporter=progress.reporter(), heads=heads, grid=grid, **rest
-    )
-    _print_run(result, as_json)
-
-
-@click.command()
-@options.images
-@click.option("--head", "kind", type=click.Choice(options.HEADS), required=True, help="Which kind of head.")
-@options.head
-@options.division
-@options.learned_vectors
-def train(images: Path | None, workspace: Path | None, as_json: bool, **rest: Any) -> None:
-    """Train one head: curves, matrices, a report, and head.onnx."""
-    from winnow.workflow import training
-
-    result = training.train(console.open_workspace(images, workspace), reporter=progress.reporter(), **rest)
-    _print_run(result, as_json)
-    if not as_json:
-        _say_next(result, rest["vectors"])
-
-
-@click.command()
-@options.images
-@click.option("--head", "kind", type=click.Choice(options.HEADS), required=True, help="Which kind of head.")
-@options.option(
-    "--candidates",
-    type=click.IntRange(2, 10_000),
-    help="Settings to try, the default included.  [default: 30; tail: 6]",
-)
-@options.option(
-    "--repeats", type=click.IntRange(1, 1000), default=5, help="Splits, each with a whole search of its own."
-)
-@options.jobs
-@options.division
-@options.learned_vectors
-def tune(images: Path | None, workspace: Path | None, as_json: bool, **rest: Any) -> None:
-    """Search the settings of one head, say honestly what that is worth, and train the head with those found.
-
-    On each split the settings are searched on its training pictures only, and what was found is judged on its test
-    pictures, beside the default settings. Those found on the first split are the ones to use: head.onnx has them.
+    The table says which differences are significant. Fits that did not change are reused.
     """
     from winnow.workflow import training
 
-    result = training.tune(console.open_workspace(images, workspace), reporter=progress.reporter(), **rest)
+    if settings["heads"] and settings["grid"]:
+        raise click.UsageError("--heads and --grid exclude each other")
+    if settings["cleaning"] and settings["division"].as_found:
+        raise click.UsageError("--cleaning compares the folder as found and as decided: leave out --as-found")
+    located = console.open_workspace(images, workspace)
+    result = training.compare(located, reporter=progress.reporter(), **settings)
+    if as_json:
+        console.print_json(result)
+    else:
+        results.print_comparison_run(result)
+
+
+@command()
+@options.images
+@head_options.kind
+@head_options.params
+@options.division
+@embedding_and_tta
+def train(images: Path | None, workspace: Path | None, as_json: bool, **settings: Any) -> None:
+    """Train one head, and write a report and head.onnx.
+
+    The report has learning curves, a classification report and confusion matrices.
+    """
+    from winnow.workflow import training
+
+    located = console.open_workspace(images, workspace)
+    result = training.train(located, reporter=progress.reporter(), **settings)
+    if as_json:
+        console.print_json(result)
+    else:
+        results.print_comparison_run(result)
+        _print_export_line(result, settings["vectors"])
+
+
+@command()
+@options.images
+@head_options.kind
+@options.option(
+    "Head",
+    "--candidates",
+    type=click.IntRange(2, 10_000),
+    default_text="30; finetune: 6",
+    help="Number of settings to try, the default settings included.",
+)
+@options.option(
+    "Splits",
+    "--repeats",
+    type=click.IntRange(1, 1000),
+    default=5,
+    help="Number of random splits, each with a search of its own.",
+)
+@options.jobs
+@options.division
+@embedding_and_tta
+def tune(images: Path | None, workspace: Path | None, as_json: bool, **settings: Any) -> None:
+    """Search for better settings of one head, and train it with them.
+
+    On each split, settings are searched on the training images only, and the ones chosen are then compared with the
+    default settings on the test images. head.onnx is trained with the settings chosen on the first split.
+    """
+    from winnow.workflow import training
+
+    located = console.open_workspace(images, workspace)
+    result = training.tune(located, reporter=progress.reporter(), **settings)
     if as_json:
         return console.print_json(result)
-    _print_tuned(result)
-    console.message(f"To train with these: {options.as_typed(train, _settings(result['params']))}")
-    _say_next(result, rest["vectors"])
+    results.print_search(result)
+    console.message(f"To train with these: {options.retype(train, results.typed_settings(result['params']))}")
+    _print_export_line(result, settings["vectors"])
     return None
 
 
-def _say_next(result: dict[str, Any], vectors: Any) -> None:
+def _print_export_line(result: dict[str, Any], vectors: EmbeddingConfig) -> None:
+    """Print the command that exports the trained head, if there is one."""
     if result["model"]:
-        look = ["--tta", "flip"] if vectors.tta == "mean" else []  # no file looks at all views
-        console.message(f"Next: {shlex.join(['winnow', 'export', result['run'], *look])}")
-
-
-def _print_run(result: dict[str, Any], as_json: bool) -> None:
-    if as_json:
-        return console.print_json(result)
-    if len(result["heads"]) > 1:
-        results.print_comparison(result["heads"], result["data"])
-    results.print_headline(result)
-    if result.get("cleaning"):
-        results.print_cleaning(result["cleaning"])
-    if result.get("learning_curve"):
-        results.print_learning_curve(result["learning_curve"])
-    return None
-
-
-def _print_tuned(said: dict[str, Any]) -> None:
-    """What a search found on each split, a sentence of what it is worth, and where the report is."""
-    from winnow.heads.evaluation.search import in_words
-
-    rows = [
-        (" ".join(_settings(of["params"])[1::2]) or "the default", f"{of['weighted_f1']:.3f}", f"{of['default']:.3f}")
-        for of in said["chosen_on_each_split"]
-    ]
-    click.echo(f"Of {said['searched']:,} settings the best on each split, by its training pictures alone:")
-    tables.print_table(("settings", "test weighted F1", "of the default"), rows, best=0)
-    click.echo(f"{said['head']} {in_words(said)}")
-    results.print_files(said)
-
-
-def _settings(params: dict[str, Any]) -> list[str]:
-    """Parameters as they are typed: ["--set", "C=3.0", ...]."""
-    return [word for name, value in params.items() for word in ("--set", f"{name}={value}")]
+        tta = ["--tta", "flip"] if vectors.tta == "mean" else []  # one file cannot average over all augmentations
+        console.message(f"Next: {shlex.join(['winnow', 'export', result['run'], *tta])}")
 
 
 GROUP = "Heads"

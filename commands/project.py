@@ -7,87 +7,98 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from winnow.commands import console, heads, options, progress, results
+from winnow.commands import console, head_options, heads, options, progress, results
+from winnow.commands.embedding_options import embedding_and_tta
+from winnow.commands.groups import command
 
 if TYPE_CHECKING:
     from winnow.embed.config import EmbeddingConfig
 
+DEMO_FOLDER = Path("winnow-demo")
 
-@click.command()
+
+@command()
 @options.images
-@options.heads
+@head_options.heads
 @options.repeats
 @options.jobs
 @options.division
-@options.learned_vectors
-def run(images: Path | None, workspace: Path | None, as_json: bool, **rest: Any) -> None:
-    """From a folder to a report and one file to deploy: scan, embed, compare heads, train the best, export it."""
+@embedding_and_tta
+def run(images: Path | None, workspace: Path | None, as_json: bool, **settings: Any) -> None:
+    """Go from a folder of images to a report and one model file.
+
+    Images are scanned, embedded and scored; heads are compared, the best one is trained, and exported with its
+    backbone. Only what is missing is done.
+    """
     from winnow.workflow import pipeline
 
-    result = pipeline.run(console.open_workspace(images, workspace), reporter=progress.reporter(), **rest)
-    _print_whole(result, as_json)
-    if not as_json and _can_be_fine_tuned(result, rest["vectors"]):
-        words = ["--head", "finetune", "--tta", "flip"]
-        line = options.as_typed(heads.train, words, without=("layer", "pool", "augment", "tta"))
-        console.message(f"Fine-tuning is often better, and takes some minutes for a thousand pictures: {line}")
-
-
-@click.command()
-@options.images
-def status(images: Path | None, workspace: Path | None, as_json: bool) -> None:
-    """How far the work is: what is scanned, embedded, scored, decided and trained, and what to do next."""
-    from winnow.workflow.status import status as found
-
-    place = console.open_workspace(images, workspace)
-    said = found(place)
+    located = console.open_workspace(images, workspace)
+    result = pipeline.run(located, reporter=progress.reporter(), **settings)
     if as_json:
-        return console.print_json(said)
-    results.print_status(said)
-    console.print_next(said["next"], images, workspace)
+        return console.print_json(result)
+    results.print_run(result)
+    if _can_be_fine_tuned(result, settings["vectors"]):
+        extra, without = ("--head", "finetune", "--tta", "flip"), ("layer", "pool", "augment", "tta")
+        line = options.retype(heads.train, extra, without)
+        console.message(f"Fine-tuning is often better, and takes a few minutes for a thousand pictures: {line}")
     return None
 
 
-@click.command()
+@command()
+@options.images
+def status(images: Path | None, workspace: Path | None, as_json: bool) -> None:
+    """Show what is done, what is out of date, and what comes next."""
+    from winnow.workflow.status import status as read_status
+
+    summary = read_status(console.open_workspace(images, workspace))
+    if as_json:
+        console.print_json(summary)
+    else:
+        results.print_status(summary)
+        console.print_next(summary["next"], images, workspace)
+
+
+@command()
 @click.argument("folder", required=False, type=click.Path(path_type=Path))
-@click.option(
+@options.option(
+    "Data",
     "--per-class",
     type=click.IntRange(min=8),
     default=60,
-    show_default=True,
-    help="Pictures drawn of each of five flowers.",
+    help="Number of images to draw of each of five kinds of flower.",
 )
 @options.repeats
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the pictures, the splits and the heads.")
+@options.option(
+    "Splits",
+    "--seed",
+    type=int,
+    metavar="N",
+    default=0,
+    help="Random seed for the images, the splits and for training.",
+)
 @options.workspace
 @options.json
 def demo(folder: Path | None, per_class: int, repeats: int, seed: int, workspace: Path | None, as_json: bool) -> None:
-    """Draw pictures of flowers, with known noise among them, and do `run` on them.
+    """Draw images of flowers with known noise, and do `run` on them.
 
-    They go to FOLDER, `winnow-demo` by default, which is kept and used again.
+    They are drawn into FOLDER, by default winnow-demo, which is kept and used again.
     """
-    from winnow.workflow import demo
+    from winnow.workflow import demo as drawn
 
-    folder = folder or Path("winnow-demo")
+    folder = folder or DEMO_FOLDER
     reporter = progress.reporter()
-    demo.draw(folder, per_class, seed, reporter)
-    result = demo.demo(console.open_workspace(folder, workspace), reporter, repeats=repeats, seed=seed)
-    _print_whole(result, as_json)
-
-
-def _print_whole(result: dict[str, Any], as_json: bool) -> None:
+    drawn.draw(folder, per_class, seed, reporter)
+    result = drawn.demo(console.open_workspace(folder, workspace), reporter, repeats=repeats, seed=seed)
     if as_json:
-        return console.print_json(result)
-    results.print_comparison(result["compare"]["heads"], result["compare"]["data"])
-    model = (result["export"] or result["train"])["model"]
-    results.print_headline(result["compare"] | {"report": result["report"], "model": model})
-    stages = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in result["seconds"].items())
-    click.echo(f"Time: {stages}")
-    return None
+        console.print_json(result)
+    else:
+        results.print_run(result)
 
 
 def _can_be_fine_tuned(result: dict[str, Any], vectors: EmbeddingConfig) -> bool:
-    tails = [head for head in result["compare"]["heads"] if head["kind"] == "finetune"]
-    return not (tails or vectors.backbone or vectors.recipe.weights == "random")
+    """Whether fine-tuning is worth a line: it was not done, and Keras' trained weights are at hand."""
+    fine_tuned = any(head["kind"] == "finetune" for head in result["compare"]["heads"])
+    return not (fine_tuned or vectors.backbone or vectors.recipe.weights == "random")
 
 
 GROUP = "Start here"

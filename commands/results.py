@@ -70,15 +70,6 @@ def print_files(result: dict[str, Any]) -> None:
     click.echo(f"Report: {printable(str(result['report']))}")
 
 
-def print_quality(counts: dict[str, int]) -> None:
-    """How many pictures break each rule of quality, and what the rule is."""
-    from winnow.curate.noise.quality import RULES
-
-    for rule in RULES:
-        if count := counts.get(rule.name):
-            click.echo(f"{count:,} {rule.name.replace('_', ' ')}: {rule.description}")
-
-
 def print_cleaning(said: dict[str, Any]) -> None:
     """What the verdicts bought: a table on the same test pictures, and a sentence."""
     from winnow.heads.evaluation.cleaning_effect import in_words
@@ -126,3 +117,46 @@ def print_status(said: dict[str, Any]) -> None:
         )
     sizes = ", ".join(f"{name} {size / 1e6:,.1f} MB" for name, size in said["bytes"].items() if size > 50_000)
     click.echo(f"On disk:  {sizes}")
+
+
+def print_run(result: dict[str, Any]) -> None:
+    """The result of run: the comparison, the model, and the seconds of each stage."""
+    print_comparison(result["compare"]["heads"], result["compare"]["data"])
+    model = (result["export"] or result["train"])["model"]
+    print_headline(result["compare"] | {"report": result["report"], "model": model})
+    stages = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in result["seconds"].items())
+    click.echo(f"Time: {stages}")
+
+
+def print_comparison_run(result: dict[str, Any]) -> None:
+    """The result of compare or train: the table, the chosen head, and what was measured besides."""
+    if len(result["heads"]) > 1:
+        print_comparison(result["heads"], result["data"])
+    print_headline(result)
+    if result.get("cleaning"):
+        print_cleaning(result["cleaning"])
+    if result.get("learning_curve"):
+        print_learning_curve(result["learning_curve"])
+
+
+def print_search(result: dict[str, Any]) -> None:
+    """The result of tune: the settings chosen on each split, what they are worth, and where the report is."""
+    from winnow.heads.evaluation.search import in_words
+
+    rows = [
+        (
+            " ".join(typed_settings(choice["params"])[1::2]) or "the default",
+            f"{choice['weighted_f1']:.3f}",
+            f"{choice['default']:.3f}",
+        )
+        for choice in result["chosen_on_each_split"]
+    ]
+    click.echo(f"The best of {result['searched']:,} settings on each split, chosen on its training pictures alone:")
+    print_table(("settings", "test weighted F1", "default settings"), rows, best=0)
+    click.echo(f"{result['head']} {in_words(result)}")
+    print_files(result)
+
+
+def typed_settings(params: dict[str, Any]) -> list[str]:
+    """Parameters of a head as they are typed: ["--set", "C=3.0", ...]."""
+    return [word for name, value in params.items() for word in ("--set", f"{name}={value}")]

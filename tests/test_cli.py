@@ -17,8 +17,9 @@ from click.testing import CliRunner, Result
 from support.project import PACKAGE, PROJECT
 
 from winnow import cli
+from winnow.commands import head_options, options, project
 from winnow.commands import heads as fitting
-from winnow.commands import options, project
+from winnow.commands.embedding_options import BACKENDS, embedding_and_tta
 from winnow.curate.workspace import find_workspace
 from winnow.embed.config import EmbeddingConfig
 from winnow.embed.recipe import Recipe
@@ -68,19 +69,19 @@ class TestHelp:
         assert done.stdout.splitlines()[-1] == "LOADED []"
 
     def test_choices_are_those_of_the_code(self) -> None:
-        from winnow.embed.backends import BACKENDS
+        from winnow.embed.backends import BACKENDS as engines
         from winnow.embed.images import RESIZE_FUNCTIONS
         from winnow.embed.recipe import RESIZES
         from winnow.heads.evaluation.fit import DEFAULT_HEADS, HEADS
         from winnow.heads.models.baselines import CALIBRATIONS
         from winnow.heads.models.schedules import SCHEDULES
 
-        assert tuple(CALIBRATIONS) == options.CALIBRATIONS
-        assert tuple(SCHEDULES) == options.SCHEDULES
-        assert tuple(BACKENDS) == options.BACKENDS
+        assert tuple(CALIBRATIONS) == head_options.CALIBRATIONS
+        assert tuple(SCHEDULES) == head_options.SCHEDULES
+        assert tuple(engines) == BACKENDS
         assert tuple(RESIZE_FUNCTIONS) == RESIZES
-        assert set(HEADS) == set(options.HEADS)
-        assert set(DEFAULT_HEADS) == set(options.DEFAULT_HEADS)
+        assert set(HEADS) == set(head_options.HEADS)
+        assert set(DEFAULT_HEADS) == set(head_options.DEFAULT_HEADS)
 
 
 class TestWhichPictures:
@@ -185,7 +186,7 @@ class TestErrors:
     def test_are_one_line_without_traceback(self, folder: Path) -> None:
         done = winnow("scan", folder, "--labels", "labels.csv")
         assert done.exit_code == 1
-        assert "no such file; --labels takes folder, parent or a CSV file" in done.stderr.splitlines()[-1]
+        assert "no such file: --labels takes folder, parent or a CSV file" in done.stderr.splitlines()[-1]
         assert "Traceback" not in done.output
 
     def test_show_what_a_name_would_tell_the_terminal(self, folder: Path, colours: Path, tmp_path: Path) -> None:
@@ -321,10 +322,10 @@ def test_the_line_for_another_command_has_what_was_typed_and_it_takes() -> None:
     @click.command()
     @options.images
     @options.repeats
-    @options.learned_vectors
+    @embedding_and_tta
     def this(**_: object) -> None:
         words = ["--head", "finetune"]
-        click.echo(options.as_typed(fitting.train, words, without=("layer", "augment")))
+        click.echo(options.retype(fitting.train, words, without=("layer", "augment")))
 
     words = ["-photos", "--workspace", "a b", "--size", "288", "--augment", "4", "--layer", "x", "--repeats", "3"]
     said = CliRunner().invoke(this, ["--json", *words[1:], "--", words[0]])
@@ -343,7 +344,7 @@ class TestDemo:
         assert said["scan"]["images"] == 60
         assert said["scan"]["problems"] == 5
         assert said["embed"]["embedded"] == 60 - 5 - said["scan"]["exact_duplicates"]
-        assert {head["name"] for head in said["compare"]["heads"]} == set(options.DEFAULT_HEADS)
+        assert {head["name"] for head in said["compare"]["heads"]} == set(head_options.DEFAULT_HEADS)
         assert set(said["seconds"]) >= {"scan", "embed", "compare", "train"}
         folder = Path(said["train"]["run"])
         for name in ("run.json", "splits.lance", "metrics.json", "history.csv", "predictions.csv", "head.onnx"):

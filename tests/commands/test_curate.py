@@ -13,7 +13,6 @@ from PIL import Image
 from support.pictures import HUES, paint
 
 from winnow import cli
-from winnow.commands import curate
 from winnow.curate import journal
 
 STRANGE = ("red/95.jpg", "red/96.jpg", "blue/97.jpg")  # of a hue that no class has
@@ -88,7 +87,7 @@ class TestScore:
         done = winnow("score", scored, "--backbone", colours, "--csv", "real.csv/rows.csv")
         assert done.exit_code == 1
         assert "Error: real.csv/rows.csv: " in done.stderr
-        assert "mend that or name another file" in done.stderr
+        assert "correct that or name another file" in done.stderr
 
     def test_learns_from_verdicts_unless_told_to_take_the_folder_as_it_lies(self, scored: Path, colours: Path) -> None:
         before = said("score", scored, "--backbone", colours)
@@ -143,9 +142,9 @@ class TestDecide:
     @pytest.mark.parametrize(
         ("words", "message"),
         [
-            (["red/00.jpg"], "say one of --drop, --keep or --relabel NAME"),
-            (["--drop", "--relabel", "x", "red/00.jpg"], "say one of --drop, --keep or --relabel NAME"),
-            (["--drop", "--keep", "red/00.jpg"], "say one of --drop, --keep or --relabel NAME"),
+            (["red/00.jpg"], "give one of --drop, --keep or --relabel NAME"),
+            (["--drop", "--relabel", "x", "red/00.jpg"], "give one of --drop, --keep or --relabel NAME"),
+            (["--drop", "--keep", "red/00.jpg"], "give one of --drop, --keep or --relabel NAME"),
             (["--keep", "--reason", "other", "red/00.jpg"], "--reason goes with --drop"),
             (["--drop"], "name the pictures, or give a file of their names with --from"),
         ],
@@ -166,7 +165,7 @@ class TestDecide:
         for words in (("decide", "--drop", "other", "x.jpg"), ("materialize", "other", "clean")):
             done = winnow(*words)
             assert done.exit_code == 1
-            assert "other has no workspace here: `winnow scan` it, or use --workspace" in done.stderr
+            assert "other has no workspace here: run `winnow scan other` first, or use --workspace" in done.stderr
         done = winnow("undo", tmp_path / "other")
         assert "is no workspace" in done.stderr
         assert not Path("other.winnow").exists()
@@ -181,9 +180,6 @@ class TestDecide:
     def test_takes_paths_from_a_file(self, scored: Path) -> None:
         Path("names.txt").write_text("red/00.jpg\n\nred/01.jpg\n")
         assert said("decide", "--keep", "--from", "names.txt")["recorded"] == 2
-
-    def test_reasons_are_those_of_the_code(self) -> None:
-        assert curate.REASONS == journal.REASONS
 
 
 class TestPrune:

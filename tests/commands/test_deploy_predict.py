@@ -180,7 +180,7 @@ class TestData:
             settings = {"env": os.environ | {"PYTHONPATH": PACKAGE, "PYTHONUNBUFFERED": unbuffered}}
             done = subprocess.run([sys.executable, "-c", limited], stdout=out, stderr=subprocess.PIPE, **settings)
         assert done.returncode != 0
-        assert b"File too large; mend that and run the same command again" in done.stderr
+        assert b"File too large: correct that and run the same command again" in done.stderr
 
     def test_has_names_that_are_not_utf8(self, model: Path, tmp_path: Path) -> None:
         try:
@@ -292,7 +292,7 @@ class TestDoubtful:
             "doubtful/red/c.jpg",
             "doubtful/red/d.png",
         ]
-        assert "2 doubtful pictures are in " in done.stderr
+        assert "2 uncertain pictures are in " in done.stderr
         assert done.stderr.splitlines()[-1].startswith("Next: winnow review ")
         workspace = find_workspace(Path("doubtful"))
         rows = manifest.read(workspace).to_pylist()
@@ -309,12 +309,12 @@ class TestDoubtful:
     def test_may_be_none(self, model: Path, mixed: Path) -> None:
         done = winnow("predict", model, "mixed/a.jpg", "--review")
         assert done.exit_code == 0
-        assert done.stderr.splitlines()[-1] == "None is doubtful: all are familiar and at least 0.5 probable"
-        assert not list(Path().glob("*doubtful*"))
+        assert done.stderr.splitlines()[-1] == "No picture is uncertain: all are familiar and at least 0.5 probable"
+        assert not list(Path().glob("*uncertain*"))
 
     def test_are_opened_in_the_app(self, model: Path, mixed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """The App itself is opened on such a folder in the tests of `curate.doubtful`."""
-        from winnow.workflow import pipeline
+        from winnow.workflow import scoring
 
         opened = {}
 
@@ -322,10 +322,10 @@ class TestDoubtful:
             opened.update(how, images=workspace.images)
             return {}
 
-        monkeypatch.setattr(pipeline, "review", review)
+        monkeypatch.setattr(scoring, "review", review)
         done = winnow("predict", model, "mixed", "--review", "--port", 5999, "--no-browser")
         assert done.exit_code == 0, done.output
-        (folder,) = Path().glob("model-doubtful-*[0-9]")
+        (folder,) = Path().glob("model-uncertain-*[0-9]")
         assert opened["images"] == folder.resolve()
         assert (opened["port"], opened["browser"], opened["accept"]) == (5999, False, False)
         words = f"Next: winnow materialize {folder.resolve()} labelled --workspace {folder.resolve()}.winnow"
@@ -360,7 +360,7 @@ class TestDoubtful:
         assert doubtful.read(find_workspace(Path("new"), Path("new.winnow")))
 
     @pytest.mark.parametrize(
-        ("error", "told"), [(InputError("full"), "full"), (KeyboardInterrupt(), "Nothing is gath")]
+        ("error", "told"), [(InputError("full"), "full"), (KeyboardInterrupt(), "Nothing is coll")]
     )
     def test_that_cannot_be_gathered_cost_no_predictions(
         self, model: Path, mixed: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException, told: str
@@ -410,7 +410,7 @@ class TestEnds:
         assert done.exit_code == 1
         first, last = done.stderr.splitlines()
         assert first.startswith("Interrupted: 3 pictures")
-        assert last.startswith(f"Nothing is gathered in {Path('new').resolve()}: ")
+        assert last.startswith(f"Nothing is collected in {Path('new').resolve()}: ")
         assert not list(Path().glob("new*"))
 
     @pytest.mark.slow

@@ -67,7 +67,7 @@ def test_says_what_was_found_and_the_line_that_trains_with_it(hues: Path, colour
     words = ("--backbone", colours, "--head", "svm-rbf", "--seed", 1, "--group-by", r"/\d(\d)\.jpg$", "--as-found")
     done = winnow("tune", hues, *words, *QUICK)
     assert done.exit_code == 0, done.output
-    assert "Of 4 settings the best on each split, by its training pictures alone:" in done.stdout
+    assert "The best of 4 settings on each split, chosen on its training pictures alone:" in done.stdout
     assert "svm-rbf tuned " in done.stdout
     line = next(line for line in done.stderr.splitlines() if line.startswith("To train with these: "))
     typed = shlex.split(line.removeprefix("To train with these: "))
