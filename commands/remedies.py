@@ -6,6 +6,7 @@ from winnow.common.errors import InputError
 
 # `InputError.remedy` -> what to do, with `InputError.details` filled in.
 REMEDIES: dict[str, str] = {
+    "rescan": "run `winnow scan`, which reads the pictures again",
     "scan": "run `winnow scan` first",
     "unreadable": "`winnow scan` lists what is wrong",
     "embed": "run `winnow embed` first",
@@ -23,19 +24,20 @@ REMEDIES: dict[str, str] = {
     "scan-folder": "run `winnow scan {folder}` first, or use --workspace",
     "undo-folder": "run `winnow undo` in the folder where `winnow scan` was run, or use --workspace",
     "workspace": "use --workspace to put it elsewhere",
-    "workspace_outside": "run from another folder or use --workspace",
-    "another_workspace": "use --workspace to name another",
-    "workspace_of_run": "a run lies in NAME.winnow/runs, or name that with --workspace",
-    "damaged_workspace": "remove it and scan again, with --labels unless the folders are the labels: that rule is lost",
+    "workspace-outside": "run from another folder or use --workspace",
+    "another-workspace": "use --workspace to name another",
+    "workspace-of-run": "a run lies in NAME.winnow/runs, or name that with --workspace",
+    "damaged-workspace": "remove it and scan again, with --labels unless the folders are the labels: that rule is lost",
     "images": "name one, as in `winnow scan photos`, or set WINNOW_IMAGES",
-    "name_images": "name the folder of pictures, as in `winnow scan photos`",
-    "moved_images": "name their folder, `winnow scan FOLDER --workspace {folder}`",
+    "name-images": "name the folder of pictures, as in `winnow scan photos`",
+    "moved-images": "name their folder, `winnow scan FOLDER --workspace {folder}`",
     "labels": "--labels takes folder, parent or a CSV file",
-    "group_by": "--group-by takes a CSV file or a regular expression",
-    "save_csv": "save it again",
-    "two_classes": "put the pictures of each class in a folder of its own, or use --labels FILE.csv",
-    "empty_split": "add some, or leave the division into splits to Winnow",
+    "group-by": "--group-by takes a CSV file or a regular expression",
+    "save-csv": "save it again",
+    "two-classes": "put the pictures of each class in a folder of its own, or use --labels FILE.csv",
+    "empty-split": "add some, or leave the division into splits to Winnow",
     "verdicts": "the verdicts did that; `winnow undo` takes back the last ones, --as-found ignores them all",
+    "disk-full": "make room there and do it again",
     "update": "update Winnow",
 }
 

@@ -296,8 +296,8 @@ def _refusal(
         names = ", ".join(sorted({label for label in labels if label is not None})[:5]) or "none"
         message = f"a classifier needs two classes {each.format(splits.LEAST_GROUPS)} each; labels found: {names}"
         message += f" ({'; '.join(warnings)})" if warnings else ""
-        return InputError(message, remedy="verdicts" if by_verdicts else "two_classes")
-    return InputError(f"no picture is left for {lacking}", remedy="verdicts" if by_verdicts else "empty_split")
+        return InputError(message, remedy="verdicts" if by_verdicts else "two-classes")
+    return InputError(f"no picture is left for {lacking}", remedy="verdicts" if by_verdicts else "empty-split")
 
 
 def _read_group_by(group_by: str, paths: Sequence[str], images: Path) -> list[str | None]:
@@ -307,9 +307,9 @@ def _read_group_by(group_by: str, paths: Sequence[str], images: Path) -> list[st
     try:
         pattern = re.compile(group_by)
     except re.error as error:
-        raise InputError(f"{group_by!r} is not a regular expression: {error}", remedy="group_by") from None
+        raise InputError(f"{group_by!r} is not a regular expression: {error}", remedy="group-by") from None
     matches = [pattern.search(path) for path in paths]
     if not any(matches):
         example = f", for example {paths[0]}" if paths else ""
-        raise InputError(f"{group_by!r} matches none of the {len(paths)} paths{example}", remedy="group_by")
+        raise InputError(f"{group_by!r} matches none of the {len(paths)} paths{example}", remedy="group-by")
     return [match and (match[1] if pattern.groups else match[0]) for match in matches]

@@ -1,4 +1,4 @@
-"""What one file is: whether it is a picture, and what a scan writes down of it."""
+"""Inspect one file: whether it is a picture, and its row of the manifest."""
 
 from __future__ import annotations
 
@@ -20,18 +20,19 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 
-def examine(
+def inspect_file(
     root: Path, entry: Entry, visit: Callable[[str, bytes, Image], Any] | None = None
 ) -> tuple[dict[str, Any] | None, Any]:
-    """The manifest row of a file, really decoded, without label, and what `visit` gives for it.
+    """Read and fully decode a file.
 
-    The row is None when the file is no picture by name or content; columns that it lacks are null. `visit` is only
-    called for pictures that can be used. One that cannot be has its reason in `problem` and `problem_message`, and no
-    size.
+    Parameters: `visit`, called with the id, the bytes and the decoded picture when it can be used.
+    Returns: the manifest row without label, and the result of `visit`. The row is None when the file is no picture by
+    name or content; columns without a value are missing. A picture that cannot be used has the reason in `problem` and
+    `problem_message`, and no size.
     """
     path = root / from_text(entry.path)
     row: dict[str, Any] = entry._asdict()
-    seen = None
+    visited = None
     if not is_picture(path, entry):
         return None, None
     try:
@@ -44,17 +45,17 @@ def examine(
             row["phash"] = perceptual_hash(pixels)
             row["thumbnail"] = duplicates.thumbnail(pixels).tobytes()
             row |= quality.measure(pixels)
-            seen = visit(row["id"], data, image) if visit else None
+            visited = visit(row["id"], data, image) if visit else None
     except PictureError as error:
         row |= {"problem": error.code, "problem_message": str(error)}
-    return row, seen
+    return row, visited
 
 
 def is_picture(path: Path, entry: Entry) -> bool:
-    """Whether a file is one by its name or, as far as it can be read, by its content."""
+    """Whether a file is a picture by the extension of its name or, as far as it can be read, by its content."""
     if path.suffix.lower() in images.EXTENSIONS:
         return True
-    if entry.bytes <= 0:  # nothing, or a pipe, which would wait for ever
+    if entry.bytes <= 0:  # empty, or a pipe, which would block for ever
         return False
     try:
         with path.open("rb") as stream:

@@ -1,4 +1,4 @@
-"""The append-only record of verdicts: one JSON line each, on the disk before it is reported, never changed again."""
+"""The append-only journal of verdicts: one JSON line each, on the disk before it is reported, never changed."""
 
 from __future__ import annotations
 
@@ -20,31 +20,31 @@ from winnow.common.locks import acquire_lock
 from winnow.common.paths import to_text
 from winnow.common.versions import installed_version
 
-REASONS = ("off_topic", "duplicate", "quality", "unreadable", "other")  # why a picture is dropped, the default first
+REASONS = ("off_topic", "duplicate", "quality", "unreadable", "other")  # of a drop, the default first
 VERDICTS = ("drop", "keep", "relabel")
-UNDO = "undo"  # in place of a verdict: none holds any more
-POLL = 0.005  # seconds between two attempts at the lock: about what it takes to write a batch
+UNDO = "undo"  # in place of a verdict: the picture has none any more
+POLL = 0.005  # seconds between two attempts to acquire the lock: about the time that writing a batch takes
 
 
 @dataclass(frozen=True)
 class Decision:
-    """A verdict about to be recorded. A reason belongs to a drop, a label to a relabel."""
+    """A verdict to be recorded. Only a drop has a reason, only a relabel a label."""
 
     id: str
     path: str
     verdict: str  # one of VERDICTS
     reason: str | None = None  # one of REASONS
     label: str | None = None
-    score: float | None = None  # off_topic at the time
+    score: float | None = None  # off_topic, 0-1, at the time of the verdict
 
 
 @dataclass(frozen=True)
 class Line:
-    """A line of the journal."""
+    """One line of the journal: the verdict on one picture."""
 
     when: str  # ISO 8601, UTC
     who: str
-    batch: str  # one click or command; sorts by time
+    batch: str  # names one click or command; sorts by time
     id: str
     path: str
     verdict: str  # one of VERDICTS, or UNDO
@@ -52,13 +52,14 @@ class Line:
     label: str | None = None
     score: float | None = None
     version: str | None = None
-    undoes: str | None = None  # the batch that this line takes back
+    undoes: str | None = None  # the batch that this line undoes
 
 
 class Journal:
-    """`folder/journal.jsonl`. Any number of processes and threads may record at once, and read meanwhile.
+    """`folder/journal.jsonl`, which any number of processes and threads may write and read at the same time.
 
-    Lines are ASCII (other characters as \\uXXXX), so no name can break one. `on_message` is told of what was damaged.
+    Lines are ASCII (other characters as \\uXXXX), so that no name can break a line.
+    Parameters: `on_message`, called for damaged lines, and when another process holds the lock.
     """
 
     def __init__(self, folder: Path, on_message: Callable[[str], None] = lambda _: None) -> None:
@@ -66,65 +67,66 @@ class Journal:
         self._on_message = on_message
 
     def record(self, decisions: Sequence[Decision], who: str | None = None, undecided_only: bool = False) -> str:
-        """Append verdicts as one batch, all of them on the disk on return. Returns the name of the batch.
+        """Append verdicts as one batch; on return all of them are on the disk.
 
-        Parameters: `who`, None: the user's name; `undecided_only`, leave out pictures that have got a verdict
-        meanwhile. No decisions: "" and nothing is written.
-        Raises: InputError when the disk refuses; then the journal is as it was. ValueError for what is no verdict.
+        Parameters: `who`, None: the user's name; `undecided_only`, skip pictures that have a verdict by now.
+        Returns: the name of the batch, "" when there are no decisions and nothing is written.
+        Raises: InputError for errors of the disk, after which the journal is unchanged; ValueError for a decision that
+        is not valid.
         """
         if not decisions:
             return ""
-        with self._held() as stream:
+        with self._open_locked() as stream:
             stamp = _stamp(who)
-            held = current_verdicts(self.lines()) if undecided_only else {}
-            decisions = [decision for decision in decisions if decision.id not in held]
+            existing = current_verdicts(self.lines()) if undecided_only else {}
+            decisions = [decision for decision in decisions if decision.id not in existing]
             lines = [Line(**stamp, **vars(decision) | {"score": _finite(decision.score)}) for decision in decisions]
-            if wrong := next((line for line in lines if not _is_sound(line)), None):
-                raise ValueError(f"this is no verdict: {wrong}")
+            if invalid := next((line for line in lines if not _is_valid(line)), None):
+                raise ValueError(f"this verdict is not valid: {invalid}")
             _append(stream, lines)
         return stamp["batch"]
 
     def lines(self) -> list[Line]:
-        """All lines, oldest first; those that cannot be read are told and passed over. Raises: InputError (disk).
+        """Read all lines, oldest first; damaged ones are reported and skipped. Raises: InputError (disk).
 
-        What stands behind the last newline is passed over in silence unless it is whole: another process may be
-        writing it.
+        An incomplete line after the last newline is skipped without a message: another process may be writing it.
         """
         try:
             *whole, rest = self.file.read_bytes().split(b"\n")
         except FileNotFoundError:
             return []
         except OSError as error:
-            raise InputError(f"{self.file} cannot be read: {error.strerror}; check its permissions") from None
-        parsed = [_parsed(text) for text in whole]
+            raise InputError(f"{self.file} cannot be read: {error.strerror}") from None
+        parsed = [_parse(text) for text in whole]
         damaged = [n for n, line in enumerate(parsed, start=1) if line is None and whole[n - 1].strip()]
         if damaged:
             more = f" and {len(damaged) - 1} more" if len(damaged) > 1 else ""
+            verb = "are" if more else "is"
             self._on_message(
-                f"{self.file}: line {damaged[0]}{more} cannot be read and is passed over; it stays as it is"
+                f"{self.file}: line {damaged[0]}{more} cannot be read and {verb} skipped; the file is not changed"
             )
-        return [line for line in (*parsed, _parsed(rest)) if line is not None]
+        return [line for line in (*parsed, _parse(rest)) if line is not None]
 
     def undo(self, last: int = 1, who: str | None = None) -> list[Line]:
-        """Take back the last batches that are not undone yet, the newest first. Returns the lines written for it.
+        """Undo the last batches that are not undone yet, the newest first.
 
-        Every verdict taken back gets a line: the verdict that held before again, or UNDO where there was none.
-        Nothing left to take back: [] and nothing is written. Raises: InputError as `record`.
+        A line is written for every verdict that is undone: the previous verdict, or UNDO where there was none.
+        Returns: the lines written, [] when there is nothing to undo. Raises: InputError as `record`.
         """
-        with self._held() as stream:
+        with self._open_locked() as stream:
             stamp = _stamp(who)
-            lines = [Line(**stamp, **fields) for fields in _taken_back(self.lines(), last)]
+            lines = [Line(**stamp, **fields) for fields in _undo_fields(self.lines(), last)]
             if lines:
                 _append(stream, lines)
         return lines
 
     @contextmanager
-    def _held(self) -> Iterator[int]:
-        """The journal's file descriptor, for appending, repaired, while no one else writes."""
+    def _open_locked(self) -> Iterator[int]:
+        """Open the journal for appending, repaired, and hold its lock. Yields: the file descriptor."""
         try:
             self.file.parent.mkdir(parents=True, exist_ok=True)
             busy = f"waiting for another winnow command to write {self.file}"
-            # A lock of its own: that of the workspace is held while a long command writes vectors.
+            # Not the lock of the workspace, which a long command holds while it writes vectors.
             with acquire_lock(self.file.with_name(".journal.lock"), busy, self._on_message, POLL):
                 stream = os.open(self.file, os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0), 0o666)
                 try:
@@ -133,13 +135,13 @@ class Journal:
                 finally:
                     os.close(stream)
         except OSError as error:
-            mend = "make room there" if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) else "mend that"
+            is_full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
             raise InputError(
-                f"{self.file}: {error.strerror or error}; nothing was recorded: {mend} and do it again"
+                f"{self.file}: {error.strerror or error}; nothing was recorded", remedy="disk-full" if is_full else None
             ) from None
 
     def _repair(self, stream: int) -> None:
-        """Set aside what a crash left of a line; see to it that the file, if it is new, is found after a power cut."""
+        """Move an incomplete last line, as a crash leaves it, to journal.torn; sync the folder of a new file."""
         size = os.fstat(stream).st_size
         if not size:
             _sync_folder(self.file.parent)
@@ -148,30 +150,31 @@ class Journal:
         if os.read(stream, 1) == b"\n":
             return
         torn = self.file.read_bytes().rpartition(b"\n")[2]
-        if _parsed(torn) is not None:  # only the newline is missing, as some editors leave it
+        if _parse(torn) is not None:  # only the newline is missing, as some editors save it
             _write(stream, b"\n")
             return
         with self.file.with_suffix(".torn").open("ab", buffering=0) as aside:
             _write(aside.fileno(), torn + b"\n")
         os.ftruncate(stream, size - len(torn))
         self._on_message(
-            f"{self.file} ended in a torn line, as after a crash; its {len(torn)} bytes were moved to journal.torn"
+            f"{self.file} ended in an incomplete line, as after a crash; "
+            f"its {len(torn)} bytes were moved to journal.torn"
         )
 
 
 def current_verdicts(lines: Iterable[Line]) -> dict[str, Line]:
-    """Id -> the line whose verdict holds; undone ones are not in it."""
+    """Map each id to the line with its current verdict; ids whose verdicts are all undone are missing."""
     last = {line.id: line for line in lines}
     return {id: line for id, line in last.items() if line.verdict != UNDO}
 
 
-def _taken_back(lines: Sequence[Line], last: int) -> list[dict[str, Any]]:
-    """Fields of the lines that undo the last batches: for each picture of each, what it returns to.
+def _undo_fields(lines: Sequence[Line], last: int) -> list[dict[str, Any]]:
+    """Fields of the lines that undo the last batches: for each picture of a batch, the verdict to restore.
 
-    An undo that was cut off half-way leaves the rest of its batch to be undone.
+    When an undo was interrupted half-way, the rest of its batch is still to be undone.
     """
     undone = {(line.undoes, line.id) for line in lines if line.undoes}
-    history: dict[str, list[Line]] = {}  # of each id, the verdicts not taken back
+    history: dict[str, list[Line]] = {}  # id -> its verdicts that are not undone
     batches: dict[str, dict[str, Line]] = {}
     for line in lines:
         if not line.undoes and (line.batch, line.id) not in undone:
@@ -181,14 +184,15 @@ def _taken_back(lines: Sequence[Line], last: int) -> list[dict[str, Any]]:
     for batch in list(reversed(batches))[: max(last, 0)]:
         for id, line in batches[batch].items():
             history[id] = [before for before in history[id] if before.batch != batch]
-            held = history[id][-1] if history[id] else None
-            verdict = {name: getattr(held, name) for name in ("verdict", "reason", "label", "score")} if held else {}
-            result.append({"id": id, "path": line.path, "verdict": UNDO, "undoes": batch} | verdict)
+            previous = history[id][-1] if history[id] else None
+            names = ("verdict", "reason", "label", "score")
+            restored = {name: getattr(previous, name) for name in names} if previous else {}
+            result.append({"id": id, "path": line.path, "verdict": UNDO, "undoes": batch} | restored)
     return result
 
 
 def _stamp(who: str | None) -> dict[str, Any]:
-    """What the lines of a batch share; made while the journal is held, so that names of batches sort as their lines."""
+    """Fields shared by all lines of a batch; created under the lock, so that names of batches sort like their lines."""
     now = datetime.now(UTC)
     return {
         "when": now.isoformat(timespec="milliseconds"),
@@ -203,7 +207,7 @@ def _user() -> str:
 
     try:
         return getpass.getuser()
-    except (OSError, KeyError, ImportError):  # no such user in the system's list, as in some containers
+    except (OSError, KeyError, ImportError):  # the system does not know the user, as in some containers
         return "unknown"
 
 
@@ -212,17 +216,17 @@ _TEXT, _NUMBER = (str, NoneType), (float, int, NoneType)
 _TYPES: tuple[Any, ...] = (str, str, str, str, str, str, _TEXT, _TEXT, _NUMBER, _TEXT, _TEXT)  # of the fields of a Line
 
 
-def _parsed(text: bytes) -> Line | None:
-    """A line of the file; None when it is none. Fields that a newer Winnow may have added are passed over."""
+def _parse(text: bytes) -> Line | None:
+    """Parse a line of the file; None when it is not valid. Unknown fields, as of a newer Winnow, are ignored."""
     try:
-        said = _BLANK | json.loads(text.decode())
+        values = _BLANK | json.loads(text.decode())
     except (ValueError, TypeError, RecursionError):
         return None
-    line = Line(*map(said.__getitem__, _BLANK))
-    return line if _is_sound(line) else None
+    line = Line(*map(values.__getitem__, _BLANK))
+    return line if _is_valid(line) else None
 
 
-def _is_sound(line: Line) -> bool:
+def _is_valid(line: Line) -> bool:
     if not all(map(isinstance, vars(line).values(), _TYPES)) or line.verdict not in (*VERDICTS, UNDO):
         return False
     try:
@@ -241,7 +245,7 @@ def _finite(score: float | None) -> float | None:
 
 
 def _write(stream: int, data: bytes) -> None:
-    """Append bytes and wait until the disk has them; when it does not take all, the file is as it was."""
+    """Append bytes and wait until they are on the disk; when that fails, restore the previous length of the file."""
     before = os.fstat(stream).st_size
     try:
         rest = memoryview(data)
@@ -249,13 +253,13 @@ def _write(stream: int, data: bytes) -> None:
             rest = rest[os.write(stream, rest) :]
         os.fsync(stream)
     except BaseException:
-        with suppress(OSError):  # the part that stays is a torn line, repaired by the next one to write
+        with suppress(OSError):  # the next writer repairs the incomplete line that stays
             os.ftruncate(stream, before)
         raise
 
 
 def _sync_folder(folder: Path) -> None:
-    if os.name == "posix":  # elsewhere a folder cannot be opened
+    if os.name == "posix":  # other systems cannot open a folder
         stream = os.open(folder, os.O_RDONLY)
         try:
             os.fsync(stream)

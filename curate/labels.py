@@ -92,7 +92,7 @@ def read_groups(file: Path, paths: Sequence[str], images: Path) -> list[str | No
     Raises: InputError when the file cannot be read, lacks a column, or names none of the paths.
     """
     known = set(paths)
-    rows = _read_rows(file, ("path", "group"), remedy="group_by")
+    rows = _read_rows(file, ("path", "group"), remedy="group-by")
     groups = {_manifest_path(row["path"], known, images): (row["group"] or "").strip() for row in rows}
     _require_known_path(file, groups, known, images)
     return [groups.get(path) or None for path in paths]
@@ -118,7 +118,7 @@ def _read_rows(file: Path, columns: tuple[str, ...], remedy: str) -> list[dict[s
     except FileNotFoundError:
         raise InputError(f"{file}: no such file", remedy=remedy) from None
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{file} cannot be read as CSV in UTF-8 ({error})", remedy="save_csv") from None
+        raise InputError(f"{file} cannot be read as CSV in UTF-8 ({error})", remedy="save-csv") from None
     return rows
 
 

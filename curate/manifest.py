@@ -1,4 +1,4 @@
-"""What is in a folder of pictures: one row a picture file, kept up to date by reading only what changed."""
+"""The manifest: one row per picture file of a folder, kept up to date by reading only what changed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from winnow.common.paths import from_text
 from winnow.common.tables import open_table, wrap_read_errors, write_table
 from winnow.common.threads import map_ahead, processors
 from winnow.curate import labels
-from winnow.curate.image_file import examine
+from winnow.curate.image_file import inspect_file
 from winnow.curate.noise import duplicates, quality
 from winnow.curate.walk import Entry, walk
 from winnow.curate.workspace import Workspace
@@ -50,31 +50,31 @@ class ScanResult:
     files: int
     images: int
     ignored: int
-    read: int  # files that were new or changed, and so were opened
+    read: int  # files that were opened, because they are new or changed
     problems: list[FileProblem]
     labels: dict[str, int]  # readable pictures of each label
     unlabelled: int  # readable pictures without a label
     exact_duplicates: int  # readable files beyond the first with the same bytes
-    quality: dict[str, int]  # rule of `curate.quality` -> readable files that break it
+    quality: dict[str, int]  # rule of `curate.noise.quality` -> readable files that break it
     warnings: list[str]
 
     def to_json(self) -> dict[str, Any]:
-        """As `scan --json` prints it: `problems` is a count there, `problem_files` lists them."""
+        """The document of `scan --json`, where `problems` is a count and `problem_files` lists them."""
         problem_files = [problem.to_json() for problem in self.problems]
         return asdict(self) | {"problems": len(self.problems), "problem_files": problem_files}
 
 
 class Visitor(Protocol):
-    """What else is done with pictures that a scan has just read, so that nobody has to read them again.
+    """Further work on the pictures that a scan has just read, so that they need not be read again.
 
-    A context manager, entered when the scan has its turn to write and left before another command has.
+    A context manager, entered once the scan holds the lock of the workspace and left before it releases it.
     """
 
     def visit(self, id: str, data: bytes, image: Image) -> Any:
-        """In the thread that has read and decoded a file: what to give to `take`, or None."""
+        """Process a decoded picture, in the thread that decoded it. Returns: the argument of `store`, or None."""
 
-    def store(self, id: str, seen: Any) -> None:
-        """In the thread of the scan, one after the other."""
+    def store(self, id: str, visited: Any) -> None:
+        """Store what `visit` returned, in the thread of the scan, one picture after the other."""
 
     def __enter__(self) -> Visitor: ...
 
@@ -88,22 +88,22 @@ def schema() -> pa.Schema:
     text, number, side = pa.string(), pa.int64(), pa.int32()
     columns = {"id": text, "path": text, "label": text, "split": text, "bytes": number, "mtime_ns": number}
     columns |= {"format": text, "width": side, "height": side, "pixels": text, "phash": pa.uint64()}
-    columns |= {"thumbnail": pa.binary(duplicates.SIDE**2)}  # grey, for `thumbnails`
+    columns |= {"thumbnail": pa.binary(duplicates.SIDE**2)}  # grey, see `thumbnails`
     columns |= dict.fromkeys(quality.NUMBERS, pa.float32()) | {"problem": text, "problem_message": text}
     return pa.schema(list(columns.items()))
 
 
 def read(workspace: Workspace, columns: Sequence[str] | None = None) -> pa.Table:
-    """The manifest, in the order of paths; empty before the first scan.
+    """Read the manifest, in the order of paths; it is empty before the first scan.
 
-    Parameters: `columns`, the only ones to read (None: all).
-    Raises: InputError when it is damaged, or an older Winnow wrote it.
+    Parameters: `columns`, the names of those to read (None: all).
+    Raises: InputError when it is damaged, or was written by an older Winnow.
     """
     return _read(workspace.manifest, schema(), columns)
 
 
 def read_areas(workspace: Workspace) -> dict[str, int]:
-    """Id -> width times height in pixels, of every readable picture."""
+    """Map the id of every readable picture to width times height in pixels."""
     rows = read(workspace, ["id", "width", "height"]).to_pylist()
     return {row["id"]: row["width"] * row["height"] for row in rows if row["width"]}
 
@@ -118,7 +118,7 @@ def files_by_id(workspace: Workspace) -> dict[str, Path]:
 
 
 def thumbnails(table: pa.Table) -> np.ndarray:
-    """The thumbnails of readable pictures, rows of the manifest: uint8 (N, 16, 16), for `find_near_duplicates`."""
+    """Decode the thumbnails of readable rows of a manifest: uint8 (N, 16, 16), grey, for `find_near_duplicates`."""
     side = duplicates.SIDE
     return np.frombuffer(b"".join(table["thumbnail"].to_pylist()), dtype=np.uint8).reshape(-1, side, side)
 
@@ -133,38 +133,38 @@ def scan(
 ) -> ScanResult:
     """Bring the manifest up to date: files whose path, size or time changed are read and decoded, the rest is kept.
 
-    Parameters: `rule`, a label rule (None: that of the workspace, "folder" at first); `on_progress`, told how many of
-    how many files are read; `workers`, decode threads (None: one a processor); `on_message`, called when
-    another command has to be waited for, or everything has to be read again; `visitor`, shown every
-    picture that is read and can be used.
-    Raises: InputError for a label file that cannot be used and a disk that refuses.
+    Parameters: `rule`, a label rule (None: that of the workspace, "folder" at first); `on_progress`, called with the
+    number of files read and of files to read; `workers`, decode threads (None: one per processor); `on_message`, called
+    when another command holds the lock, or every picture has to be read again; `visitor`, visits every usable picture
+    that is read.
+    Raises: InputError for a label file that cannot be used, and for errors of the disk.
     """
     import pyarrow as pa
 
     workspace = replace(workspace, labels=rule or workspace.labels)
-    labels.assign_labels(workspace.labels, [], workspace.images)  # a bad rule is told before the work, not after it
+    labels.assign_labels(workspace.labels, [], workspace.images)  # raise for a bad rule before the work, not after it
     workspace.save()
     with workspace.lock(on_message), visitor or nullcontext():
-        _renew(workspace, on_message)
+        _clear_outdated(workspace, on_message)
         before, others = read(workspace), read_other_files(workspace)
         unlisted: list[dict[str, Any]] = []
-        found = list(walk(workspace.images, lambda path, error: unlisted.append(_unlisted(path, error))))
+        entries = list(walk(workspace.images, lambda path, error: unlisted.append(_unlisted_row(path, error))))
         codes = before["problem"].to_pylist()
         rows = {Entry(*row): i for i, row in enumerate(_entries(before)) if codes[i] != "unreadable"}
-        kept = [rows[entry] for entry in found if entry in rows]
-        changed = [entry for entry in found if entry not in rows and entry not in others]
+        kept = [rows[entry] for entry in entries if entry in rows]
+        changed = [entry for entry in entries if entry not in rows and entry not in others]
         tables = [before.take(pa.array(kept, pa.int64())), pa.Table.from_pylist(unlisted, schema())]
-        for table in _examined(changed, workspace.images, others, on_progress, workers, visitor):
+        for table in _inspect_files(changed, workspace.images, others, on_progress, workers, visitor):
             write_table(workspace.manifest, table, "append")
             tables.append(table)
-        others.intersection_update(found)
+        others.intersection_update(entries)
         joined = pa.concat_tables(tables).sort_by("path")
-        tables.clear()  # they are as large as what was made of them
-        after, warnings = _labelled(joined, workspace)
+        tables.clear()  # free the memory: together they are as large as `joined`
+        after, warnings = _assign_labels(joined, workspace)
         if changed or not after.equals(before):
             write_table(workspace.manifest, after, "overwrite")
             write_table(_others_path(workspace), _others_table(others), "overwrite")
-    return _summary(after, len(found), len(others), len(changed), warnings)
+    return _summarize(after, len(entries), len(others), len(changed), warnings)
 
 
 def _entries(table: pa.Table) -> Iterator[tuple[str, int, int]]:
@@ -177,7 +177,7 @@ def _others_path(workspace: Workspace) -> Path:
 
 
 def read_other_files(workspace: Workspace) -> set[Entry]:
-    """Files that are no pictures, as last seen: known by size and time, so that they are not opened again."""
+    """Read the files that the last scan recognised as no pictures: unless they changed they are not opened again."""
     return {Entry(*row) for row in _entries(_read(_others_path(workspace), _others_schema()))}
 
 
@@ -193,32 +193,32 @@ def _others_table(others: set[Entry]) -> pa.Table:
     return pa.Table.from_pylist([entry._asdict() for entry in sorted(others)], _others_schema())
 
 
-def _read(path: Path, columns: pa.Schema, some: Sequence[str] | None = None) -> pa.Table:
-    found = open_table(path)
-    if found is None:
-        return columns.empty_table().select(some or columns.names)
-    if _is_old(found.schema, columns):
-        raise InputError(f"{path} was written by an older Winnow: run `winnow scan`, which reads the pictures anew")
+def _read(path: Path, expected: pa.Schema, columns: Sequence[str] | None = None) -> pa.Table:
+    table = open_table(path)
+    if table is None:
+        return expected.empty_table().select(columns or expected.names)
+    if _is_outdated(table.schema, expected):
+        raise InputError(f"{path} was written by an older Winnow", remedy="rescan")
     with wrap_read_errors(path):
-        if not found.schema.equals(columns):
-            raise ValueError("its columns are others")
-        return found.to_table(columns=None if some is None else list(some))
+        if not table.schema.equals(expected):
+            raise ValueError("its columns are not those of this version")
+        return table.to_table(columns=None if columns is None else list(columns))
 
 
-def _is_old(found: pa.Schema, columns: pa.Schema) -> bool:
-    """Whether columns are those of an earlier version: not all of today's, and none besides."""
-    return set(found) < set(columns) and "path" in found.names
+def _is_outdated(schema: pa.Schema, expected: pa.Schema) -> bool:
+    """Whether a schema is that of an earlier version: it lacks some of the expected columns, and has no others."""
+    return set(schema) < set(expected) and "path" in schema.names
 
 
-def _renew(workspace: Workspace, on_message: Callable[[str], None]) -> None:
-    """Empty a manifest of an earlier version, so that what it lacks is measured."""
-    found = open_table(workspace.manifest)
-    if found is not None and _is_old(found.schema, schema()):
-        on_message(f"{workspace.manifest} was written by an older Winnow: every picture is read anew")
+def _clear_outdated(workspace: Workspace, on_message: Callable[[str], None]) -> None:
+    """Empty a manifest of an earlier version, so that the missing columns are computed."""
+    table = open_table(workspace.manifest)
+    if table is not None and _is_outdated(table.schema, schema()):
+        on_message(f"{workspace.manifest} was written by an older Winnow: every picture is read again")
         write_table(workspace.manifest, schema().empty_table(), "overwrite")
 
 
-def _examined(
+def _inspect_files(
     entries: Sequence[Entry],
     root: Path,
     others: set[Entry],
@@ -226,22 +226,22 @@ def _examined(
     workers: int | None,
     visitor: Visitor | None,
 ) -> Iterator[pa.Table]:
-    """Rows of the pictures among `entries`, a table every few seconds; the other files are added to `others`."""
+    """Yield the rows of the pictures among `entries`, a table every few seconds; add the other files to `others`."""
     import pyarrow as pa
 
     workers = workers or processors()
     rows: list[dict[str, Any]] = []
     last = time.monotonic()
     visit = visitor.visit if visitor else None
-    experiment = map_ahead(lambda entry: examine(root, entry, visit), entries, workers, 4 * workers)
-    for done, (entry, examined) in enumerate(experiment, start=1):
-        row, seen = examined.result()
+    inspected = map_ahead(lambda entry: inspect_file(root, entry, visit), entries, workers, 4 * workers)
+    for done, (entry, future) in enumerate(inspected, start=1):
+        row, visited = future.result()
         if row is None:
             others.add(entry)
         else:
             rows.append(row)
-        if visitor and row and seen is not None:
-            visitor.store(row["id"], seen)
+        if visitor and row and visited is not None:
+            visitor.store(row["id"], visited)
         on_progress(done, len(entries))
         if rows and (done == len(entries) or time.monotonic() - last > COMMIT_SECONDS):
             yield pa.Table.from_pylist(rows, schema())
@@ -250,12 +250,12 @@ def _examined(
         yield pa.Table.from_pylist(rows, schema())
 
 
-def _unlisted(path: str, error: OSError) -> dict[str, Any]:
-    message = f"{error.strerror}: this folder cannot be listed; check its permissions"
+def _unlisted_row(path: str, error: OSError) -> dict[str, Any]:
+    message = f"{error.strerror}: this folder cannot be listed: check its permissions"
     return {"path": path or "./", "bytes": -1, "mtime_ns": 0, "problem": "unreadable", "problem_message": message}
 
 
-def _labelled(table: pa.Table, workspace: Workspace) -> tuple[pa.Table, list[str]]:
+def _assign_labels(table: pa.Table, workspace: Workspace) -> tuple[pa.Table, list[str]]:
     import pyarrow as pa
 
     assigned = labels.assign_labels(workspace.labels, table["path"].to_pylist(), workspace.images)
@@ -264,7 +264,7 @@ def _labelled(table: pa.Table, workspace: Workspace) -> tuple[pa.Table, list[str
     return table, assigned.warnings
 
 
-def _summary(table: pa.Table, files: int, ignored: int, read: int, warnings: list[str]) -> ScanResult:
+def _summarize(table: pa.Table, files: int, ignored: int, read: int, warnings: list[str]) -> ScanResult:
     import pyarrow.compute as pc
 
     table = table.select(["id", "path", "label", "width", "height", *quality.NUMBERS, "problem", "problem_message"])

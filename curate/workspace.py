@@ -100,7 +100,7 @@ def find_workspace(images: Path | None, folder: Path | None = None) -> Workspace
         folder = folder or _only_workspace()
         existing = _read(folder)
         if existing is None:
-            raise InputError(f"{folder} is not a workspace yet", remedy="name_images")
+            raise InputError(f"{folder} is not a workspace yet", remedy="name-images")
         images = existing.images
     images = images.expanduser()
     if not images.is_dir():
@@ -112,12 +112,12 @@ def find_workspace(images: Path | None, folder: Path | None = None) -> Workspace
     folder = (folder or Path(f"{name}.winnow")).expanduser().resolve()
     _check_name(folder)
     if folder.is_relative_to(images):
-        raise InputError(f"the workspace {folder} would lie inside the pictures", remedy="workspace_outside")
+        raise InputError(f"the workspace {folder} would lie inside the pictures", remedy="workspace-outside")
     existing = _read(folder)
     if existing is not None and existing.images != images:
         if not existing.images.exists() and (is_named or existing.images.name == images.name):
             return replace(existing, images=images)
-        raise InputError(f"{folder} belongs to {existing.images}, not to {images}", remedy="another_workspace")
+        raise InputError(f"{folder} belongs to {existing.images}, not to {images}", remedy="another-workspace")
     return existing or Workspace(folder, images)
 
 
@@ -128,9 +128,9 @@ def open_workspace(folder: Path) -> Workspace:
     """
     workspace = _read(folder)
     if workspace is None:
-        raise InputError(f"{folder} is not a workspace", remedy="workspace_of_run")
+        raise InputError(f"{folder} is not a workspace", remedy="workspace-of-run")
     if not workspace.images.is_dir():
-        raise InputError(f"the pictures are no longer in {workspace.images}", remedy="moved_images", folder=folder)
+        raise InputError(f"the pictures are no longer in {workspace.images}", remedy="moved-images", folder=folder)
     return workspace
 
 
@@ -152,7 +152,7 @@ def _only_workspace() -> Path:
         return folders[0]
     if folders:
         names = ", ".join(folder.name for folder in folders)
-        raise InputError(f"there are several workspaces here ({names})", remedy="name_images")
+        raise InputError(f"there are several workspaces here ({names})", remedy="name-images")
     raise InputError("no folder of pictures is named, and the current folder has no workspace", remedy="images")
 
 
@@ -168,4 +168,4 @@ def _read(folder: Path) -> Workspace | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{file} cannot be read ({type(error).__name__})", remedy="damaged_workspace") from None
+        raise InputError(f"{file} cannot be read ({type(error).__name__})", remedy="damaged-workspace") from None

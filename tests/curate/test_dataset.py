@@ -151,7 +151,7 @@ def test_fewer_than_two_classes_are_an_error(tmp_path, keep):
     message = (
         f"a classifier needs two classes of 4 different pictures each; labels found: {'only' if keep else 'none'}$"
     )
-    with input_error(message, "two_classes"):
+    with input_error(message, "two-classes"):
         scan_and_read(tmp_path / "photos")
 
 
@@ -185,7 +185,7 @@ def test_groups_by_a_csv_stay_in_one_split(photos, tmp_path):
     ],
 )
 def test_a_group_rule_that_cannot_be_used_is_refused(photos, group_by, message):
-    with input_error(message, "group_by"):
+    with input_error(message, "group-by"):
         scan_and_read(photos, group_by=group_by)
 
 
@@ -265,7 +265,7 @@ def test_nothing_but_duplicates_in_train_is_an_error_not_a_crash(tmp_path):
             target = photos / "train" / file.parent.name / f"{file.stem}.bmp"
             target.parent.mkdir(parents=True, exist_ok=True)
             image.save(target)
-    with input_error(r"labels found: a, b \(left out: 8 pictures without a given split", "two_classes"):
+    with input_error(r"labels found: a, b \(left out: 8 pictures without a given split", "two-classes"):
         scan_and_read(photos)
 
 
@@ -285,7 +285,7 @@ def test_groups_that_leave_no_class_are_an_error(photos):
         "a classifier needs two classes in at least 4 groups each; labels found: a, b "
         "(left out, fewer than 4 different pictures: a (6), b (6))"
     )
-    assert caught.value.remedy == "two_classes"
+    assert caught.value.remedy == "two-classes"
 
 
 def test_classes_and_their_indexes_are_computed_once(photos):
@@ -305,7 +305,7 @@ def test_groups_across_classes_leave_no_picture_out(photos):
 
 def test_a_split_that_cannot_be_filled_is_an_error_that_names_it(tmp_path):
     photos = given(tmp_path, train=(2, 2), test=(2, 2))
-    with input_error("no picture is left for val$", "empty_split"):
+    with input_error("no picture is left for val$", "empty-split"):
         scan_and_read(photos)
 
 
@@ -473,7 +473,7 @@ def test_verdicts_that_empty_a_split_are_blamed_in_the_error(photos):
 def test_one_class_is_not_the_fault_of_verdicts_that_change_nothing(tmp_path):
     for number in range(6):
         draw(tmp_path / "photos/only" / f"{number}.png", number)
-    with input_error("labels found: only$", "two_classes"):
+    with input_error("labels found: only$", "two-classes"):
         decided(tmp_path / "photos", {"only/0.png": journal_line("keep")})
 
 

@@ -170,7 +170,7 @@ def test_a_missing_column_is_named(table, tmp_path, content, column):
 
 @pytest.mark.parametrize("content", [b"path,label\ncaf\xe9.jpg,a\n", b"\xff\xfep\0a\0", b"path,label\n" + b"x" * 2**18])
 def test_a_file_that_is_not_csv_in_utf8_is_refused(table, tmp_path, content):
-    with input_error(r"labels\.csv cannot be read as CSV in UTF-8 \(.*\)$", "save_csv"):
+    with input_error(r"labels\.csv cannot be read as CSV in UTF-8 \(.*\)$", "save-csv"):
         assign_labels(str(table(content)), [], tmp_path)
 
 
@@ -178,7 +178,7 @@ def test_a_missing_file_or_a_misspelt_rule_is_refused(tmp_path):
     for rule in ("folders", str(tmp_path / "none.csv")):
         with input_error("no such file$", "labels"):
             assign_labels(rule, [], tmp_path)
-    with input_error("cannot be read as CSV", "save_csv"):
+    with input_error("cannot be read as CSV", "save-csv"):
         assign_labels(str(tmp_path), [], tmp_path)
 
 

@@ -1,4 +1,4 @@
-"""A scan tells of every picture file what it is, never fails for one, and opens only what changed."""
+"""A scan describes every picture file, never fails because of one, and opens only what changed."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ sys.addaudithook(listen)
 
 @pytest.fixture
 def opened(monkeypatch):
-    """A function that runs a function and tells the names, below a folder, of the files that it opened."""
+    """A function that runs a function and returns its result and the files below a folder that it opened."""
 
     def run(function, root):
         monkeypatch.setattr(sys.modules[__name__], "OPENED", [])
         result = function()
-        found, names = OPENED, []
+        opened_files, names = OPENED, []
         monkeypatch.setattr(sys.modules[__name__], "OPENED", None)
-        for name in found:
+        for name in opened_files:
             if Path(name).is_file() and name.startswith(f"{root}/"):
                 names.append(os.path.relpath(name, root))
         return result, sorted(set(names))
@@ -63,58 +63,58 @@ def encoded(seed: int = 0, kind: str = "PNG", size: tuple[int, int] = (24, 16)) 
 
 
 @pytest.fixture
-def place(tmp_path) -> Workspace:
+def workspace(tmp_path) -> Workspace:
     """The workspace of an empty folder of pictures."""
     (tmp_path / "photos").mkdir()
     return find_workspace(tmp_path / "photos")
 
 
-def put(place: Workspace, **files: bytes | int) -> None:
+def put(workspace: Workspace, **files: bytes | int) -> None:
     """Write files: `roses__1_jpg=…` is roses/1.jpg; a number draws a PNG from that seed."""
     for name, content in files.items():
-        file = place.images / name.replace("__", "/").replace("_", ".")
+        file = workspace.images / name.replace("__", "/").replace("_", ".")
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(encoded(content) if isinstance(content, int) else content)
 
 
-def rows(place: Workspace) -> dict[str, dict]:
-    return {row["path"]: row for row in read(place).to_pylist()}
+def rows(workspace: Workspace) -> dict[str, dict]:
+    return {row["path"]: row for row in read(workspace).to_pylist()}
 
 
-def problems(found) -> dict[str, str]:
-    return {problem.path: problem.code for problem in found.problems}
+def problem_codes(scan_result) -> dict[str, str]:
+    return {problem.path: problem.code for problem in scan_result.problems}
 
 
-def test_an_empty_folder_has_an_empty_manifest(place):
-    found = scan(place)
-    assert (found.files, found.images, found.ignored, found.read, found.problems) == (0, 0, 0, 0, [])
-    assert (found.labels, found.unlabelled, found.exact_duplicates, found.warnings) == ({}, 0, 0, [])
-    assert read(place).num_rows == 0
-    assert scan(place) == found
+def test_an_empty_folder_has_an_empty_manifest(workspace):
+    result = scan(workspace)
+    assert (result.files, result.images, result.ignored, result.read, result.problems) == (0, 0, 0, 0, [])
+    assert (result.labels, result.unlabelled, result.exact_duplicates, result.warnings) == ({}, 0, 0, [])
+    assert read(workspace).num_rows == 0
+    assert scan(workspace) == result
 
 
-def test_a_folder_of_other_files_only(place):
-    put(place, notes_txt=b"x", deep__table_csv=b"a,b", empty=b"")
-    found = scan(place)
-    assert (found.files, found.images, found.ignored) == (3, 0, 3)
-    assert read(place).num_rows == 0
+def test_a_folder_of_other_files_only(workspace):
+    put(workspace, notes_txt=b"x", deep__table_csv=b"a,b", empty=b"")
+    result = scan(workspace)
+    assert (result.files, result.images, result.ignored) == (3, 0, 3)
+    assert read(workspace).num_rows == 0
 
 
-def test_a_row_says_what_the_file_is(place):
-    put(place, roses__1_png=0)
-    scan(place)
-    data = (place.images / "roses/1.png").read_bytes()
+def test_a_row_describes_the_file(workspace):
+    put(workspace, roses__1_png=0)
+    scan(workspace)
+    data = (workspace.images / "roses/1.png").read_bytes()
     pixels = np.asarray(Image.open(io.BytesIO(data)))
     numbers = quality.measure(pixels)
-    assert read(place).schema.equals(manifest.schema())
-    assert read(place).to_pylist() == [
+    assert read(workspace).schema.equals(manifest.schema())
+    assert read(workspace).to_pylist() == [
         {
             "id": hashlib.sha256(data).hexdigest(),
             "path": "roses/1.png",
             "label": "roses",
             "split": None,
             "bytes": len(data),
-            "mtime_ns": (place.images / "roses/1.png").stat().st_mtime_ns,
+            "mtime_ns": (workspace.images / "roses/1.png").stat().st_mtime_ns,
             "format": "PNG",
             "width": 24,
             "height": 16,
@@ -131,20 +131,20 @@ def test_a_row_says_what_the_file_is(place):
     ]
 
 
-def test_size_is_that_of_the_upright_picture(place):
+def test_size_is_that_of_the_upright_picture(workspace):
     tags = Image.Exif()
     tags[0x0112] = 6
     stream = io.BytesIO()
     Image.open(io.BytesIO(encoded())).save(stream, "JPEG", exif=tags)
-    put(place, a_jpg=stream.getvalue())
-    scan(place)
-    assert (rows(place)["a.jpg"]["width"], rows(place)["a.jpg"]["height"]) == (16, 24)
+    put(workspace, a_jpg=stream.getvalue())
+    scan(workspace)
+    assert (rows(workspace)["a.jpg"]["width"], rows(workspace)["a.jpg"]["height"]) == (16, 24)
 
 
-def test_every_bad_file_is_kept_with_its_reason_and_the_good_ones_are_read(place):
+def test_every_bad_file_has_a_row_with_its_problem_and_the_good_ones_are_read(workspace):
     jpeg = encoded(0, "JPEG", (200, 200))
     put(
-        place,
+        workspace,
         a__good_jpg=jpeg,
         a__cut_jpg=jpeg[: len(jpeg) // 2],
         a__nothing_jpg=b"",
@@ -157,13 +157,13 @@ def test_every_bad_file_is_kept_with_its_reason_and_the_good_ones_are_read(place
         a__hidden_txt=encoded(1, "JPEG"),
         a__noname=encoded(2, "WEBP"),
     )
-    os.mkfifo(place.images / "a" / "pipe.jpg")
-    os.mkfifo(place.images / "a" / "pipe")
-    (place.images / "a" / "gone.png").symlink_to("nowhere.png")
-    with (place.images / "a" / "long.png").open("wb") as stream:
+    os.mkfifo(workspace.images / "a" / "pipe.jpg")
+    os.mkfifo(workspace.images / "a" / "pipe")
+    (workspace.images / "a" / "gone.png").symlink_to("nowhere.png")
+    with (workspace.images / "a" / "long.png").open("wb") as stream:
         stream.truncate(2**31 + 1)
-    found = scan(place)
-    assert problems(found) == {
+    result = scan(workspace)
+    assert problem_codes(result) == {
         "a/cut.jpg": "truncated",
         "a/nothing.jpg": "empty",
         "a/words.jpg": "not_an_image",
@@ -175,191 +175,199 @@ def test_every_bad_file_is_kept_with_its_reason_and_the_good_ones_are_read(place
         "a/gone.png": "unreadable",
         "a/long.png": "too_large",
     }
-    assert (found.files, found.images, found.ignored) == (15, 13, 2)
-    assert found.labels == {"a": 3}
-    assert {path for path, row in rows(place).items() if row["problem"] is None} == {
+    assert (result.files, result.images, result.ignored) == (15, 13, 2)
+    assert result.labels == {"a": 3}
+    assert {path for path, row in rows(workspace).items() if row["problem"] is None} == {
         "a/good.jpg",
         "a/hidden.txt",
         "a/noname",
     }
-    assert rows(place)["a/gone.png"]["id"] is None
-    assert rows(place)["a/cut.jpg"]["id"] == hashlib.sha256(jpeg[: len(jpeg) // 2]).hexdigest()
-    assert all(problem.message and "\n" not in problem.message for problem in found.problems)
-    assert scan(place).problems == found.problems
+    assert rows(workspace)["a/gone.png"]["id"] is None
+    assert rows(workspace)["a/cut.jpg"]["id"] == hashlib.sha256(jpeg[: len(jpeg) // 2]).hexdigest()
+    assert all(problem.message and "\n" not in problem.message for problem in result.problems)
+    assert scan(workspace).problems == result.problems
 
 
-def test_a_file_named_wrongly_has_the_format_of_its_content(place):
-    put(place, a_jpg=encoded(0, "PNG"), b_txt=encoded(0, "JPEG"))
-    scan(place)
-    assert {path: row["format"] for path, row in rows(place).items()} == {"a.jpg": "PNG", "b.txt": "JPEG"}
+def test_a_file_named_wrongly_has_the_format_of_its_content(workspace):
+    put(workspace, a_jpg=encoded(0, "PNG"), b_txt=encoded(0, "JPEG"))
+    scan(workspace)
+    assert {path: row["format"] for path, row in rows(workspace).items()} == {"a.jpg": "PNG", "b.txt": "JPEG"}
 
 
-def test_odd_names_come_back_as_paths_that_open(place):
+def test_odd_names_come_back_as_paths_that_open(workspace):
     from winnow.common.paths import from_text
 
     names = ["a b.png", "two\nlines.png", "🌷.png", "-rf.png", "100%.png", "%41.png", "[x]*?.png", 'it\'s "q".png']
     names += [os.fsdecode(b"caf\xe9/\xff.png")]
     for number, name in enumerate(names):
-        (place.images / name).parent.mkdir(exist_ok=True)
-        (place.images / name).write_bytes(encoded(number))
-    assert scan(place).problems == []
-    table = read(place)
+        (workspace.images / name).parent.mkdir(exist_ok=True)
+        (workspace.images / name).write_bytes(encoded(number))
+    assert scan(workspace).problems == []
+    table = read(workspace)
     assert sorted(table["path"].to_pylist()) == table["path"].to_pylist()
     assert {from_text(path) for path in table["path"].to_pylist()} == set(names)
     for row in table.to_pylist():
-        assert hashlib.sha256((place.images / from_text(row["path"])).read_bytes()).hexdigest() == row["id"]
-    assert scan(place).read == 0
+        assert hashlib.sha256((workspace.images / from_text(row["path"])).read_bytes()).hexdigest() == row["id"]
+    assert scan(workspace).read == 0
 
 
-def test_a_second_scan_opens_no_file(place, opened):
-    put(place, a__1_png=1, a__2_png=b"broken", b__words_txt=b"words", b__noname=3)
-    first, names = opened(lambda: scan(place), place.images)
+def test_a_second_scan_opens_no_file(workspace, opened):
+    put(workspace, a__1_png=1, a__2_png=b"broken", b__words_txt=b"words", b__noname=3)
+    first, names = opened(lambda: scan(workspace), workspace.images)
     assert names == ["a/1.png", "a/2.png", "b/noname", "b/words.txt"]
     assert first.read == 4
-    second, names = opened(lambda: scan(place), place.images)
+    second, names = opened(lambda: scan(workspace), workspace.images)
     assert names == []
     assert second.read == 0
     assert second.problems == first.problems
     assert (second.files, second.images, second.ignored, second.labels) == (4, 3, 1, first.labels)
 
 
-def test_only_what_changed_is_opened_again(place, opened):
-    put(place, a__same_png=1, a__edited_png=2, a__renamed_png=3, a__removed_png=4, a__words_txt=b"x", a__gone_txt=b"y")
-    scan(place)
-    before = rows(place)
-    os.utime(place.images / "a/same.png", ns=(1, before["a/same.png"]["mtime_ns"]))  # read since, not written
-    put(place, a__edited_png=20, a__new_png=5, a__words_txt=b"other words")
-    (place.images / "a/renamed.png").rename(place.images / "a/moved.png")
-    (place.images / "a/removed.png").unlink()
-    (place.images / "a/gone.txt").unlink()
-    found, names = opened(lambda: scan(place), place.images)
+def test_only_what_changed_is_opened_again(workspace, opened):
+    put(
+        workspace,
+        a__same_png=1,
+        a__edited_png=2,
+        a__renamed_png=3,
+        a__removed_png=4,
+        a__words_txt=b"x",
+        a__gone_txt=b"y",
+    )
+    scan(workspace)
+    before = rows(workspace)
+    os.utime(workspace.images / "a/same.png", ns=(1, before["a/same.png"]["mtime_ns"]))  # read since, not written
+    put(workspace, a__edited_png=20, a__new_png=5, a__words_txt=b"other words")
+    (workspace.images / "a/renamed.png").rename(workspace.images / "a/moved.png")
+    (workspace.images / "a/removed.png").unlink()
+    (workspace.images / "a/gone.txt").unlink()
+    result, names = opened(lambda: scan(workspace), workspace.images)
     assert names == ["a/edited.png", "a/moved.png", "a/new.png", "a/words.txt"]
-    assert (found.read, found.files, found.images, found.ignored) == (4, 5, 4, 1)
-    after = rows(place)
+    assert (result.read, result.files, result.images, result.ignored) == (4, 5, 4, 1)
+    after = rows(workspace)
     assert set(after) == {"a/same.png", "a/edited.png", "a/moved.png", "a/new.png"}
     assert after["a/same.png"] == before["a/same.png"]
     assert after["a/moved.png"]["id"] == before["a/renamed.png"]["id"]
     assert after["a/edited.png"]["id"] != before["a/edited.png"]["id"]
 
 
-def test_a_change_of_time_or_size_alone_is_enough(place):
-    put(place, a_png=1)
-    scan(place)
-    os.utime(place.images / "a.png", ns=(1, 1))
-    assert scan(place).read == 1
-    assert rows(place)["a.png"]["mtime_ns"] == 1
-    (place.images / "a.png").write_bytes(encoded(1) + b"more")
-    os.utime(place.images / "a.png", ns=(1, 1))
-    assert scan(place).read == 1
+def test_a_change_of_time_or_size_alone_is_enough(workspace):
+    put(workspace, a_png=1)
+    scan(workspace)
+    os.utime(workspace.images / "a.png", ns=(1, 1))
+    assert scan(workspace).read == 1
+    assert rows(workspace)["a.png"]["mtime_ns"] == 1
+    (workspace.images / "a.png").write_bytes(encoded(1) + b"more")
+    os.utime(workspace.images / "a.png", ns=(1, 1))
+    assert scan(workspace).read == 1
 
 
-def test_a_picture_that_becomes_words_leaves_and_words_that_become_a_picture_enter(place):
-    put(place, a=1, b=b"words", c_png=2)
-    assert (scan(place).images, set(rows(place))) == (2, {"a", "c.png"})
-    put(place, a=b"words", b=1)
-    assert (scan(place).images, set(rows(place))) == (2, {"b", "c.png"})
+def test_a_picture_that_becomes_words_leaves_and_words_that_become_a_picture_enter(workspace):
+    put(workspace, a=1, b=b"words", c_png=2)
+    assert (scan(workspace).images, set(rows(workspace))) == (2, {"a", "c.png"})
+    put(workspace, a=b"words", b=1)
+    assert (scan(workspace).images, set(rows(workspace))) == (2, {"b", "c.png"})
 
 
-def test_a_link_that_led_nowhere_is_tried_again(place):
-    (place.images / "a.png").symlink_to(place.images.parent / "later.png")
-    assert problems(scan(place)) == {"a.png": "unreadable"}
-    assert problems(scan(place)) == {"a.png": "unreadable"}
-    (place.images.parent / "later.png").write_bytes(encoded())
-    assert problems(scan(place)) == {}
+def test_a_dangling_link_is_tried_again(workspace):
+    (workspace.images / "a.png").symlink_to(workspace.images.parent / "later.png")
+    assert problem_codes(scan(workspace)) == {"a.png": "unreadable"}
+    assert problem_codes(scan(workspace)) == {"a.png": "unreadable"}
+    (workspace.images.parent / "later.png").write_bytes(encoded())
+    assert problem_codes(scan(workspace)) == {}
 
 
-def test_exact_copies_are_counted_beyond_the_first(place):
-    put(place, a__1_png=1, a__2_png=1, b__3_png=1, b__4_png=4, b__5_png=b"broken", b__6_png=b"broken")
-    assert scan(place).exact_duplicates == 2
+def test_exact_copies_are_counted_beyond_the_first(workspace):
+    put(workspace, a__1_png=1, a__2_png=1, b__3_png=1, b__4_png=4, b__5_png=b"broken", b__6_png=b"broken")
+    assert scan(workspace).exact_duplicates == 2
 
 
-def test_the_same_pixels_in_another_file_format_share_their_digest(place):
-    put(place, a_png=encoded(1, "PNG"), a_bmp=encoded(1, "BMP"))
-    scan(place)
-    first, second = rows(place).values()
+def test_the_same_pixels_in_another_file_format_share_their_digest(workspace):
+    put(workspace, a_png=encoded(1, "PNG"), a_bmp=encoded(1, "BMP"))
+    scan(workspace)
+    first, second = rows(workspace).values()
     assert first["pixels"] == second["pixels"]
     assert first["id"] != second["id"]
 
 
-def test_splits_on_top_are_recognised_and_forgotten_when_a_class_comes(place):
-    put(place, train__a__1_png=1, test__a__2_png=2)
-    assert scan(place).labels == {"a": 2}
-    assert [row["split"] for row in rows(place).values()] == ["test", "train"]
-    put(place, bus__3_png=3)
-    assert scan(place).labels == {"bus": 1, "test": 1, "train": 1}
-    assert {row["split"] for row in rows(place).values()} == {None}
+def test_splits_on_top_are_recognised_and_forgotten_when_a_class_comes(workspace):
+    put(workspace, train__a__1_png=1, test__a__2_png=2)
+    assert scan(workspace).labels == {"a": 2}
+    assert [row["split"] for row in rows(workspace).values()] == ["test", "train"]
+    put(workspace, bus__3_png=3)
+    assert scan(workspace).labels == {"bus": 1, "test": 1, "train": 1}
+    assert {row["split"] for row in rows(workspace).values()} == {None}
 
 
-def test_another_rule_gives_other_labels_without_opening_a_picture_and_is_remembered(place, opened):
-    put(place, a__x__1_png=1, a__y__2_png=2)
-    assert scan(place).labels == {"a": 2}
-    found, names = opened(lambda: scan(place, "parent"), place.images)
-    assert found.labels == {"x": 1, "y": 1}
+def test_another_rule_gives_other_labels_without_opening_a_picture_and_is_remembered(workspace, opened):
+    put(workspace, a__x__1_png=1, a__y__2_png=2)
+    assert scan(workspace).labels == {"a": 2}
+    result, names = opened(lambda: scan(workspace, "parent"), workspace.images)
+    assert result.labels == {"x": 1, "y": 1}
     assert names == []
-    assert json.loads((place.folder / "workspace.json").read_text())["labels"] == "parent"
-    assert scan(find_workspace(place.images)).labels == {"x": 1, "y": 1}
+    assert json.loads((workspace.folder / "workspace.json").read_text())["labels"] == "parent"
+    assert scan(find_workspace(workspace.images)).labels == {"x": 1, "y": 1}
 
 
-def test_labels_of_a_csv_follow_the_file(place, tmp_path):
-    put(place, x_png=1, y_png=2)
+def test_labels_of_a_csv_follow_the_file(workspace, tmp_path):
+    put(workspace, x_png=1, y_png=2)
     table = tmp_path / "labels.csv"
     table.write_text("path,label,split\nx.png,a,train\n")
-    found = scan(place, str(table))
-    assert (found.labels, found.unlabelled) == ({"a": 1}, 1)
-    assert rows(place)["x.png"]["split"] == "train"
+    result = scan(workspace, str(table))
+    assert (result.labels, result.unlabelled) == ({"a": 1}, 1)
+    assert rows(workspace)["x.png"]["split"] == "train"
     table.write_text("path,label\nx.png,a\ny.png,b\nlost.png,b\n")
-    found = scan(find_workspace(place.images))
-    assert found.labels == {"a": 1, "b": 1}
-    assert found.warnings == ["labels.csv: 1 of 3 paths are not among the pictures, for example lost.png"]
+    result = scan(find_workspace(workspace.images))
+    assert result.labels == {"a": 1, "b": 1}
+    assert result.warnings == ["labels.csv: 1 of 3 paths are not among the pictures, for example lost.png"]
 
 
-def test_a_bad_rule_is_told_before_anything_is_read_or_written(place):
-    put(place, a_png=1)
+def test_a_bad_rule_is_refused_before_anything_is_read_or_written(workspace):
+    put(workspace, a_png=1)
     with input_error("no such file$", "labels"):
-        scan(place, "none.csv")
-    assert not place.folder.exists()
+        scan(workspace, "none.csv")
+    assert not workspace.folder.exists()
 
 
-def test_progress_counts_every_file_that_is_read(place):
-    put(place, a_png=1, b_png=2, c_txt=b"words")
-    told = []
-    scan(place, on_progress=lambda done, total: told.append((done, total)))
-    assert told == [(1, 3), (2, 3), (3, 3)]
-    told.clear()
-    scan(place, on_progress=lambda done, total: told.append((done, total)))
-    assert told == []
+def test_progress_counts_every_file_that_is_read(workspace):
+    put(workspace, a_png=1, b_png=2, c_txt=b"words")
+    progress = []
+    scan(workspace, on_progress=lambda done, total: progress.append((done, total)))
+    assert progress == [(1, 3), (2, 3), (3, 3)]
+    progress.clear()
+    scan(workspace, on_progress=lambda done, total: progress.append((done, total)))
+    assert progress == []
 
 
-def test_one_worker_finds_what_many_find(place, tmp_path):
-    put(place, **{f"a__{number}_png": number for number in range(30)})
-    other = Workspace(tmp_path / "other.winnow", place.images)
-    assert scan(place, workers=1) == scan(other, workers=7)
-    assert read(place).equals(read(other))
+def test_one_worker_gives_the_same_result_as_many(workspace, tmp_path):
+    put(workspace, **{f"a__{number}_png": number for number in range(30)})
+    other = Workspace(tmp_path / "other.winnow", workspace.images)
+    assert scan(workspace, workers=1) == scan(other, workers=7)
+    assert read(workspace).equals(read(other))
 
 
-def test_the_pictures_are_never_written_to(place):
-    put(place, a__1_png=1, a__2_png=b"broken")
-    before = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in place.images.rglob("*.png")}
-    listing = sorted(place.images.rglob("*"))
-    scan(place)
-    assert sorted(place.images.rglob("*")) == listing
-    assert {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in place.images.rglob("*.png")} == before
+def test_the_pictures_are_never_written_to(workspace):
+    put(workspace, a__1_png=1, a__2_png=b"broken")
+    before = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in workspace.images.rglob("*.png")}
+    listing = sorted(workspace.images.rglob("*"))
+    scan(workspace)
+    assert sorted(workspace.images.rglob("*")) == listing
+    assert {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in workspace.images.rglob("*.png")} == before
 
 
-def test_no_old_versions_pile_up(place, monkeypatch):
+def test_no_old_versions_pile_up(workspace, monkeypatch):
     monkeypatch.setattr("winnow.common.tables.RETENTION", timedelta(0))
     for number in range(6):
-        put(place, a_png=number)
-        scan(place)
-    assert len(list((place.manifest / "data").iterdir())) == 1
+        put(workspace, a_png=number)
+        scan(workspace)
+    assert len(list((workspace.manifest / "data").iterdir())) == 1
 
 
-def test_a_reader_may_go_on_while_the_manifest_is_written_anew(place):
-    put(place, a_png=1)
-    scan(place)
-    reader = lance.dataset(place.manifest)
-    put(place, b_png=2)
-    scan(place)
+def test_a_reader_may_go_on_while_the_manifest_is_written_anew(workspace):
+    put(workspace, a_png=1)
+    scan(workspace)
+    reader = lance.dataset(workspace.manifest)
+    put(workspace, b_png=2)
+    scan(workspace)
     assert reader.to_table()["path"].to_pylist() == ["a.png"]
 
 
@@ -373,80 +381,80 @@ DAMAGE = {
 
 @pytest.mark.parametrize("table", ["manifest.lance", "other_files.lance"])
 @pytest.mark.parametrize("how", [*DAMAGE, "other columns"])
-def test_damaged_data_are_named(place, table, how):
-    put(place, a_png=1, b_txt=b"words")
-    scan(place)
-    for file in (place.folder / table / "data").iterdir():
+def test_damaged_data_are_named(workspace, table, how):
+    put(workspace, a_png=1, b_txt=b"words")
+    scan(workspace)
+    for file in (workspace.folder / table / "data").iterdir():
         if how in DAMAGE:
             DAMAGE[how](file)
     if how == "other columns":
-        lance.write_dataset(pa.table({"x": [1]}), place.folder / table, mode="overwrite")
+        lance.write_dataset(pa.table({"x": [1]}), workspace.folder / table, mode="overwrite")
     with pytest.raises(InputError, match=rf"{table} cannot be read \(.*\): move it away and it is rebuilt$"):
-        scan(place)
+        scan(workspace)
 
 
 @pytest.fixture
-def old(place) -> Workspace:
+def old(workspace) -> Workspace:
     """A workspace whose manifest was written before pictures were measured."""
-    put(place, roses__1_png=1, roses__2_png=b"broken")
-    scan(place)
-    table = read(place).drop_columns(["thumbnail", *quality.NUMBERS])
-    lance.write_dataset(table, place.manifest, mode="overwrite")
-    return place
+    put(workspace, roses__1_png=1, roses__2_png=b"broken")
+    scan(workspace)
+    table = read(workspace).drop_columns(["thumbnail", *quality.NUMBERS])
+    lance.write_dataset(table, workspace.manifest, mode="overwrite")
+    return workspace
 
 
-def test_an_older_manifest_is_read_anew_by_scan_which_says_so(old):
-    said = []
-    found = scan(old, on_message=said.append)
-    assert said == [f"{old.manifest} was written by an older Winnow: every picture is read anew"]
-    assert (found.read, found.images, problems(found)) == (2, 2, {"roses/2.png": "not_an_image"})
+def test_an_older_manifest_is_rebuilt_by_scan_with_a_message(old):
+    messages = []
+    result = scan(old, on_message=messages.append)
+    assert messages == [f"{old.manifest} was written by an older Winnow: every picture is read again"]
+    assert (result.read, result.images, problem_codes(result)) == (2, 2, {"roses/2.png": "not_an_image"})
     assert rows(old)["roses/1.png"]["contrast"] > 0
-    assert scan(old, on_message=said.append).read == 0
-    assert len(said) == 1
+    assert scan(old, on_message=messages.append).read == 0
+    assert len(messages) == 1
 
 
-def test_other_readers_of_an_older_manifest_say_what_to_do(old):
-    with pytest.raises(InputError, match=r"manifest\.lance was written by an older Winnow: run `winnow scan`"):
+def test_other_readers_refuse_an_older_manifest(old):
+    with input_error(r"manifest\.lance was written by an older Winnow$", "rescan"):
         read(old)
 
 
-def test_what_a_picture_looks_like_is_measured_and_counted(place):
-    put(place, a__good_jpg=encoded(1, "JPEG", (200, 150)), a__small_png=1, a__broken_jpg=b"")
-    Image.new("RGB", (400, 100)).save(place.images / "a" / "black.png")
-    found = scan(place)
-    assert found.quality == {"too_dark": 1, "blurred": 1, "extreme_aspect": 1, "near_uniform": 1, "tiny": 1}
-    assert found.to_json()["quality"] == found.quality
-    assert rows(place)["a/broken.jpg"]["thumbnail"] is None
-    assert rows(place)["a/broken.jpg"]["sharpness"] is None
+def test_quality_is_measured_and_counted(workspace):
+    put(workspace, a__good_jpg=encoded(1, "JPEG", (200, 150)), a__small_png=1, a__broken_jpg=b"")
+    Image.new("RGB", (400, 100)).save(workspace.images / "a" / "black.png")
+    result = scan(workspace)
+    assert result.quality == {"too_dark": 1, "blurred": 1, "extreme_aspect": 1, "near_uniform": 1, "tiny": 1}
+    assert result.to_json()["quality"] == result.quality
+    assert rows(workspace)["a/broken.jpg"]["thumbnail"] is None
+    assert rows(workspace)["a/broken.jpg"]["sharpness"] is None
 
 
-def test_thumbnails_come_as_near_duplicates_take_them(place):
-    put(place, a_png=1, b_png=2)
-    scan(place)
-    expected = [np.asarray(Image.open(place.images / name)) for name in ("a.png", "b.png")]
-    assert np.array_equal(manifest.thumbnails(read(place)), [duplicates.thumbnail(pixels) for pixels in expected])
-    assert manifest.thumbnails(read(place).slice(0, 0)).shape == (0, 16, 16)
+def test_thumbnails_are_decoded(workspace):
+    put(workspace, a_png=1, b_png=2)
+    scan(workspace)
+    expected = [np.asarray(Image.open(workspace.images / name)) for name in ("a.png", "b.png")]
+    assert np.array_equal(manifest.thumbnails(read(workspace)), [duplicates.thumbnail(pixels) for pixels in expected])
+    assert manifest.thumbnails(read(workspace).slice(0, 0)).shape == (0, 16, 16)
 
 
-def test_files_by_id_names_the_first_readable_file_of_each_picture(place):
-    put(place, b_png=1, a_png=1, c_png=2, broken_png=b"x")
-    scan(place)
-    files = manifest.files_by_id(place)
-    assert list(files.values()) == [place.images / "a.png", place.images / "c.png"]
+def test_files_by_id_names_the_first_readable_file_of_each_picture(workspace):
+    put(workspace, b_png=1, a_png=1, c_png=2, broken_png=b"x")
+    scan(workspace)
+    files = manifest.files_by_id(workspace)
+    assert list(files.values()) == [workspace.images / "a.png", workspace.images / "c.png"]
     assert [hashlib.sha256(file.read_bytes()).hexdigest() for file in files.values()] == list(files)
 
 
-def test_a_damaged_manifest_is_named(place):
-    put(place, a_png=1)
-    scan(place)
-    for file in (place.manifest / "_versions").iterdir():
+def test_a_damaged_manifest_is_named(workspace):
+    put(workspace, a_png=1)
+    scan(workspace)
+    for file in (workspace.manifest / "_versions").iterdir():
         file.write_bytes(b"garbage")
     with pytest.raises(InputError, match=r"manifest\.lance cannot be read \(.*\): move it away and it is rebuilt"):
-        scan(place)
+        scan(workspace)
 
 
-def test_a_scan_that_is_killed_keeps_what_it_had_read(place, monkeypatch, opened):
-    put(place, a_png=1, b_png=2, c_png=3)
+def test_a_scan_that_is_killed_keeps_what_it_had_read(workspace, monkeypatch, opened):
+    put(workspace, a_png=1, b_png=2, c_png=3)
     monkeypatch.setattr(manifest, "COMMIT_SECONDS", 0.0)
 
     def stop(done, total):
@@ -454,17 +462,17 @@ def test_a_scan_that_is_killed_keeps_what_it_had_read(place, monkeypatch, opened
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        scan(place, on_progress=stop)
-    found, names = opened(lambda: scan(place), place.images)
+        scan(workspace, on_progress=stop)
+    result, names = opened(lambda: scan(workspace), workspace.images)
     assert names == ["c.png"]
-    assert found.images == 3
-    assert list(rows(place)) == ["a.png", "b.png", "c.png"]
+    assert result.images == 3
+    assert list(rows(workspace)) == ["a.png", "b.png", "c.png"]
 
 
-def test_an_edited_picture_is_there_once_also_after_a_killed_scan(place, monkeypatch):
-    put(place, a_png=1, b_png=2)
-    scan(place)
-    put(place, a_png=10, b_png=20)
+def test_an_edited_picture_has_one_row_also_after_a_killed_scan(workspace, monkeypatch):
+    put(workspace, a_png=1, b_png=2)
+    scan(workspace)
+    put(workspace, a_png=10, b_png=20)
     monkeypatch.setattr(manifest, "COMMIT_SECONDS", 0.0)
 
     def stop(done, total):
@@ -472,10 +480,10 @@ def test_an_edited_picture_is_there_once_also_after_a_killed_scan(place, monkeyp
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        scan(place, on_progress=stop)
-    scan(place)
-    assert read(place)["path"].to_pylist() == ["a.png", "b.png"]
-    assert rows(place)["a.png"]["id"] == hashlib.sha256(encoded(10)).hexdigest()
+        scan(workspace, on_progress=stop)
+    scan(workspace)
+    assert read(workspace)["path"].to_pylist() == ["a.png", "b.png"]
+    assert rows(workspace)["a.png"]["id"] == hashlib.sha256(encoded(10)).hexdigest()
 
 
 AS_NOBODY = """
@@ -487,21 +495,21 @@ base = Path(sys.argv[1])
 scan(Workspace(base / "warm-up", base / "photos"))  # what is imported late is imported now
 if os.getuid() == 0:  # for whom nothing is unreadable
     os.setgroups([]), os.setgid(65534), os.setuid(65534)
-found = scan(Workspace(base / "w", base / "photos"))
-print([(p.path, p.code) for p in found.problems], found.files, found.images, found.labels)
-print(found.problems[0].message, "|", found.problems[1].message)
+result = scan(Workspace(base / "w", base / "photos"))
+print([(p.path, p.code) for p in result.problems], result.files, result.images, result.labels)
+print(result.problems[0].message, "|", result.problems[1].message)
 (base / "photos/locked").chmod(0o755), (base / "photos/a/secret.png").chmod(0o644)
-found = scan(Workspace(base / "w", base / "photos"))
-print(found.problems, found.read, found.labels)
+result = scan(Workspace(base / "w", base / "photos"))
+print(result.problems, result.read, result.labels)
 """
 
 
 @pytest.mark.slow
-def test_what_may_not_be_read_is_a_problem_until_it_may():
+def test_files_without_read_permission_are_problems_until_they_have_it():
     with tempfile.TemporaryDirectory() as name:  # not below pytest's folder, which is its owner's alone
         base = Path(name)
-        place = Workspace(base / "w", base / "photos")
-        put(place, a__1_png=1, a__secret_png=2, locked__3_png=3)
+        workspace = Workspace(base / "w", base / "photos")
+        put(workspace, a__1_png=1, a__secret_png=2, locked__3_png=3)
         (base / "w").mkdir()
         if os.getuid() == 0:
             for path in (base, *base.rglob("*")):
@@ -514,7 +522,7 @@ def test_what_may_not_be_read_is_a_problem_until_it_may():
     assert run.stdout.splitlines() == [
         "[('a/secret.png', 'unreadable'), ('locked/', 'unreadable')] 2 2 {'a': 1}",
         "Permission denied: check the permissions and the disk | "
-        "Permission denied: this folder cannot be listed; check its permissions",
+        "Permission denied: this folder cannot be listed: check its permissions",
         "[] 2 {'a': 2, 'locked': 1}",
     ], run.stderr
 

@@ -1,4 +1,4 @@
-"""Every file is met once, whatever its name, and links never lead astray."""
+"""Every file is yielded once, whatever its name, and links never form endless loops."""
 
 from __future__ import annotations
 
@@ -35,18 +35,18 @@ def test_files_come_in_the_order_of_names_at_every_depth(tmp_path):
     assert paths(tmp_path) == ["z", "a/1", "a/2", "a/c/0", "a/c/d/e", "b/1"]
 
 
-def test_an_entry_tells_size_and_time(tmp_path):
+def test_an_entry_has_size_and_time(tmp_path):
     (tmp_path / "a").write_bytes(b"12345")
     os.utime(tmp_path / "a", ns=(7, 123_456_789))
     assert list(walk(tmp_path, refuse)) == [("a", 5, 123_456_789)]
 
 
-def test_hidden_files_and_the_litter_of_systems_are_passed_over(tmp_path):
+def test_hidden_files_and_the_litter_of_systems_are_skipped(tmp_path):
     fill(tmp_path, ".hidden", ".git/a", "__MACOSX/a", "@eaDir/a", "a/.DS_Store", "a/b")
     assert paths(tmp_path) == ["a/b"]
 
 
-def test_odd_names_are_met(tmp_path):
+def test_odd_names_are_yielded(tmp_path):
     names = ["a b", "two\nlines", "🌷", "-rf", "100%", "[x]", 'it\'s "q"', "back\\slash", " ", "*?"]
     fill(tmp_path, *names)
     assert sorted(paths(tmp_path)) == sorted(names)
@@ -96,7 +96,7 @@ def test_a_linked_file_is_a_file(tmp_path):
     assert [(entry.path, entry.bytes) for entry in walk(tmp_path, refuse)] == [("a", 1), ("b", 1)]
 
 
-def test_what_is_no_regular_file_has_size_minus_one(tmp_path):
+def test_anything_but_a_regular_file_has_size_minus_one(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "dangling").symlink_to("nowhere")
     with socket.socket(socket.AF_UNIX) as server:
@@ -111,8 +111,8 @@ def test_the_root_may_be_a_link(tmp_path):
     assert paths(tmp_path / "link") == ["1"]
 
 
-@pytest.mark.parametrize(("gone", "told"), [("", ""), ("a", "a/")])
-def test_a_folder_that_cannot_be_listed_is_told_and_the_rest_goes_on(tmp_path, monkeypatch, gone, told):
+@pytest.mark.parametrize(("gone", "reported"), [("", ""), ("a", "a/")])
+def test_a_folder_that_cannot_be_listed_is_reported_and_the_rest_is_walked(tmp_path, monkeypatch, gone, reported):
     fill(tmp_path, "a/1", "b/2")
     real = os.scandir
 
@@ -123,6 +123,6 @@ def test_a_folder_that_cannot_be_listed_is_told_and_the_rest_goes_on(tmp_path, m
 
     monkeypatch.setattr(os, "scandir", scandir)
     errors = []
-    found = [entry.path for entry in walk(tmp_path, lambda path, error: errors.append((path, error.errno)))]
-    assert errors == [(told, 13)]
-    assert found == (["b/2"] if gone else [])
+    paths = [entry.path for entry in walk(tmp_path, lambda path, error: errors.append((path, error.errno)))]
+    assert errors == [(reported, 13)]
+    assert paths == (["b/2"] if gone else [])

@@ -28,7 +28,7 @@ def test_it_is_named_after_the_folder_and_lies_in_the_current_one(photos, tmp_pa
 
 def test_a_dot_is_named_after_the_current_folder(photos, monkeypatch):
     monkeypatch.chdir(photos)
-    with input_error(r"photos\.winnow would lie inside the pictures$", "workspace_outside"):
+    with input_error(r"photos\.winnow would lie inside the pictures$", "workspace-outside"):
         find_workspace(Path())
     assert find_workspace(Path(), photos.parent / "w").images == photos
 
@@ -52,7 +52,7 @@ def test_the_only_workspace_in_the_current_folder_is_the_default(photos, tmp_pat
     assert find_workspace(None) == find_workspace(photos)
     (tmp_path / "other").mkdir()
     find_workspace(tmp_path / "other").save()
-    with input_error(r"several workspaces here \(other\.winnow, photos\.winnow\)$", "name_images"):
+    with input_error(r"several workspaces here \(other\.winnow, photos\.winnow\)$", "name-images"):
         find_workspace(None)
 
 
@@ -68,14 +68,14 @@ def test_environment_variables_give_the_defaults(photos, tmp_path, monkeypatch):
 
 
 def test_a_new_workspace_needs_its_pictures_named(tmp_path):
-    with input_error("new is not a workspace yet$", "name_images"):
+    with input_error("new is not a workspace yet$", "name-images"):
         find_workspace(None, tmp_path / "new")
 
 
 def test_another_folder_of_the_same_name_is_refused(photos, tmp_path):
     find_workspace(photos).save()
     (tmp_path / "more" / "photos").mkdir(parents=True)
-    with input_error("belongs to", "another_workspace") as caught:
+    with input_error("belongs to", "another-workspace") as caught:
         find_workspace(tmp_path / "more" / "photos")
     assert str(caught.value) == (
         f"{tmp_path / 'photos.winnow'} belongs to {photos}, not to {tmp_path / 'more' / 'photos'}"
@@ -99,7 +99,7 @@ def test_images_must_be_a_folder(tmp_path, name, message):
 
 @pytest.mark.parametrize("inside", ["w", "deep/er", "."])
 def test_a_workspace_inside_the_pictures_is_refused(photos, inside):
-    with input_error("would lie inside the pictures$", "workspace_outside"):
+    with input_error("would lie inside the pictures$", "workspace-outside"):
         find_workspace(photos, photos / inside)
 
 
@@ -119,7 +119,7 @@ def test_a_damaged_file_is_named(photos, content):
     workspace.save()
     file = workspace.folder / "workspace.json"
     file.write_bytes(content if isinstance(content, bytes) else content.encode())
-    with input_error(r"json cannot be read \(\w+\)$", "damaged_workspace"):
+    with input_error(r"json cannot be read \(\w+\)$", "damaged-workspace"):
         find_workspace(photos)
 
 
@@ -201,9 +201,9 @@ def test_an_existing_workspace_is_opened_by_its_folder_whatever_the_environment_
     find_workspace(photos, tmp_path / "w").save()
     assert open_workspace(tmp_path / "w") == Workspace(tmp_path / "w", photos)
     photos.rename(tmp_path / "moved")
-    with input_error(f"the pictures are no longer in {photos}$", "moved_images"):
+    with input_error(f"the pictures are no longer in {photos}$", "moved-images"):
         open_workspace(tmp_path / "w")
-    with input_error("moved is not a workspace$", "workspace_of_run"):
+    with input_error("moved is not a workspace$", "workspace-of-run"):
         open_workspace(tmp_path / "moved")
 
 
