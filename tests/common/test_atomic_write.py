@@ -1,4 +1,4 @@
-"""A file is there whole, or not at all."""
+"""A file is written completely or not at all."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_a_file_appears_at_the_end_with_the_ordinary_mode(tmp_path):
     assert (tmp_path / "deep" / "file").stat().st_mode & 0o777 == 0o640
 
 
-def test_what_was_there_stays_when_the_writing_fails(tmp_path):
+def test_the_old_content_stays_if_writing_fails(tmp_path):
     (tmp_path / "file").write_bytes(b"old")
     with pytest.raises(TypeError), atomic_write(tmp_path / "file") as stream:
         stream.writelines([b"half", None])
@@ -29,7 +29,7 @@ def test_what_was_there_stays_when_the_writing_fails(tmp_path):
     assert os.listdir(tmp_path) == ["file"]
 
 
-def test_two_may_write_at_once_and_the_last_one_counts(tmp_path):
+def test_two_writers_may_overlap_and_the_last_one_wins(tmp_path):
     with atomic_write(tmp_path / "file") as first, atomic_write(tmp_path / "file") as second:
         first.write(b"1")
         second.write(b"2")

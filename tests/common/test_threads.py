@@ -1,63 +1,99 @@
-"""Work ahead of its consumer, what threads may have at a time, and what is made once."""
+"""Results ahead of their consumer, limits shared by threads, and values created on first use."""
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from winnow.common.threads import Lazy, WeightedSemaphore
+from winnow.common.threads import Lazy, WeightedSemaphore, map_ahead, processors
 
 
-def most_at_a_time(budget, amounts):
-    """The largest sum that was out at one moment, when eight threads each take their amount for a while."""
-    out, most, lock = [], [], threading.Lock()
+def most_held(semaphore, amounts):
+    """The largest sum held at one moment, when eight threads each hold their amount for a while."""
+    held, totals, lock = [], [], threading.Lock()
 
-    def experiment(amount):
-        with budget.hold(amount):
+    def work(amount):
+        with semaphore.hold(amount):
             with lock:
-                out.append(amount)
-                most.append(sum(out))
+                held.append(amount)
+                totals.append(sum(held))
             time.sleep(0.01)
             with lock:
-                out.remove(amount)
+                held.remove(amount)
 
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(experiment, amounts))
-    return max(most)
+        list(pool.map(work, amounts))
+    return max(totals)
 
 
-def test_no_more_is_out_than_there_is():
-    assert most_at_a_time(WeightedSemaphore(10), [4] * 16) == 8
-    assert most_at_a_time(WeightedSemaphore(100), [4] * 16) > 8
+def test_the_capacity_is_never_exceeded():
+    assert most_held(WeightedSemaphore(10), [4] * 16) == 8
+    assert most_held(WeightedSemaphore(100), [4] * 16) > 8
 
 
-def test_who_asks_for_more_than_there_is_runs_alone():
-    assert most_at_a_time(WeightedSemaphore(10), [25, 3, 3, 25, 3, 25]) == 25
+def test_an_amount_above_the_capacity_is_held_alone():
+    assert most_held(WeightedSemaphore(10), [25, 3, 3, 25, 3, 25]) == 25
 
 
-def test_what_was_had_comes_back_after_an_error():
-    budget = WeightedSemaphore(10)
+def test_an_amount_is_released_after_an_error():
+    semaphore = WeightedSemaphore(10)
     for _ in range(3):
-        with pytest.raises(ValueError, match="damaged"), budget.hold(10):
+        with pytest.raises(ValueError, match="damaged"), semaphore.hold(10):
             raise ValueError("damaged")
 
 
-def test_is_made_once_however_many_threads_ask_and_again_only_after_an_error():
-    made = []
+def test_a_lazy_value_is_created_once_for_all_threads_and_again_only_after_an_error():
+    created = []
 
-    def make():
+    def create():
         time.sleep(0.01)
-        made.append(len(made))
-        if len(made) == 1:
+        created.append(len(created))
+        if len(created) == 1:
             raise ValueError("not yet")
-        return made[-1]
+        return created[-1]
 
-    once = Lazy(make)
+    value = Lazy(create)
     with pytest.raises(ValueError, match="not yet"):
-        once()
+        value()
     with ThreadPoolExecutor(8) as pool:
-        assert set(pool.map(lambda _: once(), range(20))) == {1}
-    assert made == [0, 1]
+        assert set(pool.map(lambda _: value(), range(20))) == {1}
+    assert created == [0, 1]
+
+
+def test_map_ahead_starts_no_more_than_its_window_and_keeps_the_order():
+    running, most, lock = 0, 0, threading.Lock()
+
+    def work(item):
+        nonlocal running, most
+        with lock:
+            running += 1
+            most = max(most, running)
+        time.sleep(0.002 * (item % 3))
+        with lock:
+            running -= 1
+        return item * item
+
+    started = []
+    results = []
+    for item, future in map_ahead(work, (started.append(n) or n for n in range(40)), workers=3, window=5):
+        results.append((item, future.result()))
+        assert len(started) <= len(results) + 4
+    assert results == [(n, n * n) for n in range(40)]
+    assert 1 <= most <= 3
+
+
+def test_map_ahead_stops_when_it_is_closed():
+    started = []
+    results = map_ahead(lambda item: started.append(item) or time.sleep(0.01), range(1000), workers=2, window=10)
+    next(results)
+    results.close()
+    time.sleep(0.1)
+    assert len(started) <= 10
+
+
+def test_processors_counts_those_that_this_process_may_use():
+    assert 1 <= processors() <= os.cpu_count()

@@ -52,7 +52,7 @@ def tiny(exported):
 
 @pytest.fixture(scope="module")
 def tiny_keras(tiny):
-    """Keras' network and function for the tiny recipe, built once more; other draws of random numbers come between."""
+    """Keras' network and function for the tiny recipe, built once more after other random numbers were drawn."""
     np.random.seed(7)  # noqa: NPY002
     return backbones.build_keras_function(TINY, tiny.weights)
 
@@ -65,9 +65,9 @@ def photographs(flowers):
 
 
 @pytest.mark.slow
-def test_imagenet_vectors_are_those_of_keras_applications(exported, keras_home, photographs):
-    """The reference takes another way: Keras loads the weights, pools and scales by itself."""
-    made = exported(Recipe(), keras_home)
+def test_imagenet_vectors_equal_those_of_keras_applications(exported, keras_home, photographs):
+    """The reference is independent: Keras loads the weights, scales and pools by itself."""
+    backbone = exported(Recipe(), keras_home)
     keras, tf = import_keras("this test")
     file = next((keras_home / "models").glob("*_1.0_224_no_top.h5"))
     reference = keras.applications.MobileNetV2(
@@ -77,14 +77,14 @@ def test_imagenet_vectors_are_those_of_keras_applications(exported, keras_home, 
     expected = reference.predict(scaled, verbose=0)
     before = keras.Model(reference.input, reference.get_layer("block_16_project_BN").output)
     expected_bottleneck = before.predict(scaled, verbose=0).mean(axis=(1, 2))
-    vectors, bottlenecks = run(made.file, photographs)
+    vectors, bottlenecks = run(backbone.file, photographs)
     assert vectors.shape == expected.shape == (8, 1280)
     assert abs(vectors - expected).max() < TOLERANCE
     assert bottlenecks.shape == expected_bottleneck.shape == (8, 320)
     assert abs(bottlenecks - expected_bottleneck).max() < TOLERANCE
-    assert expected.std(axis=0).mean() > 0.1  # they are vectors of different pictures
-    assert (made.dimension, made.bottleneck) == ((1280,), 320)
-    assert 0 <= made.parity < 1e-4
+    assert expected.std(axis=0).mean() > 0.1  # the vectors of different pictures differ
+    assert (backbone.dimension, backbone.bottleneck) == ((1280,), 320)
+    assert 0 <= backbone.parity < 1e-4
 
 
 @pytest.mark.slow
@@ -113,10 +113,10 @@ def test_the_graph_is_checked_and_takes_batches_of_any_size(tiny):
 
 
 @pytest.mark.slow
-def test_the_file_says_what_it_is(tiny):
-    said = {entry.key: entry.value for entry in onnx.load(tiny.file).metadata_props}
-    assert said["recipe"] == "resize(110)|crop(96)|scale(-1,1)|mobilenet_v2(0.35)|out_relu|pool(avg)"
-    assert json.loads(said["winnow_backbone"]) == {
+def test_the_file_describes_itself_in_its_metadata(tiny):
+    metadata = {entry.key: entry.value for entry in onnx.load(tiny.file).metadata_props}
+    assert metadata["recipe"] == "resize(110)|crop(96)|scale(-1,1)|mobilenet_v2(0.35)|out_relu|pool(avg)"
+    assert json.loads(metadata["winnow_backbone"]) == {
         "graph": TINY.graph_options(),
         "weights": tiny.weights.digest,
         "weights_name": "random",
@@ -147,7 +147,7 @@ def test_pixels_are_scaled_to_minus_one_and_one_inside(tiny, tiny_keras):
 
 
 @pytest.mark.slow
-def test_random_weights_are_the_same_every_time_and_tell_pictures_apart(tiny, tiny_keras):
+def test_random_weights_are_reproducible_and_distinguish_pictures(tiny, tiny_keras):
     vectors, bottlenecks = run(tiny.file, noise(6, 96))
     assert np.isfinite(vectors).all()
     assert vectors.std(axis=0).mean() > 0.05
@@ -160,24 +160,24 @@ def test_random_weights_are_the_same_every_time_and_tell_pictures_apart(tiny, ti
 
 @pytest.mark.slow
 def test_a_map_of_a_larger_picture(exported):
-    made = exported(replace(TINY, size=320, pool="none"))
-    assert (made.dimension, made.bottleneck) == ((10, 10, 1280), 112)
+    backbone = exported(replace(TINY, size=320, pool="none"))
+    assert (backbone.dimension, backbone.bottleneck) == ((10, 10, 1280), 112)
     pixels = noise(2, 320)
-    vectors, _ = run(made.file, pixels)
+    vectors, _ = run(backbone.file, pixels)
     assert vectors.shape == (2, 10, 10, 1280)
     assert vectors.min() >= 0
     assert vectors.max() <= 6  # after the last ReLU6
     assert abs(vectors.std(axis=(0, 1, 2)).mean()) > 0.05
-    assert made.recipe.key("w") != replace(TINY, size=320).key("w")
+    assert backbone.recipe.key("w") != replace(TINY, size=320).key("w")
 
 
 @pytest.mark.slow
-def test_it_is_exported_once_and_then_found_without_tensorflow(tiny, session_cache):
+def test_it_is_exported_once_and_then_loaded_without_tensorflow(tiny, session_cache):
     script = (
         "import sys\nfrom winnow.embed.backbone import load_or_export\nfrom winnow.embed.backends import BACKENDS\n"
         "from winnow.embed.recipe import Recipe\nimport numpy as np\n"
-        "made = load_or_export(Recipe(weights='random', alpha=0.35, size=96), lambda: 1 / 0, print)\n"
-        "print(BACKENDS['onnx'](made)(np.zeros((2, 96, 96, 3), np.uint8))[0].shape, made.file.name)\n"
+        "backbone = load_or_export(Recipe(weights='random', alpha=0.35, size=96), lambda: 1 / 0, print)\n"
+        "print(BACKENDS['onnx'](backbone)(np.zeros((2, 96, 96, 3), np.uint8))[0].shape, backbone.file.name)\n"
         "print(sorted({'tensorflow', 'keras', 'tf2onnx'} & sys.modules.keys()))\n"
     )
     run = subprocess.run([sys.executable, "-c", script], cwd=PROJECT, capture_output=True, text=True, check=False)
@@ -188,45 +188,45 @@ def test_it_is_exported_once_and_then_found_without_tensorflow(tiny, session_cac
 
 
 @pytest.mark.slow
-def test_another_way_to_resize_is_not_another_graph(tiny):
-    made = load_or_export(replace(TINY, resize="squash"), never)
-    assert made.file == tiny.file
-    assert made.recipe.resize == "squash"
-    assert made.key != tiny.key
+def test_another_resize_option_uses_the_same_graph(tiny):
+    backbone = load_or_export(replace(TINY, resize="squash"), never)
+    assert backbone.file == tiny.file
+    assert backbone.recipe.resize == "squash"
+    assert backbone.key != tiny.key
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("content", [b"", b"not an onnx file", "half"])
-def test_a_damaged_file_in_the_cache_is_exported_anew(tiny, tmp_path, monkeypatch, content):
+def test_a_damaged_file_in_the_cache_is_exported_again(tiny, tmp_path, monkeypatch, content):
     whole = tiny.file.read_bytes()
     monkeypatch.setenv("WINNOW_CACHE", str(tmp_path))
     (tmp_path / tiny.file.name).write_bytes(whole[: len(whole) // 2] if content == "half" else content)
     monkeypatch.setattr(backbones, "export", lambda *_: onnx.load(tiny.file))
-    said = []
-    made = load_or_export(TINY, lambda: noise(1, 96), said.append)
-    assert made.file == tmp_path / tiny.file.name
-    assert made.file.read_bytes() == whole
-    assert len(said) == 1
-    assert load_or_export(TINY, never, said.append) == made
-    assert len(said) == 1
+    messages = []
+    backbone = load_or_export(TINY, lambda: noise(1, 96), messages.append)
+    assert backbone.file == tmp_path / tiny.file.name
+    assert backbone.file.read_bytes() == whole
+    assert len(messages) == 1
+    assert load_or_export(TINY, never, messages.append) == backbone
+    assert len(messages) == 1
 
 
 @pytest.mark.slow
-def test_an_export_that_is_not_like_keras_is_refused_and_not_kept(tiny, tiny_keras, tmp_path, monkeypatch):
+def test_an_export_that_differs_from_keras_is_refused_and_not_kept(tiny, tiny_keras, tmp_path, monkeypatch):
     """One weight of the real export is changed a little, or is not a number."""
     monkeypatch.setenv("WINNOW_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(backbones, "build_keras_function", lambda *_: tiny_keras)
-    for change, said in ((0.0, None), (0.5, r"0\.\d+"), (float("nan"), "nan")):
+    for change, difference in ((0.0, None), (0.5, r"0\.\d+"), (float("nan"), "nan")):
         model = onnx.load(tiny.file)
         bias = next(tensor for tensor in model.graph.initializer if list(tensor.dims) == [1280])
         values = onnx.numpy_helper.to_array(bias).copy()
         values[5] += change
         bias.CopyFrom(onnx.numpy_helper.from_array(values, bias.name))
         monkeypatch.setattr("tf2onnx.convert.from_function", lambda *_, model=model, **__: (model, None))
-        if said is None:
+        if difference is None:
             backbones.export(TINY, tiny.weights, noise(2, 96))
         else:
-            with pytest.raises(InputError, match=f"differs from Keras by {said}, more than 0.001: not kept"):
+            with pytest.raises(InputError, match=f"differs from Keras by {difference}, more than 0.001: not kept"):
                 load_or_export(TINY, lambda: noise(2, 96))
     assert not list(tmp_path.rglob("*.onnx"))
 
@@ -243,8 +243,8 @@ def test_parity_is_the_largest_difference_of_either_output(colours):
 
 
 @pytest.fixture(scope="module")
-def own(tmp_path_factory):
-    """Own weights of the tiny network in both of Keras' formats, and what Keras makes of three pictures with them."""
+def custom_weights(tmp_path_factory):
+    """Custom weights of the tiny network in both of Keras' formats, three pictures, and Keras' vectors of them."""
     folder = tmp_path_factory.mktemp("own")
     keras, _ = import_keras("this test")
     keras.utils.set_random_seed(5)
@@ -265,16 +265,16 @@ def own(tmp_path_factory):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["own.h5", "own.weights.h5"])
-def test_own_weights_are_loaded_from_either_format(own, name):
-    folder, pixels, expected = own
+def test_custom_weights_are_loaded_from_either_format(custom_weights, name):
+    folder, pixels, expected = custom_weights
     recipe = replace(TINY, weights=str(folder / name))
     _, function = backbones.build_keras_function(recipe, Weights("x", folder / name))
     assert abs(function(pixels)["embedding"].numpy() - expected).max() < 1e-5
 
 
 @pytest.mark.slow
-def test_own_weights_are_exported_under_their_own_key(own, tiny, tmp_path, monkeypatch):
-    folder, _, _ = own
+def test_custom_weights_are_exported_under_a_separate_key(custom_weights, tiny, tmp_path, monkeypatch):
+    folder, _, _ = custom_weights
     monkeypatch.setenv("WINNOW_CACHE", str(tmp_path))
     exports = []
 
@@ -285,19 +285,23 @@ def test_own_weights_are_exported_under_their_own_key(own, tiny, tmp_path, monke
 
     monkeypatch.setattr(backbones, "export", export)
     recipes = [replace(TINY, weights=str(folder / name)) for name in ("own.weights.h5", "own.h5")]
-    made = [load_or_export(recipe, lambda: noise(1, 96)) for recipe in recipes]
+    exported_backbones = [load_or_export(recipe, lambda: noise(1, 96)) for recipe in recipes]
     assert exports == [(recipe, Path(recipe.weights)) for recipe in recipes]
-    assert len({one.key for one in (tiny, *made)}) == len({one.file.name for one in (tiny, *made)}) == 3
-    assert [one.recipe for one in made] == recipes
-    assert load_or_export(recipes[0], never) == made[0]
+    assert (
+        len({one.key for one in (tiny, *exported_backbones)})
+        == len({one.file.name for one in (tiny, *exported_backbones)})
+        == 3
+    )
+    assert [one.recipe for one in exported_backbones] == recipes
+    assert load_or_export(recipes[0], never) == exported_backbones[0]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "alpha"), [("other.weights.h5", 0.35), ("words.h5", 0.35), ("empty.weights.h5", 0.35), ("own.h5", 0.5)]
 )
-def test_weights_of_another_network_are_refused(own, name, alpha):
-    folder = own[0]
+def test_weights_of_another_network_are_refused(custom_weights, name, alpha):
+    folder = custom_weights[0]
     (folder / "words.h5").write_text("no weights")
     (folder / "empty.weights.h5").write_bytes(b"")
     recipe = replace(TINY, weights=str(folder / name), alpha=alpha)
@@ -308,18 +312,18 @@ def test_weights_of_another_network_are_refused(own, name, alpha):
 
 
 @pytest.mark.slow
-def test_exported_imagenet_weights_serve_when_the_weights_have_gone(exported, keras_home, monkeypatch):
-    made = exported(Recipe(), keras_home)
+def test_the_exported_backbone_is_used_when_the_imagenet_weights_were_deleted(exported, keras_home, monkeypatch):
+    backbone = exported(Recipe(), keras_home)
     assert not Path(os.environ["KERAS_HOME"]).exists()
     again = load_or_export(Recipe(), never)
-    assert again.file == made.file
-    assert again.key == made.key
+    assert again.file == backbone.file
+    assert again.key == backbone.key
     monkeypatch.setattr("winnow.embed.weights.URL", "http://127.0.0.1:9/")
     with pytest.raises(WeightsMissing):
         load_or_export(Recipe(size=128), never)
 
 
-def test_without_tensorflow_one_line_says_what_to_install(tmp_path):
+def test_without_tensorflow_the_error_says_what_to_install(tmp_path):
     (tmp_path / "keras.py").write_text("raise ImportError('no module')")
     script = (
         f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n"
@@ -330,11 +334,11 @@ def test_without_tensorflow_one_line_says_what_to_install(tmp_path):
         "except InputError as error: print(error)\n"
     )
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
-    said = 'exporting the backbone needs TensorFlow, which is not installed (pip install "winnow-images[train]")\n'
-    assert run.stdout == said, run.stderr
+    expected = 'exporting the backbone needs TensorFlow, which is not installed (pip install "winnow-images[train]")\n'
+    assert run.stdout == expected, run.stderr
 
 
-def test_a_cache_that_cannot_be_written_to_is_told(colours, tmp_path, monkeypatch):
+def test_a_cache_that_cannot_be_written_is_an_error(colours, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("WINNOW_CACHE", str(tmp_path / "file"))
     monkeypatch.setattr(backbones, "export", lambda *_: onnx.load(colours))
@@ -342,7 +346,7 @@ def test_a_cache_that_cannot_be_written_to_is_told(colours, tmp_path, monkeypatc
         load_or_export(TINY, lambda: noise(1, 96))
 
 
-def test_the_cache_is_the_users_unless_it_is_named(monkeypatch, tmp_path):
+def test_the_cache_is_in_the_users_folder_unless_it_is_configured(monkeypatch, tmp_path):
     assert backbones.cache_folder() == Path(os.environ["WINNOW_CACHE"])
     monkeypatch.setenv("WINNOW_CACHE", "~/c")
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -358,37 +362,37 @@ def test_a_newer_export_format_does_not_use_the_old_files(monkeypatch):
     assert backbones._file_stem(Recipe()) != before
 
 
-def test_a_hand_given_file_is_read(colours):
-    made = load_backbone(colours)
-    assert made.recipe == Recipe(size=96)
-    assert (made.dimension, made.bottleneck, made.parity) == ((3,), 2, 0.0)
-    vectors, bottlenecks = BACKENDS["onnx"](made)(np.full((2, 96, 96, 3), (255, 51, 0), dtype=np.uint8))
+def test_a_file_made_by_hand_is_loaded(colours):
+    backbone = load_backbone(colours)
+    assert backbone.recipe == Recipe(size=96)
+    assert (backbone.dimension, backbone.bottleneck, backbone.parity) == ((3,), 2, 0.0)
+    vectors, bottlenecks = BACKENDS["onnx"](backbone)(np.full((2, 96, 96, 3), (255, 51, 0), dtype=np.uint8))
     assert abs(vectors - [[1, 0.2, 0]] * 2).max() < 1e-4
     assert abs(bottlenecks - [[1, 0.2]] * 2).max() < 1e-4
 
 
 @pytest.mark.parametrize(
-    ("option", "said"),
+    ("option", "message"),
     [
         ({"size": 128}, "size 96, not 128"),
         ({"alpha": 0.5}, "alpha 1.0, not 0.5"),
         ({"pool": "none"}, "pool 'avg', not"),
     ],
 )
-def test_an_option_that_contradicts_the_file_is_refused(colours, option, said):
-    with pytest.raises(InputError, match=rf"colours\.onnx was exported with {said}") as caught:
+def test_an_option_that_contradicts_the_file_is_refused(colours, option, message):
+    with pytest.raises(InputError, match=rf"colours\.onnx was exported with {message}") as caught:
         load_backbone(colours, Recipe(**option))
     assert with_remedy(caught.value).endswith(f": leave --{next(iter(option))} out")
     assert load_backbone(colours, Recipe(size=96, resize="pad")).recipe == Recipe(size=96, resize="pad")
 
 
-def test_an_export_may_be_read_by_whom_the_umask_lets(colours, tmp_path):
-    backbones._write(onnx.load(colours), tmp_path / "cache" / "made.onnx")
+def test_an_export_gets_the_mode_of_an_ordinary_file(colours, tmp_path):
+    backbones._write(onnx.load(colours), tmp_path / "cache" / "exported.onnx")
     (tmp_path / "plain").touch()
-    assert (tmp_path / "cache" / "made.onnx").stat().st_mode == (tmp_path / "plain").stat().st_mode
+    assert (tmp_path / "cache" / "exported.onnx").stat().st_mode == (tmp_path / "plain").stat().st_mode
 
 
-def test_a_missing_backbone_file_is_told(tmp_path):
+def test_a_missing_backbone_file_is_an_error(tmp_path):
     with pytest.raises(InputError, match=r"none\.onnx: no such file$"):
         load_backbone(tmp_path / "none.onnx")
 

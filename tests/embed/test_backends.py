@@ -1,4 +1,4 @@
-"""The engines give the same vectors."""
+"""The backends compute the same vectors."""
 
 from __future__ import annotations
 
@@ -27,63 +27,63 @@ TINY = Recipe(weights="random", alpha=0.35, size=96)
 )
 def test_onnx_and_tensorflow_agree_on_photographs(exported, keras_home, flowers, every):
     """ImageNet weights, largest difference of any number of either output."""
-    made = exported(Recipe(), keras_home)
-    sessions = {name: BACKENDS[name](made) for name in BACKENDS}
+    backbone = exported(Recipe(), keras_home)
+    sessions = {name: BACKENDS[name](backbone) for name in BACKENDS}
     assert set(sessions) == {"onnx", "tensorflow"}
     for paths in batched(sorted(flowers.rglob("*.jpg"))[::every], 16):
-        squares = np.stack([read_square(path, made.recipe) for path in paths])
-        found = {name: session(squares) for name, session in sessions.items()}
-        for onnx, tensorflow, width in zip(found["onnx"], found["tensorflow"], (1280, 320), strict=True):
+        squares = np.stack([read_square(path, backbone.recipe) for path in paths])
+        outputs = {name: session(squares) for name, session in sessions.items()}
+        for onnx, tensorflow, width in zip(outputs["onnx"], outputs["tensorflow"], (1280, 320), strict=True):
             assert onnx.dtype == tensorflow.dtype == np.float32
             assert onnx.shape == tensorflow.shape == (len(squares), width)
             assert abs(onnx - tensorflow).max() < TOLERANCE
 
 
 @pytest.mark.slow
-def test_they_agree_on_untrained_weights_found_again_by_name(exported):
-    made = exported(TINY)
+def test_they_agree_on_random_weights_that_are_created_again(exported):
+    backbone = exported(TINY)
     squares = np.random.default_rng(0).integers(0, 256, (3, 96, 96, 3), dtype=np.uint8)
-    onnx, tensorflow = (BACKENDS[name](load_backbone(made.file))(squares) for name in ("onnx", "tensorflow"))
+    onnx, tensorflow = (BACKENDS[name](load_backbone(backbone.file))(squares) for name in ("onnx", "tensorflow"))
     assert abs(onnx[0] - tensorflow[0]).max() < TOLERANCE
     assert abs(onnx[1] - tensorflow[1]).max() < TOLERANCE
 
 
 @pytest.mark.slow
 def test_tensorflow_refuses_weights_other_than_those_of_the_backbone(exported):
-    made = replace(exported(TINY), weights=Weights("0" * 64, None))
+    backbone = replace(exported(TINY), weights=Weights("0" * 64, None))
     with pytest.raises(InputError, match="was exported from other weights than the random ones"):
-        BACKENDS["tensorflow"](made)
+        BACKENDS["tensorflow"](backbone)
 
 
 def test_a_session_may_be_called_from_many_threads(colours):
     session = BACKENDS["onnx"](load_backbone(colours))
-    found: dict[int, float] = {}
+    outputs: dict[int, float] = {}
 
-    def experiment(level):
+    def infer(level):
         for _ in range(20):
-            found[level] = float(session(np.full((3, 96, 96, 3), level, dtype=np.uint8))[0][2, 1])
+            outputs[level] = float(session(np.full((3, 96, 96, 3), level, dtype=np.uint8))[0][2, 1])
 
-    threads = [threading.Thread(target=experiment, args=(level,)) for level in (0, 51, 255)]
+    threads = [threading.Thread(target=infer, args=(level,)) for level in (0, 51, 255)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert found == pytest.approx({0: 0.0, 51: 0.2, 255: 1.0}, abs=1e-4)
+    assert outputs == pytest.approx({0: 0.0, 51: 0.2, 255: 1.0}, abs=1e-4)
 
 
-def test_a_file_that_cannot_be_run_is_told_in_one_line(colours):
-    made = load_backbone(colours)
+def test_a_file_that_cannot_be_run_is_an_error_in_one_line(colours):
+    backbone = load_backbone(colours)
     colours.write_bytes(b"damaged")
     with pytest.raises(InputError, match=r"onnx cannot be run \(.*\): remove it and it is exported again$") as caught:
-        BACKENDS["onnx"](made)
+        BACKENDS["onnx"](backbone)
     assert "\n" not in str(caught.value)
 
 
-def test_every_backend_says_which_package_it_is():
+def test_the_package_of_every_backend_is_known():
     assert BACKEND_PACKAGES.keys() == BACKENDS.keys()
 
 
-def test_onnxruntime_calls_nobody_and_leaves_nothing_in_the_home_folder(colours: Path, tmp_path: Path) -> None:
+def test_onnxruntime_contacts_no_server_and_leaves_no_file(colours: Path, tmp_path: Path) -> None:
     for name in ("home", "tmp"):
         (tmp_path / name).mkdir()
     code = (

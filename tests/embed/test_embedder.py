@@ -1,4 +1,4 @@
-"""The Python face: a scikit-learn transformer from pictures to vectors."""
+"""The Python interface: a scikit-learn transformer from images to vectors."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ RED, BLUE = (255, 0, 0), (0, 0, 255)
 
 
 @pytest.fixture
-def made(colours):
+def embedder(colours):
     return Embedder(backbone=colours)
 
 
@@ -36,60 +36,60 @@ def near(vectors, expected):
     return vectors.shape == np.shape(expected) and abs(vectors - expected).max() < 1e-4
 
 
-def test_paths_images_and_arrays_may_be_mixed(made, tmp_path):
+def test_paths_images_and_arrays_may_be_mixed(embedder, tmp_path):
     plain(RED).save(tmp_path / "red.png")
     pictures = [tmp_path / "red.png", str(tmp_path / "red.png"), plain(BLUE), np.asarray(plain(BLUE))]
-    vectors = made.transform(pictures)
+    vectors = embedder.transform(pictures)
     assert near(vectors, [[1, 0, 0], [1, 0, 0], [0, 0, 1], [0, 0, 1]])
     assert vectors.dtype == np.float32
 
 
-def test_a_generator_and_an_array_of_pictures_will_do(made):
-    assert near(made.transform(plain(colour) for colour in (RED, BLUE)), [[1, 0, 0], [0, 0, 1]])
-    assert near(made.transform(np.stack([np.asarray(plain(RED))] * 2)), [[1, 0, 0]] * 2)
+def test_a_generator_or_an_array_of_pictures_is_accepted(embedder):
+    assert near(embedder.transform(plain(colour) for colour in (RED, BLUE)), [[1, 0, 0], [0, 0, 1]])
+    assert near(embedder.transform(np.stack([np.asarray(plain(RED))] * 2)), [[1, 0, 0]] * 2)
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 50])
-def test_rows_come_in_order_whatever_the_batch(made, batch_size):
+def test_rows_are_in_order_for_any_batch_size(embedder, batch_size):
     levels = [0, 51, 102, 153, 204, 255, 0]
-    made.set_params(batch_size=batch_size)
-    vectors = made.transform([plain((level,) * 3) for level in levels])
+    embedder.set_params(batch_size=batch_size)
+    vectors = embedder.transform([plain((level,) * 3) for level in levels])
     assert near(vectors, np.array([[level / 255] * 3 for level in levels]))
 
 
-def test_a_picture_is_embedded_as_its_file_would_be(made, tmp_path):
+def test_a_picture_is_embedded_as_its_file_would_be(embedder, tmp_path):
     tags = Image.Exif()
     tags[0x0112] = 6
     image = plain(RED, (60, 30))
     image.paste(BLUE, (0, 0, 30, 30))
     image.save(tmp_path / "a.png", exif=tags)
     with Image.open(tmp_path / "a.png") as opened:
-        both = made.transform([tmp_path / "a.png", opened])
+        both = embedder.transform([tmp_path / "a.png", opened])
     assert (both[0] == both[1]).all()
     clear = Image.new("RGBA", (9, 9), (0, 0, 0, 0))
-    assert near(made.transform([clear]), [[1, 1, 1]])
-    assert near(made.transform([Image.new("L", (9, 9), 51)]), [[0.2] * 3])
+    assert near(embedder.transform([clear]), [[1, 1, 1]])
+    assert near(embedder.transform([Image.new("L", (9, 9), 51)]), [[0.2] * 3])
 
 
-def test_no_pictures_make_no_rows(made):
-    assert made.transform([]).shape == (0, 0)
+def test_no_pictures_make_no_rows(embedder):
+    assert embedder.transform([]).shape == (0, 0)
 
 
-def test_the_file_that_cannot_be_read_is_named(made, tmp_path):
+def test_the_file_that_cannot_be_read_is_named(embedder, tmp_path):
     plain(RED).save(tmp_path / "good.png")
     (tmp_path / "bad.jpg").write_text("words")
-    for name, said in (("bad.jpg", "the content of the file is not a picture"), ("gone.jpg", "no such file")):
-        with pytest.raises(InputError, match=rf"{name}: {said}"):
-            made.transform([tmp_path / "good.png", tmp_path / name])
+    for name, message in (("bad.jpg", "the content of the file is not a picture"), ("gone.jpg", "no such file")):
+        with pytest.raises(InputError, match=rf"{name}: {message}"):
+            embedder.transform([tmp_path / "good.png", tmp_path / name])
 
 
-def test_a_damaged_image_is_named_by_its_place(made, tmp_path):
+def test_a_damaged_image_is_named_by_its_index(embedder, tmp_path):
     values = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     Image.fromarray(values).save(tmp_path / "a.png")
     data = (tmp_path / "a.png").read_bytes()
     (tmp_path / "a.png").write_bytes(data[: len(data) // 2])
     with Image.open(tmp_path / "a.png") as opened, pytest.raises(InputError, match=r"^picture 1: damaged or cut off"):
-        made.transform([plain(RED), opened])
+        embedder.transform([plain(RED), opened])
 
 
 @pytest.mark.parametrize(
@@ -104,18 +104,18 @@ def test_a_damaged_image_is_named_by_its_place(made, tmp_path):
         (None, r"object \(\)"),
     ],
 )
-def test_what_is_no_picture_is_told_by_its_place_and_shape(made, wrong, got):
+def test_a_value_that_is_no_picture_is_named_by_its_index_and_shape(embedder, wrong, got):
     with pytest.raises(InputError, match=rf"^picture 1 must be a path, .* RGB array \(H, W, 3\). Got {got} instead"):
-        made.transform([plain(RED), wrong])
+        embedder.transform([plain(RED), wrong])
 
 
 @pytest.mark.parametrize("one", ["a.jpg", Path("a.jpg"), plain(RED)])
-def test_one_picture_is_not_a_list_of_pictures(made, one):
+def test_one_picture_is_not_a_list_of_pictures(embedder, one):
     with pytest.raises(InputError, match=r"transform takes a list of pictures, not one: put it in \[ \]"):
-        made.transform(one)
+        embedder.transform(one)
 
 
-def test_it_is_cloned_and_its_parameters_are_those_of_a_recipe(made):
+def test_it_can_be_cloned_and_has_the_parameters_of_a_recipe(embedder):
     parameters = Embedder().get_params()
     assert parameters == {
         "alpha": 1.0,
@@ -128,31 +128,31 @@ def test_it_is_cloned_and_its_parameters_are_those_of_a_recipe(made):
         "size": 224,
         "weights": "imagenet",
     }
-    copy = clone(made.set_params(resize="pad"))
-    assert copy is not made
-    assert copy.get_params() == made.get_params()
+    copy = clone(embedder.set_params(resize="pad"))
+    assert copy is not embedder
+    assert copy.get_params() == embedder.get_params()
     assert near(copy.transform([plain(RED, (30, 30))]), [[1, 0, 0]])
-    assert Embedder(size=1).size == 1  # parameters are looked at when it is used, not before
+    assert Embedder(size=1).size == 1  # parameters are checked on use, not in `__init__`
 
 
-def test_it_is_a_step_of_a_pipeline(made):
+def test_it_is_a_step_of_a_pipeline(embedder):
     pictures = [plain((level, 0, 255 - level)) for level in (0, 20, 40, 200, 220, 240)]
     labels = ["blue"] * 3 + ["red"] * 3
-    pipeline = make_pipeline(made, LogisticRegression(C=100)).fit(pictures, labels)
+    pipeline = make_pipeline(embedder, LogisticRegression(C=100)).fit(pictures, labels)
     assert pipeline.predict([plain(RED), plain(BLUE)]).tolist() == ["red", "blue"]
-    assert near(made.fit_transform(pictures[:1], labels[:1]), [[0, 0, 1]])
+    assert near(embedder.fit_transform(pictures[:1], labels[:1]), [[0, 0, 1]])
 
 
-def test_the_way_to_resize_is_its_own_the_rest_is_that_of_the_backbone(colours):
+def test_resize_is_its_own_parameter_and_the_rest_follows_the_backbone(colours):
     image = plain(BLUE, (90, 30))
     image.paste(RED, (30, 0, 60, 30))
-    crop, squash = (Embedder(backbone=colours, resize=how).transform([image])[0] for how in ("crop", "squash"))
+    crop, squash = (Embedder(backbone=colours, resize=resize).transform([image])[0] for resize in ("crop", "squash"))
     assert abs(crop - [1, 0, 0]).max() < 0.02
     assert abs(squash - [1 / 3, 0, 2 / 3]).max() < 0.02
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         ({"size": 50}, "The 'size' option must be a whole number, 96 to 448. Got 50 instead."),
         ({"backend": "torch"}, "The 'backend' option must be one of onnx, tensorflow. Got 'torch' instead."),
@@ -160,14 +160,14 @@ def test_the_way_to_resize_is_its_own_the_rest_is_that_of_the_backbone(colours):
         ({"backbone": "none.onnx"}, "none.onnx: no such file"),
     ],
 )
-def test_fit_checks_the_options(options, said):
+def test_fit_checks_the_options(options, message):
     with pytest.raises(InputError) as caught:
         Embedder(**options).fit()
-    assert str(caught.value).startswith(said)
+    assert str(caught.value).startswith(message)
 
 
 @pytest.mark.slow
-def test_importing_the_room_does_not_import_scikit_learn():
+def test_importing_the_package_does_not_import_scikit_learn():
     script = "import sys, winnow.embed.images, winnow.embed.recipe; from winnow import embed\n"
     script += "print('sklearn' in sys.modules); embed.Embedder"
     run = subprocess.run([sys.executable, "-c", script], cwd=PROJECT, capture_output=True, text=True, check=True)
@@ -188,7 +188,7 @@ def test_it_exports_what_it_needs_and_both_backends_agree(exported):
 
 
 @pytest.mark.slow
-def test_photographs_become_the_vectors_of_their_files(exported, keras_home, flowers):
+def test_photographs_get_the_vectors_of_their_files(exported, keras_home, flowers):
     from winnow.embed.backends import BACKENDS
 
     backbone = exported(Recipe(), keras_home)

@@ -1,4 +1,4 @@
-"""Every kind of picture file comes out as a viewer shows it, or with the reason why it cannot."""
+"""Every kind of image file is decoded as a viewer shows it, or refused with a reason."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def test_no_bytes_are_empty():
 
 
 @pytest.mark.parametrize("data", [b"x", b"roses are red\n", b"\0" * 5000, bytes(range(256)), b"%PDF-1.7\n"])
-def test_other_content_is_no_picture_whatever_the_file_is_called(data):
+def test_other_content_is_not_an_image_whatever_the_name_of_the_file(data):
     assert code_of(data) == "not_an_image"
 
 
@@ -139,17 +139,17 @@ def test_a_large_photograph_within_the_limit_is_read():
 
 
 @pytest.mark.parametrize(
-    ("kind", "said"),
+    ("kind", "name"),
     [("AVIF", "AVIF"), ("PPM", "PPM"), ("JPEG2000", "JPEG 2000"), ("ICO", "ICO")],
 )
-def test_formats_that_are_not_read_are_named(kind, said):
-    with pytest.raises(PictureError, match=f"{said} is not read: save it as JPEG or PNG") as caught:
+def test_formats_that_are_not_read_are_named(kind, name):
+    with pytest.raises(PictureError, match=f"{name} is not read: save it as JPEG or PNG") as caught:
         images.decode(encoded(noise(), kind))
     assert caught.value.code == "unsupported"
 
 
 @pytest.mark.parametrize(
-    ("data", "said"),
+    ("data", "name"),
     [
         (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + b"\0" * 40, "HEIC"),
         (b"\0\0\0\x18ftyphevc\0\0\0\0", "HEIC"),
@@ -162,8 +162,8 @@ def test_formats_that_are_not_read_are_named(kind, said):
         (b"\xff\x0a\xfa\x1f", "JPEG XL"),
     ],
 )
-def test_formats_known_by_their_first_bytes_are_unsupported(data, said):
-    with pytest.raises(PictureError, match=f"^{said} is not read") as caught:
+def test_formats_known_by_their_first_bytes_are_unsupported(data, name):
+    with pytest.raises(PictureError, match=f"^{name} is not read") as caught:
         images.decode(data)
     assert caught.value.code == "unsupported"
 
@@ -193,7 +193,7 @@ def test_exif_orientation_is_undone(value):
 
 
 @pytest.mark.parametrize("kind", ["PNG", "WEBP", "TIFF"])
-def test_orientation_counts_in_other_formats_too_and_only_once(kind):
+def test_orientation_is_applied_once_in_other_formats_too(kind):
     tags = Image.Exif()
     tags[0x0112] = 6
     pixels, _ = images.decode(encoded(quarters(), kind, exif=tags, **KINDS[kind]))
@@ -211,12 +211,12 @@ def test_orientation_counts_in_other_formats_too_and_only_once(kind):
         exif()[:-6],
     ],
 )
-def test_damaged_exif_costs_nothing_but_itself(block):
+def test_damaged_exif_does_not_affect_the_pixels(block):
     pixels, _ = images.decode(encoded(quarters(), "JPEG", exif=block, **KINDS["JPEG"]))
     assert corners(pixels) == ["red", "green", "blue", "white"]
 
 
-def test_orientation_holds_when_another_tag_is_damaged():
+def test_orientation_is_applied_if_another_tag_is_damaged():
     block = exif(orientation(6), (0x011A, 2, 3, b"abc\0"))  # XResolution written as text
     pixels, _ = images.decode(encoded(quarters(), "JPEG", exif=block, **KINDS["JPEG"]))
     assert corners(pixels) == ["blue", "red", "white", "green"]
@@ -267,13 +267,13 @@ def test_black_and_white_is_read():
     assert images.decode(encoded(bits, "PNG"))[0][..., 0].tolist() == [[0, 255], [255, 0]]
 
 
-def test_transparency_lies_on_white():
+def test_transparency_becomes_white():
     clear = Image.fromarray(np.array([[[0, 0, 0, 0], [0, 0, 0, 255], [0, 0, 0, 128]]], dtype=np.uint8), "RGBA")
     assert images.decode(encoded(clear, "PNG"))[0][0, :, 0].tolist() == [255, 0, 127]
     assert images.decode(encoded(clear, "WEBP", lossless=True, exact=True))[0][0, :, 0].tolist() == [255, 0, 127]
 
 
-def test_grey_with_alpha_lies_on_white():
+def test_grey_with_alpha_becomes_white():
     grey = Image.fromarray(np.array([[[10, 0], [10, 255]]], dtype=np.uint8), "LA")
     assert images.decode(encoded(grey, "PNG"))[0].tolist() == [[[255] * 3, [10] * 3]]
 
@@ -301,7 +301,7 @@ def test_of_an_animation_the_first_frame_is_read(kind):
     assert abs(images.decode(data)[0].astype(int) - RED).max() <= 4
 
 
-def test_ink_becomes_light():
+def test_cmyk_becomes_rgb():
     """Pure cyan, magenta, yellow and black inks; Adobe writes JPEG's four inks inverted, and so does Pillow."""
     inks = Image.new("CMYK", (32, 32), (255, 0, 0, 0))
     inks.paste((0, 255, 0, 0), (16, 0, 32, 16))
@@ -311,11 +311,11 @@ def test_ink_becomes_light():
     assert b"Adobe" in jpeg[:200]
     for data in (jpeg, encoded(inks, "TIFF")):
         pixels = images.decode(data)[0]
-        found = [(pixels[y, x] > 127).tolist() for y in (4, -5) for x in (4, -5)]
-        assert found == [[False, True, True], [True, False, True], [True, True, False], [False] * 3]
+        bright = [(pixels[y, x] > 127).tolist() for y in (4, -5) for x in (4, -5)]
+        assert bright == [[False, True, True], [True, False, True], [True, True, False], [False] * 3]
 
 
-def test_ink_is_read_as_adobe_writes_it_even_without_its_marker():
+def test_cmyk_is_read_as_adobe_writes_it_even_without_its_marker():
     for ink, light in (((0, 0, 0, 255), 0), ((0, 0, 0, 0), 255)):
         jpeg = encoded(Image.new("CMYK", (16, 16), ink), "JPEG", quality=98)
         start = jpeg.index(b"\xff\xee")
@@ -343,7 +343,7 @@ def ink_profile(colour: tuple[int, int, int]) -> bytes:
     return header + struct.pack(">I", 3) + tags + data
 
 
-def test_ink_follows_its_own_profile():
+def test_cmyk_follows_its_own_profile():
     inks = Image.new("CMYK", (8, 8), (0, 0, 0, 0))
     green = ink_profile((128, 48, 178))  # L* 50, a* -80, b* 50
     for kind in ("JPEG", "TIFF"):
@@ -354,12 +354,12 @@ def test_ink_follows_its_own_profile():
 
 
 @pytest.mark.parametrize("profile", [b"no profile at all", b"\0" * 128])
-def test_a_damaged_ink_profile_is_passed_over(profile):
+def test_a_damaged_cmyk_profile_is_ignored(profile):
     inks = Image.new("CMYK", (8, 8), (255, 0, 0, 0))
     assert (images.decode(encoded(inks, "JPEG", icc_profile=profile))[0][4, 4] > 127).tolist() == [False, True, True]
 
 
-def test_a_profile_for_other_channels_is_passed_over():
+def test_a_profile_for_other_channels_is_ignored():
     from PIL import ImageCms
 
     light = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -382,14 +382,14 @@ def test_a_large_jpeg_is_decoded_small_but_never_below_twice_the_box():
     assert images.decode(encoded(Image.new("RGB", (1000, 800)), "PNG"), box=50)[0].shape == (800, 1000, 3)
 
 
-def test_drawing_a_jpeg_small_changes_little_of_what_the_network_sees(flowers):
+def test_decoding_a_jpeg_at_reduced_size_changes_its_square_little(flowers):
     data = max((flowers / "tulips").iterdir(), key=lambda path: path.stat().st_size).read_bytes()
     full, small = (images.resize_to_square(images.decode(data, box=box)[0], 96).astype(int) for box in (None, 96))
     assert abs(full - small).mean() < 4
 
 
 @pytest.mark.parametrize(("name", "code"), [("notes.jpg", "not_an_image"), ("nothing.jpg", "empty")])
-def test_what_is_in_a_file_counts_not_its_name(tmp_path, name, code):
+def test_the_content_of_a_file_counts_and_not_its_name(tmp_path, name, code):
     (tmp_path / name).write_bytes(b"" if code == "empty" else b"some notes")
     assert code_of(images.read_bytes(tmp_path / name)) == code
 
@@ -408,22 +408,22 @@ def test_a_file_over_two_gibibytes_is_not_read(tmp_path):
     assert caught.value.code == "too_large"
 
 
-def test_what_is_no_regular_file_is_unreadable_at_once(tmp_path):
+def test_a_file_that_is_not_regular_is_unreadable_at_once(tmp_path):
     os.mkfifo(tmp_path / "pipe.jpg")
     (tmp_path / "dangling.jpg").symlink_to("nowhere.jpg")
     (tmp_path / "round.jpg").symlink_to("round.jpg")
-    said = {}
+    reasons = {}
     for name in ("pipe.jpg", "dangling.jpg", "round.jpg", "absent.jpg", "."):
         with pytest.raises(PictureError) as caught:
             images.read_bytes(tmp_path / name)
         assert caught.value.code == "unreadable"
-        said[name] = str(caught.value).split(":")[0]
-    assert said["pipe.jpg"] == said["."] == "not a regular file"
-    assert said["dangling.jpg"] == said["round.jpg"] == "a link to nothing"
-    assert said["absent.jpg"] == "no such file"
+        reasons[name] = str(caught.value).split(":")[0]
+    assert reasons["pipe.jpg"] == reasons["."] == "not a regular file"
+    assert reasons["dangling.jpg"] == reasons["round.jpg"] == "a link to nothing"
+    assert reasons["absent.jpg"] == "no such file"
 
 
-def test_kind_of_knows_pictures_by_their_first_bytes():
+def test_formats_are_detected_by_their_first_bytes():
     for kind, options in KINDS.items():
         name, is_read = images.detect_format(encoded(noise(), kind, **options)[: images.HEAD_BYTES])
         assert (name.upper(), is_read) == (kind, True)
@@ -443,7 +443,7 @@ def test_every_pillow_mode_becomes_rgb(mode):
     assert (pixels > 247).all() or mode == "I"
 
 
-def test_the_callers_picture_is_left_as_it_is():
+def test_the_callers_image_is_not_changed():
     tags = Image.Exif()
     tags[0x0112] = 6
     with Image.open(io.BytesIO(encoded(quarters(), "JPEG", exif=tags))) as image:
@@ -452,10 +452,10 @@ def test_the_callers_picture_is_left_as_it_is():
         assert image.getexif()[0x0112] == 6
 
 
-def test_crop_takes_the_centre_squash_all_and_pad_adds_grey():
+def test_crop_keeps_the_centre_squash_everything_and_pad_adds_grey():
     pixels = np.zeros((100, 300, 3), dtype=np.uint8)
     pixels[:, :100], pixels[:, 100:200], pixels[:, 200:] = RED, GREEN, BLUE
-    crop, squash, pad = (images.resize_to_square(pixels, 96, how) for how in ("crop", "squash", "pad"))
+    crop, squash, pad = (images.resize_to_square(pixels, 96, resize) for resize in ("crop", "squash", "pad"))
     assert crop.shape == squash.shape == pad.shape == (96, 96, 3)
     assert (crop[:, 4:-4] == GREEN).all()
     assert [squash[48, x].tolist() for x in (10, 48, 86)] == [list(RED), list(GREEN), list(BLUE)]
@@ -464,32 +464,32 @@ def test_crop_takes_the_centre_squash_all_and_pad_adds_grey():
     assert (pad[-31:] == 128).all()
 
 
-@pytest.mark.parametrize("how", images.RESIZE_FUNCTIONS)
+@pytest.mark.parametrize("resize", images.RESIZE_FUNCTIONS)
 @pytest.mark.parametrize("shape", [(1, 1), (1, 9000), (9000, 1), (96, 96), (3, 7)])
-def test_any_shape_becomes_the_square_and_keeps_a_plain_colour(shape, how):
-    square = images.resize_to_square(np.full((*shape, 3), 128, dtype=np.uint8), 96, how)
+def test_any_shape_becomes_a_square_and_keeps_a_plain_colour(shape, resize):
+    square = images.resize_to_square(np.full((*shape, 3), 128, dtype=np.uint8), 96, resize)
     assert square.shape == (96, 96, 3)
     assert (square == 128).all()
 
 
 def test_a_square_of_the_right_size_is_not_resampled():
     pixels = np.asarray(noise(96, 96))
-    for how in ("squash", "pad"):
-        assert (images.resize_to_square(pixels, 96, how) == pixels).all()
+    for resize in ("squash", "pad"):
+        assert (images.resize_to_square(pixels, 96, resize) == pixels).all()
 
 
-def test_of_256_pixels_a_crop_to_224_is_the_centre_as_it_is():
+def test_a_crop_of_256_pixels_to_224_is_the_unchanged_centre():
     pixels = np.asarray(noise(300, 256))
     assert (images.resize_to_square(pixels, 224, "crop") == pixels[16:240, 38:262]).all()
 
 
-def test_resizing_down_averages_instead_of_picking():
+def test_downscaling_averages_pixels():
     stripes = np.zeros((96 * 4, 96 * 4, 3), dtype=np.uint8)
     stripes[:, ::2] = 255
     assert abs(images.resize_to_square(stripes, 96).astype(int)[:, 2:-2] - 127).max() <= 2
 
 
-def test_damaged_bytes_never_raise_anything_but_a_reason():
+def test_damaged_bytes_never_raise_anything_but_a_picture_error():
     """Seeded damage to every format: each result is RGB or a PictureError on one line."""
     rng = np.random.default_rng(0)
     files = [encoded(noise(40, 30), kind, **options) for kind, options in KINDS.items()]

@@ -1,4 +1,4 @@
-"""Keras is imported without leaving anything behind."""
+"""Keras is imported without messages and without side effects."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from winnow.embed.keras_import import _without_noise, import_keras
 
 
 @pytest.mark.parametrize("home", [None, "/somewhere"])
-def test_keras_home_is_as_before_also_when_an_import_removed_it(monkeypatch, home):
+def test_keras_home_is_restored_even_if_an_import_removed_it(monkeypatch, home):
     class Removing:
         @staticmethod
         def find_spec(name, *_):
@@ -33,7 +33,7 @@ def test_keras_home_is_as_before_also_when_an_import_removed_it(monkeypatch, hom
     assert os.environ.get("KERAS_HOME") == home
 
 
-def test_only_what_tensorflow_says_of_itself_is_dropped(capfd):
+def test_only_the_start_up_messages_of_tensorflow_are_dropped(capfd):
     noise = b"WARNING: All log messages before absl::InitializeLog() is called\nI0000 p] oneDNN custom operations\n"
     with _without_noise():
         os.write(2, noise + b"E0000 a real error\n")
@@ -41,21 +41,21 @@ def test_only_what_tensorflow_says_of_itself_is_dropped(capfd):
     assert capfd.readouterr().err == "E0000 a real error\nafterwards\n"
 
 
-def test_what_was_said_before_an_exception_is_passed_on(capfd):
+def test_messages_before_an_exception_are_passed_on(capfd):
     with contextlib.suppress(ImportError), _without_noise():
         os.write(2, b"no such library\n")
         raise ImportError
     assert capfd.readouterr().err == "no such library\n"
 
 
-def test_a_crash_is_told():
+def test_a_crash_is_reported():
     code = "import os\nfrom winnow.embed.keras_import import _without_noise\nwith _without_noise():\n    os.abort()"
     done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=False)
     assert "Fatal Python error: Aborted" in done.stderr
 
 
 @pytest.mark.slow
-def test_tensorflow_is_loaded_without_a_word():
+def test_tensorflow_is_imported_silently():
     code = "from winnow.embed.keras_import import import_keras\n"
     code += "print(import_keras('this test')[1].ones(2).shape)"
     done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=False)

@@ -1,4 +1,4 @@
-"""Files become vectors in order; a bad picture costs nobody else anything, and a kill costs seconds."""
+"""Files become vectors in order; a bad picture affects no other one, and a killed run loses seconds."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import hashlib
 import signal
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
@@ -16,7 +15,6 @@ import pytest
 from PIL import Image
 from support.project import PROJECT
 
-from winnow.common.threads import map_ahead, processors
 from winnow.embed import pipeline
 from winnow.embed.backbone import load_backbone
 from winnow.embed.backends import BACKENDS
@@ -64,7 +62,7 @@ def store(colours, tmp_path):
     return Store(tmp_path / "embeddings", load_backbone(colours))
 
 
-def test_pixels_are_decoded_turned_and_cut_as_the_recipe_says(tmp_path):
+def test_a_square_is_decoded_turned_upright_and_resized_by_the_recipe(tmp_path):
     image = Image.new("RGB", (60, 20), "red")
     image.paste("blue", (20, 0, 40, 20))
     image.save(tmp_path / "a.png")
@@ -76,7 +74,7 @@ def test_pixels_are_decoded_turned_and_cut_as_the_recipe_says(tmp_path):
     assert squashed[64, 4].tolist() == [255, 0, 0]
 
 
-def test_bytes_other_than_those_of_the_id_are_told(tmp_path):
+def test_bytes_that_do_not_match_the_id_are_an_error(tmp_path):
     Image.new("RGB", (9, 9)).save(tmp_path / "a.png")
     assert read_square(tmp_path / "a.png", RECIPE, id_of(tmp_path / "a.png")).max() == 0
     with pytest.raises(PictureError, match="changed while it was being embedded: embed it again") as caught:
@@ -89,18 +87,18 @@ def test_bytes_other_than_those_of_the_id_are_told(tmp_path):
 def test_vectors_come_in_the_order_of_the_files(files, workers, batch_size):
     pairs = files(10)
     batches = list(embed_files(pairs, RECIPE, first_pixel, workers=workers, batch_size=batch_size))
-    assert [id for made in batches for id in made.ids] == [id for id, _ in pairs]
-    assert np.concatenate([made.vectors for made in batches])[:, 0].tolist() == [grey_level(n) for n in range(10)]
-    assert np.concatenate([made.bottlenecks for made in batches]).shape == (10, 1)
-    assert [len(made.ids) for made in batches[:-1]] == [batch_size] * (len(batches) - 1)
+    assert [id for batch in batches for id in batch.ids] == [id for id, _ in pairs]
+    assert np.concatenate([batch.vectors for batch in batches])[:, 0].tolist() == [grey_level(n) for n in range(10)]
+    assert np.concatenate([batch.bottlenecks for batch in batches]).shape == (10, 1)
+    assert [len(batch.ids) for batch in batches[:-1]] == [batch_size] * (len(batches) - 1)
 
 
-def test_a_bad_picture_costs_neither_its_batch_nor_the_next(files):
+def test_a_bad_picture_affects_neither_its_batch_nor_the_next(files):
     pairs = files(9, broken=(1, 2, 8))
     batches = list(embed_files(pairs, RECIPE, first_pixel, batch_size=3))
-    found = {id: vector[0] for made in batches for id, vector in zip(made.ids, made.vectors, strict=True)}
-    assert found == {pairs[number][0]: grey_level(number) for number in (0, 3, 4, 5, 6, 7)}
-    assert [(path, error.code) for made in batches for path, error in made.failed] == [
+    vectors = {id: vector[0] for batch in batches for id, vector in zip(batch.ids, batch.vectors, strict=True)}
+    assert vectors == {pairs[number][0]: grey_level(number) for number in (0, 3, 4, 5, 6, 7)}
+    assert [(path, error.code) for batch in batches for path, error in batch.failed] == [
         (pairs[number][1], "truncated") for number in (1, 2, 8)
     ]
 
@@ -110,7 +108,7 @@ def test_a_batch_of_nothing_but_bad_pictures_never_reaches_the_session(files):
         raise AssertionError("the session was called")
 
     batches = list(embed_files(files(4, broken=range(4)), RECIPE, never, batch_size=2))
-    assert [(len(made.ids), len(made.failed)) for made in batches] == [(0, 2), (0, 2)]
+    assert [(len(batch.ids), len(batch.failed)) for batch in batches] == [(0, 2), (0, 2)]
 
 
 def test_no_files_make_no_batches():
@@ -125,7 +123,7 @@ def test_an_error_of_the_session_is_not_swallowed(files):
         list(embed_files(files(3), RECIPE, broken))
 
 
-def test_files_are_taken_only_a_little_ahead_of_what_is_used(files):
+def test_files_are_read_only_a_little_ahead_of_the_consumer(files):
     """Memory stays flat: however slow the consumer, at most two batches a thread and the one in hand are begun."""
     pairs = files(60)
     taken = []
@@ -138,52 +136,17 @@ def test_files_are_taken_only_a_little_ahead_of_what_is_used(files):
     assert len(taken) == 60
 
 
-def test_ahead_begins_no_more_than_its_window_and_keeps_the_order():
-    running, most, lock = 0, 0, threading.Lock()
-
-    def experiment(item):
-        nonlocal running, most
-        with lock:
-            running += 1
-            most = max(most, running)
-        time.sleep(0.002 * (item % 3))
-        with lock:
-            running -= 1
-        return item * item
-
-    begun = []
-    results = []
-    for item, future in map_ahead(experiment, (begun.append(n) or n for n in range(40)), workers=3, window=5):
-        results.append((item, future.result()))
-        assert len(begun) <= len(results) + 4
-    assert results == [(n, n * n) for n in range(40)]
-    assert 1 <= most <= 3
-
-
-def test_ahead_stops_when_it_is_closed():
-    begun = []
-    experiment = map_ahead(lambda item: begun.append(item) or time.sleep(0.01), range(1000), workers=2, window=10)
-    next(experiment)
-    experiment.close()
-    time.sleep(0.1)
-    assert len(begun) <= 10
-
-
-def test_batched_leaves_nothing_out():
+def test_batched_yields_every_item():
     assert list(batched(range(7), 3)) == [(0, 1, 2), (3, 4, 5), (6,)]
     assert list(batched([], 3)) == []
 
 
-def test_processors_are_those_that_may_be_used():
-    assert processors() >= 1
-
-
-def test_fill_stores_every_vector_under_its_id(files, store, colours):
+def test_every_vector_is_stored_under_its_id(files, store, colours):
     pairs = files(10, broken=(3,))
-    told = []
+    progress = []
     session = BACKENDS["onnx"](load_backbone(colours))
     writer = TableWriter(store)
-    embed_to_table(writer, pairs, RECIPE, session, on_progress=lambda *counts: told.append(counts))
+    embed_to_table(writer, pairs, RECIPE, session, on_progress=lambda *counts: progress.append(counts))
     assert writer.embedded == 9
     assert [(path, error.code) for path, error in writer.failed] == [(pairs[3][1], "truncated")]
     assert writer.seconds > 0
@@ -191,19 +154,19 @@ def test_fill_stores_every_vector_under_its_id(files, store, colours):
     levels = np.array([grey_level(number) for number in range(10) if number != 3], dtype=np.float32) / 255
     stored = store.read([id for id, _ in good])
     assert abs(stored - levels[:, None]).max() < 5e-4
-    assert told[-1] == (10, 10)
-    assert [done for done, _ in told] == sorted(done for done, _ in told)
+    assert progress[-1] == (10, 10)
+    assert [done for done, _ in progress] == sorted(done for done, _ in progress)
 
 
 def test_progress_reaches_the_end_when_every_picture_is_bad(files, store):
-    told = []
+    progress = []
     writer, pairs = TableWriter(store), files(5, broken=range(5))
-    embed_to_table(writer, pairs, RECIPE, first_pixel, on_progress=lambda *counts: told.append(counts))
-    assert (writer.embedded, len(writer.failed), told[-1]) == (0, 5, (5, 5))
+    embed_to_table(writer, pairs, RECIPE, first_pixel, on_progress=lambda *counts: progress.append(counts))
+    assert (writer.embedded, len(writer.failed), progress[-1]) == (0, 5, (5, 5))
     assert not store.path.exists()
 
 
-def test_a_file_that_changed_or_went_since_the_scan_is_told_and_the_rest_is_stored(files, store, colours):
+def test_a_file_that_changed_or_disappeared_since_the_scan_fails_and_the_rest_is_stored(files, store, colours):
     pairs = files(6)
     Image.new("RGB", (20, 20), "white").save(pairs[1][1])
     pairs[4][1].unlink()
@@ -216,7 +179,7 @@ def test_a_file_that_changed_or_went_since_the_scan_is_told_and_the_rest_is_stor
     assert store.ids() == {pairs[number][0] for number in (0, 2, 3, 5)}
 
 
-def test_commits_come_every_few_seconds_and_are_joined_at_the_end(files, store, colours, monkeypatch):
+def test_commits_happen_every_few_seconds_and_are_compacted_at_the_end(files, store, colours, monkeypatch):
     commits = []
     append = Store.append
     monkeypatch.setattr(Store, "append", lambda self, ids, *rest: commits.append(len(ids)) or append(self, ids, *rest))
@@ -245,18 +208,18 @@ backbone = load_backbone(file)
 quick = BACKENDS["onnx"](backbone)
 files = [(hashlib.sha256(path.read_bytes()).hexdigest(), path) for path in sorted(photos.glob("*.png"))]
 store = Store(folder, backbone)
-here = store.ids()
+stored = store.ids()
 def slow(batch):
     time.sleep(0.02)
     return quick(batch)
-missing = [pair for pair in files if pair[0] not in here]
+missing = [pair for pair in files if pair[0] not in stored]
 pipeline.embed_to_table(pipeline.TableWriter(store), missing, backbone.recipe, slow, workers=1,
     on_progress=lambda done, total: print(done, flush=True))
 """
 
 
 @pytest.mark.slow
-def test_a_killed_run_loses_little_and_the_next_goes_on_without_doubles(files, store, colours, tmp_path):
+def test_a_killed_run_loses_little_and_the_next_continues_without_duplicates(files, store, colours, tmp_path):
     pairs = files(200)
     photos = [str(tmp_path), str(store.path.parent), str(colours)]
     run = subprocess.Popen([sys.executable, "-c", SLOWLY, *photos], cwd=PROJECT, stdout=subprocess.PIPE, text=True)

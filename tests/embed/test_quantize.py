@@ -1,4 +1,4 @@
-"""Smaller backbones stay close to what they were made of, and nothing is said or left behind on the way."""
+"""Smaller backbones stay close to the original, and nothing is logged or left behind on the way."""
 
 from __future__ import annotations
 
@@ -45,12 +45,12 @@ def quantised():
     return quantize_to_int8(a_network(), pictures(30))
 
 
-def test_half_halves_the_file_and_keeps_the_vectors():
+def test_float16_weights_halve_the_file_and_keep_the_vectors():
     model = a_network()
     smaller = to_float16_weights(model)
     weights = {tensor.name: tensor.data_type for tensor in smaller.graph.initializer}
     assert weights["w1/half"] == TensorProto.FLOAT16
-    assert weights["b1"] == TensorProto.FLOAT  # small ones stay
+    assert weights["b1"] == TensorProto.FLOAT  # small ones stay float32
     assert smaller.ByteSize() < 0.65 * model.ByteSize()
     for mine, other in zip(run(model, pictures(8)), run(smaller, pictures(8)), strict=True):
         assert mine.dtype == other.dtype == np.float32
@@ -60,7 +60,7 @@ def test_half_halves_the_file_and_keeps_the_vectors():
     assert model.SerializeToString() == a_network().SerializeToString()
 
 
-def test_half_leaves_weights_that_it_cannot_hold():
+def test_weights_beyond_float16_stay_float32():
     model = a_network()
     at = next(i for i, tensor in enumerate(model.graph.initializer) if tensor.name == "w1")
     weights = numpy_helper.to_array(model.graph.initializer[at]) * np.float32(1e6)
@@ -73,10 +73,10 @@ def test_int8_is_close_on_pictures_that_it_was_not_calibrated_on(quantised):
     unseen = pictures(20, seed=1)
     for mine, other in zip(run(a_network(), unseen), run(quantised, unseen), strict=True):
         assert cosine(mine, other).min() > 0.99
-        assert np.abs(mine - other).max() > 0  # or nothing was quantised
+        assert np.abs(mine - other).max() > 0  # otherwise nothing was quantised
 
 
-def test_the_form_of_an_int8_file(quantised):
+def test_an_int8_file_has_the_inputs_outputs_and_metadata_of_the_original(quantised):
     onnx.checker.check_model(quantised, full_check=True)
     model = a_network()
     assert list(quantised.graph.input) == list(model.graph.input)
@@ -95,25 +95,25 @@ def test_the_first_convolutions_stay_float(quantised):
     assert len([tensor for tensor in weights if len(tensor.dims) == 4]) == CONVOLUTIONS - FLOAT32_CONVOLUTIONS
 
 
-def test_biases_give_each_channel_its_mean_again(quantised):
-    """In steps of the 32-bit biases, on the pictures that were corrected on; without it they are off."""
-    seen = pictures(30)[:CORRECTION_IMAGES]
+def test_corrected_biases_restore_the_mean_of_each_channel(quantised):
+    """Within the steps of 32-bit biases, on the pictures of the correction; without it the means differ."""
+    calibration_images = pictures(30)[:CORRECTION_IMAGES]
     for number in (FLOAT32_CONVOLUTIONS, 5, CONVOLUTIONS - 1):
         map_ = next(node.output[0] for node in quantised.graph.node if node.name == f"conv{number}")
-        wanted, found = (
-            _channel_means(a_network(), [f"raw{number}"], seen)[0],
-            _channel_means(quantised, [map_], seen)[0],
+        expected, actual = (
+            _channel_means(a_network(), [f"raw{number}"], calibration_images)[0],
+            _channel_means(quantised, [map_], calibration_images)[0],
         )
-        np.testing.assert_allclose(found, wanted, atol=1e-3)
+        np.testing.assert_allclose(actual, expected, atol=1e-3)
 
 
-def test_int8_says_nothing_and_leaves_nothing_behind(capfd, caplog, tmp_path, monkeypatch):
+def test_int8_logs_nothing_and_leaves_no_file(capfd, caplog, tmp_path, monkeypatch):
     caplog.set_level(logging.DEBUG)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     model = a_network()
     at = next(i for i, tensor in enumerate(model.graph.initializer) if tensor.name == "w4")
     weights = numpy_helper.to_array(model.graph.initializer[at]).copy()
-    weights[0] = 1e-20  # onnxruntime logs what it makes of a channel that is nearly always zero
+    weights[0] = 1e-20  # onnxruntime logs about a channel that is nearly always zero
     model.graph.initializer[at].CopyFrom(numpy_helper.from_array(weights, "w4"))
     root = logging.getLogger()
     before = (root.level, root.handlers[:], root.filters[:])
@@ -123,11 +123,11 @@ def test_int8_says_nothing_and_leaves_nothing_behind(capfd, caplog, tmp_path, mo
     assert list(tmp_path.iterdir()) == []
 
 
-def test_int8_gives_the_same_file_again(quantised):
+def test_int8_is_reproducible(quantised):
     assert quantize_to_int8(a_network(), pictures(30)).SerializeToString() == quantised.SerializeToString()
 
 
-def test_int8_that_cannot_be_had(monkeypatch):
+def test_int8_that_is_not_possible(monkeypatch):
     with pytest.raises(
         InputError, match=f"a network of {FLOAT32_CONVOLUTIONS} convolutions has none to quantise: use fp32"
     ):
@@ -140,7 +140,7 @@ def test_int8_that_cannot_be_had(monkeypatch):
 
 
 @pytest.mark.slow
-def test_half_of_the_backbone_on_photographs(exported, keras_home, flowers):
+def test_float16_weights_of_the_backbone_on_photographs(exported, keras_home, flowers):
     backbone = exported(Recipe(), keras_home)
     model = onnx.load(backbone.file)
     unseen = np.stack([read_square(file, backbone.recipe) for file in sorted(flowers.rglob("*.jpg"))[7::100]])

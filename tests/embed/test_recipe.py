@@ -1,4 +1,4 @@
-"""A recipe names how a vector was made: every option that changes the vector changes the key of its table."""
+"""Every option of a recipe that changes the vector changes the key of its table."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from winnow.embed.recipe import ALPHAS, Recipe
 OTHERS = {"alpha": 0.5, "pool": "none", "size": 320, "scale": "none", "resize": "squash", "precision": "int8"}
 
 
-def test_the_string_tells_every_step_in_order():
+def test_the_string_lists_every_step_in_order():
     assert str(Recipe()) == "resize(256)|crop(224)|scale(-1,1)|mobilenet_v2(1.0)|out_relu|pool(avg)"
     assert str(Recipe(**OTHERS)) == "squash(320)|scale(none)|mobilenet_v2(0.5)|out_relu|pool(none)|int8"
 
@@ -26,14 +26,14 @@ def test_every_option_changes_the_key_and_the_string(name, value):
 
 
 def test_every_field_is_in_the_key():
-    """Also that with one value so far: a second value must not share the table of the first."""
+    """Even a field with a single value so far: a second value must not share the table of the first."""
     recipe = Recipe()
     fields = asdict(recipe) | {"weights": "w"}
     assert recipe.key("w") == digest(fields)[:12]
     assert set(fields) == {"weights", "alpha", "layer", "pool", "size", "scale", "resize", "precision"}
 
 
-def test_the_weights_themselves_are_in_the_key_not_what_they_are_called():
+def test_the_key_contains_the_weights_and_not_their_name():
     assert Recipe().key("one") != Recipe().key("two")
     assert Recipe(weights="imagenet").key("one") == Recipe(weights="my.h5").key("one")
 
@@ -72,7 +72,7 @@ def test_only_what_is_in_the_graph_changes_the_graph():
         ("precision", "fp16", "one of fp32, int8"),
     ],
 )
-def test_a_value_out_of_range_is_told_with_what_is_allowed(name, value, allowed):
+def test_a_value_out_of_range_is_an_error_that_lists_what_is_allowed(name, value, allowed):
     with pytest.raises(InputError) as caught:
         Recipe(**{name: value})
     assert str(caught.value) == f"The '{name}' option must be {allowed}. Got {value!r} instead."
@@ -87,7 +87,7 @@ def test_digest_does_not_depend_on_the_order_of_fields():
     assert digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1}) != digest({"a": 1, "b": 3})
 
 
-def test_layers_are_named_with_commas_between_them_and_a_map_is_of_one():
+def test_layers_are_separated_by_commas_and_a_map_has_one_layer():
     assert Recipe(layer="out_relu, block_16_project_BN").layers == ("out_relu", "block_16_project_BN")
     with pytest.raises(InputError, match="The 'layer' option must be one layer if pool is none. Got 'a,b' instead."):
         Recipe(layer="a,b", pool="none")

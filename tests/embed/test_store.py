@@ -1,4 +1,4 @@
-"""Vectors are kept in whole commits, found again by id, and never mixed with vectors made another way."""
+"""Vectors are stored in atomic commits, read by id, and never mixed with vectors computed in another way."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ def put(store, *ids, seed=0, augmentation=0):
     return vectors.astype(np.float16).astype(np.float32), bottlenecks.astype(np.float16).astype(np.float32)
 
 
-def test_an_empty_store_has_nothing_and_makes_nothing(store):
+def test_an_empty_store_has_no_ids_and_creates_no_file(store):
     assert store.ids() == set()
     assert store.read([]).shape == (0, 3)
     store.compact()
     assert not store.path.exists()
 
 
-def test_what_is_appended_is_read_in_the_order_asked_for(store):
+def test_vectors_are_read_in_the_requested_order(store):
     vectors, bottlenecks = put(store, "a", "b", "c")
     assert (store.read(["c", "a", "b"]) == vectors[[2, 0, 1]]).all()
     assert (store.read(["b", "b"], "bottleneck") == bottlenecks[[1, 1]]).all()
@@ -74,7 +74,7 @@ def test_a_map_is_flattened_row_by_row(backbone, tmp_path):
     assert (store.read(["b", "a"]) == values[::-1].reshape(2, 12)).all()
 
 
-def test_another_view_of_a_picture_is_another_row(store):
+def test_another_augmentation_of_an_image_is_another_row(store):
     plain, _ = put(store, "a", "b")
     mirrored, _ = put(store, "a", seed=1, augmentation=1)
     assert (store.read(["a"]) == plain[:1]).all()
@@ -82,22 +82,27 @@ def test_another_view_of_a_picture_is_another_row(store):
     assert store.ids(1) == {"a"}
 
 
-def test_a_missing_vector_is_counted_and_says_what_to_run(store):
+def test_missing_vectors_are_counted(store):
     put(store, "a")
     with pytest.raises(InputError, match=rf"2 of 3 pictures have no vector in {store.path}"):
         store.read(["a", "b", "c"])
 
 
-def test_the_table_says_how_its_vectors_were_made(store, backbone):
+def test_the_table_records_how_its_vectors_were_computed(store, backbone):
     put(store, "a")
     table = lance.dataset(store.path)
-    said = json.loads(table.schema.metadata[b"winnow"])
-    assert said["recipe"] == "resize(110)|crop(96)|scale(-1,1)|mobilenet_v2(1.0)|out_relu|pool(avg)"
-    assert (said["weights"], said["weights_name"]) == ("c" * 64, "imagenet")
-    assert (said["alpha"], said["layer"], said["pool"], said["size"]) == (1.0, "out_relu", "avg", 96)
-    assert (said["scale"], said["resize"], said["precision"]) == ("symmetric", "crop", "fp32")
-    assert (said["backend"], said["versions"], said["shape"], said["parity"]) == ("onnx", "onnxruntime 1", [3], 0.0)
-    assert len(said["backbone_sha256"]) == 64
+    metadata = json.loads(table.schema.metadata[b"winnow"])
+    assert metadata["recipe"] == "resize(110)|crop(96)|scale(-1,1)|mobilenet_v2(1.0)|out_relu|pool(avg)"
+    assert (metadata["weights"], metadata["weights_name"]) == ("c" * 64, "imagenet")
+    assert (metadata["alpha"], metadata["layer"], metadata["pool"], metadata["size"]) == (1.0, "out_relu", "avg", 96)
+    assert (metadata["scale"], metadata["resize"], metadata["precision"]) == ("symmetric", "crop", "fp32")
+    assert (metadata["backend"], metadata["versions"], metadata["shape"], metadata["parity"]) == (
+        "onnx",
+        "onnxruntime 1",
+        [3],
+        0.0,
+    )
+    assert len(metadata["backbone_sha256"]) == 64
     assert store.path.name == f"{backbone.key}.lance"
     assert [(field.name, str(field.type)) for field in table.schema] == [
         ("id", "string"),
@@ -111,7 +116,7 @@ OTHER = {"alpha": 0.5, "pool": "none", "size": 128, "scale": "none", "resize": "
 
 
 @pytest.mark.parametrize("name", [*OTHER, "weights"])
-def test_vectors_made_another_way_are_refused_and_the_difference_is_named(store, backbone, tmp_path, name):
+def test_vectors_computed_in_another_way_are_refused_and_the_difference_is_named(store, backbone, tmp_path, name):
     put(store, "a")
     if name == "weights":
         other = replace(backbone, weights=replace(backbone.weights, digest="d" * 64))
@@ -144,7 +149,7 @@ def test_compacting_leaves_one_file_one_version_and_every_value(store, monkeypat
     assert len(store.ids()) == 9
 
 
-def test_a_reader_may_go_on_while_the_table_is_compacted(store, monkeypatch):
+def test_a_reader_can_continue_while_the_table_is_compacted(store, monkeypatch):
     for number in range(3):
         put(store, f"{number}", seed=number)
     reader = lance.dataset(store.path)
@@ -170,17 +175,17 @@ DAMAGE = {
 }
 
 
-@pytest.mark.parametrize("how", DAMAGE)
-def test_damaged_data_are_named(store, how):
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_damaged_data_is_an_error(store, damage):
     put(store, "a")
     for file in (store.path / "data").iterdir():
-        DAMAGE[how](file)
+        DAMAGE[damage](file)
     for use in (store.ids, lambda: store.read(["a"])):
         with pytest.raises(InputError, match=r"\.lance cannot be read \(.*\): move it away and it is rebuilt$"):
             use()
 
 
-def test_a_panic_of_lance_is_named_but_an_interrupt_is_none(store):
+def test_a_panic_of_lance_is_an_input_error_and_an_interrupt_is_not(store):
     panic = type("PanicException", (BaseException,), {})
     with pytest.raises(InputError, match=r"cannot be read \(out of range\)"), wrap_read_errors(store.path):
         raise panic("out of range")
@@ -198,16 +203,16 @@ def test_a_table_is_read_by_its_path_alone(store):
         read_vectors(store.path.with_name("none.lance"), ["a"])
 
 
-def test_other_columns_under_the_same_name_are_named(store):
+def test_a_table_with_other_columns_is_an_error(store):
     put(store, "a")
-    said = lance.dataset(store.path).schema.metadata
-    lance.write_dataset(pa.table({"id": ["a"]}).replace_schema_metadata(said), store.path, mode="overwrite")
+    metadata = lance.dataset(store.path).schema.metadata
+    lance.write_dataset(pa.table({"id": ["a"]}).replace_schema_metadata(metadata), store.path, mode="overwrite")
     for use in (store.ids, lambda: store.read(["a"])):
         with pytest.raises(InputError, match=r"cannot be read \(.*(view|vector).*\): move it away and it is rebuilt$"):
             use()
 
 
-def test_a_damaged_table_is_named(store):
+def test_a_damaged_table_is_an_error(store):
     put(store, "a")
     for file in (store.path / "_versions").iterdir():
         file.write_bytes(b"garbage")
@@ -216,7 +221,7 @@ def test_a_damaged_table_is_named(store):
     assert "\n" not in str(caught.value)
 
 
-def test_a_place_that_cannot_be_written_to_is_one_line(store):
+def test_a_folder_that_cannot_be_written_is_an_error_in_one_line(store):
     store.path.parent.parent.mkdir(exist_ok=True)
     store.path.parent.write_text("a file in the way")
     with pytest.raises(InputError) as caught:
@@ -224,7 +229,7 @@ def test_a_place_that_cannot_be_written_to_is_one_line(store):
     assert "\n" not in str(caught.value)
 
 
-FILLING_A_DISK = """
+FILL_THE_DISK = """
 import resource, sys
 from pathlib import Path
 import numpy as np
@@ -233,7 +238,7 @@ from winnow.common.errors import InputError
 from winnow.embed.store import Store
 store = Store(Path(sys.argv[1]), load_backbone(Path(sys.argv[2])))
 store.append(["a"], np.ones((1, 3)), np.ones((1, 2)))
-if sys.argv[3] == "limit":
+if sys.argv[3] == "file":
     resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
 ids = [f"{number:064d}" for number in range(200_000)]
 try:
@@ -245,22 +250,22 @@ print(sorted(store.ids()), store.read(["a"]).tolist())
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("how", ["limit", "disk"])
-def test_a_full_disk_is_one_line_and_loses_nothing_that_was_committed(tmp_path, colours, how):
-    place = tmp_path / "embeddings"
-    place.mkdir()
-    if how == "disk":
-        mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "none", place], capture_output=True)
+@pytest.mark.parametrize("limit", ["file", "disk"])
+def test_a_full_disk_is_an_error_in_one_line_and_loses_no_committed_row(tmp_path, colours, limit):
+    folder = tmp_path / "embeddings"
+    folder.mkdir()
+    if limit == "disk":
+        mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "none", folder], capture_output=True)
         if mounted.returncode:
             pytest.skip("a small disk cannot be mounted here; the limit on the size of a file is tested all the same")
     try:
-        arguments = [sys.executable, "-c", FILLING_A_DISK, place, colours, how]
+        arguments = [sys.executable, "-c", FILL_THE_DISK, folder, colours, limit]
         run = subprocess.run(arguments, cwd=PROJECT, capture_output=True, text=True, check=False)
     finally:
-        if how == "disk":
-            subprocess.run(["umount", place], check=True)
-    said, left = run.stdout.splitlines()
-    word = "File too large" if how == "limit" else "No space left"
-    assert said.endswith(f".lance: {word}; what was committed is kept: make room and try again")
-    assert left == "['a'] [[1.0, 1.0, 1.0]]"
-    assert os.fspath(place) in said
+        if limit == "disk":
+            subprocess.run(["umount", folder], check=True)
+    message, rows = run.stdout.splitlines()
+    reason = "File too large" if limit == "file" else "No space left"
+    assert message.endswith(f".lance: {reason}; what was committed is kept: make room and try again")
+    assert rows == "['a'] [[1.0, 1.0, 1.0]]"
+    assert os.fspath(folder) in message

@@ -1,4 +1,4 @@
-"""Weights are found, fetched whole, or told to be missing within seconds; servers here are sockets on this machine."""
+"""Weights are found, downloaded completely, or reported as missing within seconds; servers are local sockets."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ def serve(monkeypatch, loopback):
     servers = []
 
     def start(body: bytes, status: int = 200, **headers: str) -> list[str]:
-        asked = []
+        requests = []
 
         class Answer(http.server.BaseHTTPRequestHandler):
             def do_GET(self):
-                asked.append(self.path)
+                requests.append(self.path)
                 self.send_response(status)
                 for name, value in headers.items():
                     self.send_header(name.replace("_", "-"), value)
@@ -60,7 +60,7 @@ def serve(monkeypatch, loopback):
         servers.append(server)
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
         monkeypatch.setattr(weights, "URL", f"http://127.0.0.1:{server.server_port}/")
-        return asked
+        return requests
 
     yield start
     for server in servers:
@@ -79,12 +79,12 @@ def test_random_weights_need_no_file_and_differ_by_width():
     assert find_weights(Recipe(weights="random")) == find_weights(Recipe(weights="random"))
 
 
-def test_imagenet_weights_are_looked_for_where_keras_keeps_them(home):
+def test_imagenet_weights_are_searched_where_keras_keeps_them(home):
     home.mkdir(parents=True)
     (home / NAME).write_bytes(HDF5)
-    found = find_weights(Recipe())
-    assert found.file == home / NAME
-    assert found.digest == hashlib.sha256(HDF5).hexdigest()
+    found_weights = find_weights(Recipe())
+    assert found_weights.file == home / NAME
+    assert found_weights.digest == hashlib.sha256(HDF5).hexdigest()
 
 
 def test_every_size_uses_the_weights_of_224(home):
@@ -102,7 +102,7 @@ def test_without_keras_home_it_is_the_users_folder(monkeypatch, tmp_path):
     assert weights.keras_home() == tmp_path / "elsewhere"
 
 
-def test_own_weights_are_known_by_their_bytes(tmp_path):
+def test_custom_weights_are_identified_by_their_bytes(tmp_path):
     for name in ("a.h5", "b.weights.h5"):
         (tmp_path / name).write_bytes(HDF5)
     first, second = (find_weights(Recipe(weights=str(tmp_path / name))) for name in ("a.h5", "b.weights.h5"))
@@ -110,7 +110,7 @@ def test_own_weights_are_known_by_their_bytes(tmp_path):
     assert first.file == tmp_path / "a.h5"
 
 
-def test_a_missing_own_file_names_itself(tmp_path):
+def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(WeightsMissing, match=r"mine\.h5: no such weights file; weights are imagenet, random or a"):
         find_weights(Recipe(weights=str(tmp_path / "mine.h5")))
 
@@ -121,7 +121,7 @@ def test_a_file_of_another_kind_is_refused(tmp_path):
         find_weights(Recipe(weights=str(tmp_path / "weights.pt")))
 
 
-def test_without_a_network_one_line_names_the_file_and_the_folder(home, monkeypatch):
+def test_without_a_network_the_error_names_the_file_and_the_folder(home, monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
     monkeypatch.setattr(weights, "URL", f"http://127.0.0.1:{port}/")
@@ -135,7 +135,7 @@ def test_without_a_network_one_line_names_the_file_and_the_folder(home, monkeypa
     assert not home.exists()
 
 
-def test_a_server_that_never_answers_is_given_up(home, monkeypatch, loopback):
+def test_a_server_that_never_responds_times_out(home, monkeypatch, loopback):
     monkeypatch.setattr(weights, "TIMEOUT", 0.5)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         monkeypatch.setattr(weights, "URL", f"http://127.0.0.1:{silent.getsockname()[1]}/")
@@ -145,7 +145,7 @@ def test_a_server_that_never_answers_is_given_up(home, monkeypatch, loopback):
         assert 0.4 < time.monotonic() - start < 5
 
 
-def test_a_name_look_up_that_hangs_is_given_up_too(home, monkeypatch):
+def test_a_name_look_up_that_hangs_times_out_too(home, monkeypatch):
     monkeypatch.setattr(weights, "TIMEOUT", 0.3)
     over = threading.Event()
     monkeypatch.setattr("urllib.request.urlopen", lambda *_, **__: over.wait(20))
@@ -156,11 +156,11 @@ def test_a_name_look_up_that_hangs_is_given_up_too(home, monkeypatch):
     over.set()
 
 
-def test_what_a_server_gives_is_kept_and_asked_for_once(home, serve):
-    asked = serve(HDF5, Content_Length=str(len(HDF5)))
+def test_a_download_is_stored_and_requested_once(home, serve):
+    requests = serve(HDF5, Content_Length=str(len(HDF5)))
     assert find_weights(Recipe()).digest == hashlib.sha256(HDF5).hexdigest()
     assert find_weights(Recipe()).file == home / NAME
-    assert asked == [f"/{NAME}"]
+    assert requests == [f"/{NAME}"]
     (home.parent / "plain").touch()
     assert (home / NAME).stat().st_mode == (home.parent / "plain").stat().st_mode
     assert left_in(home) == [NAME]
@@ -191,7 +191,7 @@ def test_a_chunked_download_cut_short_leaves_nothing(home, monkeypatch, loopback
     assert left_in(home) == []
 
 
-def test_a_web_page_in_place_of_the_weights_is_not_kept(home, serve):
+def test_a_web_page_instead_of_the_weights_is_not_stored(home, serve):
     serve(b"<html>Please log in to the hotel's network</html>")
     with pytest.raises(WeightsMissing, match="the response is not a weights file"):
         find_weights(Recipe())
@@ -199,13 +199,13 @@ def test_a_web_page_in_place_of_the_weights_is_not_kept(home, serve):
 
 
 @pytest.mark.parametrize("status", [403, 404, 500])
-def test_a_refusal_is_told_as_missing(home, serve, status):
+def test_a_refused_download_is_missing_weights(home, serve, status):
     serve(b"", status)
     with pytest.raises(WeightsMissing, match="cannot be downloaded"):
         find_weights(Recipe())
 
 
-def test_an_answer_that_is_not_http_is_told_as_missing(home, monkeypatch, loopback):
+def test_a_response_that_is_not_http_is_missing_weights(home, monkeypatch, loopback):
     def answer(server):
         connection, _ = server.accept()
         with connection:
@@ -219,7 +219,7 @@ def test_an_answer_that_is_not_http_is_told_as_missing(home, monkeypatch, loopba
             find_weights(Recipe())
 
 
-def test_a_folder_that_cannot_be_made_is_told(tmp_path, monkeypatch, serve):
+def test_a_folder_that_cannot_be_created_is_an_error(tmp_path, monkeypatch, serve):
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "file"))
     serve(HDF5)
