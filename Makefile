@@ -13,7 +13,7 @@ TYPES = mkdir -p .mypy_cache/types && ln -sfn ../.. .mypy_cache/types/winnow && 
 	$(CURDIR)/$(BIN)/mypy --config-file winnow/pyproject.toml --cache-dir .. -p winnow \
 	--exclude '/(tests|benchmarks|build|from_checkout)/'
 
-.PHONY: demo test test-long quick lint format readme pins clean
+.PHONY: demo test test-long quick lint format docs pins clean
 
 demo: $(READY)
 	$(BIN)/python cli.py demo
@@ -36,8 +36,8 @@ format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-readme: $(READY)
-	$(BIN)/cog -r README.md
+docs: $(READY)
+	PYTHONPATH=commands/from_checkout $(BIN)/cog -r docs/commands.md
 
 # The pins are one set for Python 3.11 to 3.13 on Linux, macOS and Windows; run this after changing pyproject.toml.
 pins:

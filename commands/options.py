@@ -55,7 +55,11 @@ def passed_as(argument: str, build: Callable[..., Any], *decorators: Decorator) 
 
 
 workspace = option(
-    "Data", "--workspace", type=FOLDER, help="Folder for the results, instead of NAME.winnow in the current folder."
+    "Data",
+    "--workspace",
+    type=FOLDER,
+    default_text="NAME.winnow in the current folder",
+    help="Folder where results are stored.",
 )
 json = option("Output", "--json", "as_json", is_flag=True, help="Print one JSON document on standard output.")
 images = in_order(click.argument("images", required=False, type=click.Path(path_type=Path)), workspace, json)

@@ -47,16 +47,6 @@ def tree(folder: Path) -> dict[str, tuple[int, int]]:
 
 
 class TestHelp:
-    def test_groups_the_commands_by_room(self) -> None:
-        said = winnow("--help").output
-        places = [said.index(room + ":") for room in ("Start here", "Curate", "Embed", "Heads")]
-        assert places == sorted(places)
-        assert said.index("Curate:") < said.index("scan ") < said.index("Embed:")
-
-    def test_lists_every_command_once(self) -> None:
-        listed = [name for names in cli.main.groups.values() for name in names]
-        assert sorted(listed) == sorted(cli.main.commands)
-
     @pytest.mark.parametrize("words", [["--help"], ["embed", "--help"], ["train", "--help"]])
     def test_loads_no_heavy_library(self, words: list[str]) -> None:
         code = (

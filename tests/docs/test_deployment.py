@@ -1,4 +1,4 @@
-"""The README's own lines use a model where nothing else is: Python with onnxruntime and Pillow alone, JavaScript."""
+"""The code of README and docs that uses a model without Winnow, in Python with two packages and in JavaScript."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ from support.project import PROJECT, Photographs, absent
 
 from winnow import cli
 
-README = (PROJECT / "README.md").read_text(encoding="utf-8")
+README = PROJECT / "README.md"
+DEPLOYMENT = PROJECT / "docs" / "deployment.md"
 ALONE = ("numpy", "onnxruntime", "pillow")
 MODULES = ("onnxruntime-web@1.30.0", "jpeg-js@0.4.4")
-SAID = re.compile(r"^(?P<label>\S+) (?P<probability>[01]\.\d+)(?P<unfamiliar> unfamiliar)?$")
+PRINTED = re.compile(r"^(?P<label>\S+) (?P<probability>[01]\.\d+)(?P<unfamiliar> unfamiliar)?$")
 
 pytestmark = pytest.mark.slow
 
@@ -45,21 +46,22 @@ def models(photographs: Photographs, keras_home: Path, session_cache: Path, tmp_
     return folder
 
 
-def place(models: Path, picture: Path, folder: Path, language: str) -> str:
-    """Put the README's lines in that language, the models and `new.jpg` in a folder. Returns: the lines."""
+def lay_out(models: Path, picture: Path, folder: Path, page: Path, language: str) -> str:
+    """Put the models and `new.jpg` into a folder. Returns: the code in that language on a page."""
     for name in ("model.onnx", "any.onnx"):
         (folder / name).symlink_to(models / name)
     shutil.copy(picture, folder / "new.jpg")
-    (text,) = (text for text in re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL) if ".onnx" in text)
-    return text
+    text = page.read_text(encoding="utf-8")
+    (code,) = (code for code in re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL) if ".onnx" in code)
+    return code
 
 
 def check(printed: str, expected: dict[str, Any], within: float) -> None:
-    said = SAID.match(printed.strip())
-    assert said, printed
-    assert said["label"] == expected["label"]
-    assert float(said["probability"]) == pytest.approx(expected["probability"], abs=within)
-    assert bool(said["unfamiliar"]) == expected["unfamiliar"]
+    match = PRINTED.match(printed.strip())
+    assert match, printed
+    assert match["label"] == expected["label"]
+    assert float(match["probability"]) == pytest.approx(expected["probability"], abs=within)
+    assert bool(match["unfamiliar"]) == expected["unfamiliar"]
 
 
 @pytest.fixture
@@ -80,31 +82,33 @@ def bare(tmp_path: Path) -> Path:
     return folder / "bin" / "python"
 
 
-def test_fifteen_lines_of_python(models: Path, flowers: Path, bare: Path, tmp_path: Path) -> None:
-    picture = flowers / "roses" / sorted(path.name for path in (flowers / "roses").iterdir())[3]
-    text = place(models, picture, tmp_path, "python")
-    assert len([line for line in text.splitlines() if line.strip()]) <= 15
-    (tmp_path / "use.py").write_text(text)
+@pytest.mark.parametrize(("page", "model"), [(README, "any.onnx"), (DEPLOYMENT, "model.onnx")], ids=["readme", "docs"])
+def test_python_without_winnow(models: Path, flowers: Path, bare: Path, tmp_path: Path, page: Path, model: str) -> None:
+    picture = sorted((flowers / "roses").iterdir())[3]
+    code = lay_out(models, picture, tmp_path, page, "python")
+    assert len([line for line in code.splitlines() if line.strip()]) <= 15
+    assert model in code
+    (tmp_path / "use.py").write_text(code)
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     done = subprocess.run(
         [bare, "-W", "error", "use.py"], cwd=tmp_path, env=environment, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
-    (expected,) = winnow("predict", models / "model.onnx", picture)["predictions"]
+    (expected,) = winnow("predict", models / model, picture)["predictions"]
     check(done.stdout, expected, within=0.001)
 
 
-def test_the_same_in_javascript(models: Path, flowers: Path, tmp_path: Path) -> None:
+def test_javascript(models: Path, flowers: Path, tmp_path: Path) -> None:
     node, npm = shutil.which("node"), shutil.which("npm")
     if not node or not npm:
         absent("Node is not here: sudo apt install nodejs npm")
-    picture = flowers / "roses" / sorted(path.name for path in (flowers / "roses").iterdir())[3]
-    text = place(models, picture, tmp_path, "js")
+    picture = sorted((flowers / "roses").iterdir())[3]
+    code = lay_out(models, picture, tmp_path, DEPLOYMENT, "js")
     command = [npm, "install", "--no-audit", "--no-fund", "--ignore-scripts", *MODULES]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
     if done.returncode:
         absent(f"no package can be installed: {done.stderr.strip()[-200:]}")
-    (tmp_path / "use.mjs").write_text(text)
+    (tmp_path / "use.mjs").write_text(code)
     done = subprocess.run([node, "use.mjs"], cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     (expected,) = winnow("predict", models / "any.onnx", picture)["predictions"]
