@@ -23,7 +23,7 @@ def write_json(file: Path, value: Any) -> None:
         with atomic_write(file) as stream:
             stream.write(f"{to_json(value)}\n".encode())
     except OSError as error:
-        raise InputError(f"{file}: {error.strerror}; make room there") from None
+        raise InputError(f"{file} cannot be written ({error.strerror})", remedy="disk-full") from None
 
 
 def _replace_non_finite(value: Any) -> Any:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import math
 import os
 import signal
 import subprocess
@@ -23,7 +22,6 @@ from support.project import PACKAGE
 
 from winnow import cli
 from winnow.common.errors import InputError
-from winnow.common.formatting import round_finite
 from winnow.curate import manifest
 from winnow.curate.export import collect as doubtful
 from winnow.curate.workspace import find_workspace
@@ -163,11 +161,6 @@ class TestData:
         assert [row["unfamiliar"] for row in rows] == ["false", "false", ""]
         assert rows[2]["problem"] == "empty"
         assert rows[2]["probability_2"] == ""
-
-    def test_has_no_number_that_json_has_not(self) -> None:
-        assert [round_finite(value) for value in (math.inf, -math.inf, math.nan, None, 0.12345678)] == [None] * 4 + [
-            0.123457
-        ]
 
     @pytest.mark.slow
     @pytest.mark.parametrize("unbuffered", ["", "1"])

@@ -64,11 +64,6 @@ def test_maps_are_never_averaged_but_what_is_said_of_them():
     assert at.tolist() == [[0, 3], [1, 4], [2, 5]]
 
 
-def test_judging_by_more_views_takes_as_many_unless_more_are_asked_for():
-    assert [EmbeddingConfig(tta=judged).rows_per_image for judged in ("none", "flip", "mean")] == [1, 2, 2]
-    assert EmbeddingConfig(augment=5, tta="flip").rows_per_image == 5
-
-
 def experiment(views, judged):
     """Three pictures, the first to learn from, the others to choose and to be judged by."""
     found, looks = features.read_rows(Stored(), "abc", EmbeddingConfig(augment=views, tta=judged))
@@ -110,26 +105,6 @@ def test_probabilities_of_several_looks_are_averaged_some_at_a_time(monkeypatch,
     said = _proba(says, X, np.array([[0, 2], [1, 3]]), 3)
     np.testing.assert_allclose(said, [[0.5, 0.5, 0], [0.4, 0.6, 0]], atol=1e-6)
     assert says.seen == sizes
-
-
-@pytest.mark.parametrize(
-    ("how", "message"),
-    [
-        ({"augment": 1, "tta": "flip"}, "tta 'flip' needs at least 2 augmentations per image, not 1"),
-        ({"tta": "all"}, "The 'tta' option must be one of none, flip, mean. Got 'all' instead."),
-    ],
-)
-def test_views_that_do_not_go_together_are_refused(how, message):
-    with pytest.raises(InputError, match=message):
-        EmbeddingConfig(**how)
-
-
-def test_a_choice_is_remembered_with_its_views():
-    chosen = EmbeddingConfig(Recipe(size=288), augment=4, tta="flip")
-    assert EmbeddingConfig.from_json(chosen.to_json()) == chosen
-    assert EmbeddingConfig().to_json()["augment"] == 1
-    earlier = {name: value for name, value in EmbeddingConfig().to_json().items() if "augment" not in name}
-    assert EmbeddingConfig.from_json(earlier) == EmbeddingConfig()
 
 
 def test_views_are_embedded_once_and_the_plain_one_never_again(hues, colours):

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 from support.report import EVIL, HISTORY, Reader, document, head, jpeg
 
-from winnow.common.formatting import format_number
 from winnow.workflow.report import page as report
 
 CHROMIUM = Path("/usr/bin/chromium")
@@ -277,19 +276,6 @@ def test_the_most_frequent_mistakes_come_first_and_right_ones_never():
 def test_names_become_files_each_once():
     names = ["Dense (lr=0.1)", "dense lr 0.1", "dense", "頭", "../..", "dense-2", "dense"]
     assert report.slugs(names) == ["dense-lr-0.1", "dense-lr-0.1-2", "dense", "head", "head-2", "dense-2", "dense-3"]
-
-
-@pytest.mark.parametrize(
-    ("value", "options", "text"),
-    [
-        (0.9123, {}, "0.912"),
-        (-0.02, {"sign": True}, "−0.020"),
-        (0.5, {"places": 1, "sign": True}, "+0.5"),
-        (None, {}, "–"),
-    ],
-)
-def test_a_number_is_written_for_reading(value, options, text):
-    assert format_number(value, **options) == text
 
 
 @pytest.mark.slow
