@@ -131,10 +131,10 @@ def decide(paths: tuple[Path, ...], workspace: Path | None, as_json: bool, **ver
         raise click.UsageError("name the pictures, or give a file of their names with --from")
     located = console.open_workspace(images, workspace)
     reason, label, scores = verdict["reason"], verdict["label"], _off_topic_scores(located)
-    summary = decisions.decide(located, named, verdict_name, reason, label, console.message, scores)
+    result = decisions.decide(located, named, verdict_name, reason, label, console.message, scores)
     if as_json:
-        return console.print_json(summary)
-    click.echo(f"{summary['recorded']:,} recorded.")
+        return console.print_json(result.to_json())
+    click.echo(f"{result.recorded:,} recorded.")
     return console.message("To take it back: winnow undo")
 
 
@@ -165,12 +165,13 @@ def prune(
 
     Without --yes, the images are only listed. An image with the verdict keep stays.
     """
+    from winnow.curate.decisions import PruneRules
     from winnow.workflow import scoring
 
     if off_topic_above is None and not any(rules.values()):
         raise click.UsageError("name a rule: --duplicates, --off-topic-above X, --unreadable or --quality")
     located = console.open_workspace(images, workspace)
-    plan = scoring.prune(located, progress.reporter(), record=yes, off_topic_above=off_topic_above, **rules)
+    plan = scoring.prune(located, progress.reporter(), PruneRules(off_topic_above=off_topic_above, **rules), record=yes)
     if as_json:
         rows = [{"path": decision.path, "reason": decision.reason} for decision in plan]
         console.print_json({"dropped" if yes else "would_drop": len(plan), "pictures": rows})

@@ -38,6 +38,14 @@ REMEDIES: dict[str, str] = {
     "empty-split": "add some, or leave the division into splits to Winnow",
     "verdicts": "the verdicts did that; `winnow undo` takes back the last ones, --as-found ignores them all",
     "disk-full": "make room there and do it again",
+    "repair": "repair the file and run `winnow scan`",
+    "relabel": "name a class, as in --relabel roses",
+    "whole-path": "write the whole path",
+    "scan-and-decide": "run `winnow scan` and decide again",
+    "not-a-folder": "name the pictures in a folder, not the folder",
+    "scan-new-file": "run `winnow scan` when it is new",
+    "similar-path": "did you mean {similar}?",
+    "picture-paths": "paths are those of files, or as `winnow score` prints them",
     "update": "update Winnow",
 }
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from winnow.common.progress import Reporter
 from winnow.curate import manifest
+from winnow.curate.decisions import PruneRules, plan_drops
 from winnow.curate.journal import Decision, Journal, current_verdicts
 from winnow.curate.noise import score_summary, score_table
 from winnow.curate.workspace import Workspace
@@ -59,19 +60,17 @@ def review(workspace: Workspace, reporter: Reporter, **how: Any) -> dict[str, An
     return open_review(workspace, Path(said["store"]), on_message=reporter.message, **how)
 
 
-def prune(workspace: Workspace, reporter: Reporter, *, record: bool, **rules: Any) -> list[Decision]:
-    """What the rules of `curate.decisions.plan` would drop among the undecided; recorded as one batch on request."""
-    from winnow.curate import decisions
-
+def prune(workspace: Workspace, reporter: Reporter, rules: PruneRules, *, record: bool) -> list[Decision]:
+    """Plan the drops of undecided pictures by rules. Parameters: `record`, whether to record them as one batch."""
     with reporter.progress("Scanning") as told:
         manifest.scan(workspace, on_progress=told, on_message=reporter.message)
     areas = manifest.read_areas(workspace)
-    if areas and (rules["duplicates"] or rules["off_topic_above"] is not None):
+    if areas and (rules.duplicates or rules.off_topic_above is not None):
         table, _ = score(workspace, score_table.embedding_config(workspace), reporter)
     else:  # what scan knows is enough
         table = score_table.unscored(workspace, reporter.message)
     journal = Journal(workspace.folder, on_message=reporter.message)
-    plan = decisions.plan_drops(table, **rules, verdicts=current_verdicts(journal.lines()), area=areas)
+    plan = plan_drops(table, rules, current_verdicts(journal.lines()), areas)
     if mixed := score_summary.count_in_mixed_groups(
         table, [decision.id for decision in plan if decision.reason == "duplicate"]
     ):
