@@ -91,13 +91,15 @@ def review(
 
     The App listens on this computer only. Ctrl-C ends it; every click is on the disk by then.
     """
+    from winnow.curate.app.launch import ReviewOptions
     from winnow.workflow import scoring
 
     located = console.open_workspace(images, workspace)
-    how: dict[str, Any] = {"port": port, "browser": browser, "accept": accept, "ask": console.ask}
-    summary = scoring.review(located, progress.reporter(), **how)
+    result = scoring.review(located, progress.reporter(), ReviewOptions(port, browser, accept, console.ask))
+    if result.unconfirmed:
+        console.message("To record them, answer at a terminal at the next review, or give --accept.")
     if as_json:
-        console.print_json(summary)
+        console.print_json(result.to_json())
     else:
         console.print_next("compare", images, workspace)
 

@@ -23,6 +23,8 @@ REMEDIES: dict[str, str] = {
     "folders-apart": "give --sort-into and --into folders apart from each other",
     "scan-folder": "run `winnow scan {folder}` first, or use --workspace",
     "undo-folder": "run `winnow undo` in the folder where `winnow scan` was run, or use --workspace",
+    "port": "give --port another number, or leave it out",
+    "new-process": "use `winnow review` in a shell",
     "workspace": "use --workspace to put it elsewhere",
     "workspace-outside": "run from another folder or use --workspace",
     "another-workspace": "use --workspace to name another",

@@ -22,6 +22,8 @@ from winnow.workflow.features import scan_and_embed
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from winnow.curate.app.launch import ReviewOptions, ReviewResult
+
 
 def score_embedded(
     workspace: Workspace, vectors: EmbeddingConfig, reporter: Reporter, seconds: dict[str, float], as_found: bool
@@ -48,16 +50,13 @@ def score(
     return table, score_summary.summarize(table).to_json() | said
 
 
-def review(workspace: Workspace, reporter: Reporter, **how: Any) -> dict[str, Any]:
-    """Score, by the vectors of the last scoring, and open the FiftyOne App.
-
-    Parameters: `how`, as `curate.review.open_review` takes it, whose result is returned.
-    """
+def review(workspace: Workspace, reporter: Reporter, options: ReviewOptions) -> ReviewResult:
+    """Score, by the vectors of the last scoring, and open the FiftyOne App until Ctrl-C."""
     from winnow.curate.app.launch import open_review
 
     vectors = score_table.embedding_config(workspace)
     _, said = score(workspace, vectors, reporter)
-    return open_review(workspace, Path(said["store"]), on_message=reporter.message, **how)
+    return open_review(workspace, Path(said["store"]), options, reporter.message)
 
 
 def prune(workspace: Workspace, reporter: Reporter, rules: PruneRules, *, record: bool) -> list[Decision]:

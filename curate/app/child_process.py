@@ -1,7 +1,7 @@
 """Run a command until standard input closes, so that it ends with the process that started it, however that one ends.
 
-Run as a file: `python -I until_closed.py SECONDS COMMAND…`, where SECONDS is how long the command may take to end once
-it is asked to. Nothing but the standard library is imported: it starts at once.
+Run as a file: `python -I child_process.py SECONDS COMMAND…`. SECONDS is the time that the command has for ending after
+SIGTERM. Only the standard library is imported, so it starts at once.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from pathlib import Path
 
 
 @contextmanager
-def kept(
+def run_child(
     command: Sequence[str], log: Path, patience: float = 30.0, env: dict[str, str] | None = None
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a command for as long as the block, or until this process is killed; `log` gets what it prints."""
+    """Run a command until the end of the block, or until this process is killed; its output goes to `log`."""
     with log.open("wb") as stream:
         process = subprocess.Popen(
             [sys.executable, "-I", __file__, str(patience), *command],
@@ -29,7 +29,7 @@ def kept(
             stdin=subprocess.PIPE,
             stdout=stream,
             stderr=stream,
-            start_new_session=True,  # Ctrl-C is for the process that started it, which says when
+            start_new_session=True,  # Ctrl-C reaches only the process that started it, which then ends this one
         )
     try:
         yield process
@@ -39,12 +39,12 @@ def kept(
 
 
 def main(patience: float, command: list[str]) -> int:
-    """Run the command, end it when standard input closes, and return its exit code (128 + the signal that ended it)."""
+    """Run the command, and end it when standard input closes. Returns: its exit code, or 128 + the signal's number."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    bind = _end_with_parent if sys.platform == "linux" else None
-    child = subprocess.Popen(command, stdin=subprocess.DEVNULL, preexec_fn=bind)  # noqa: PLW1509 (no thread runs yet)
+    preexec = _end_with_parent if sys.platform == "linux" else None
+    child = subprocess.Popen(command, stdin=subprocess.DEVNULL, preexec_fn=preexec)  # noqa: PLW1509 (no thread runs yet)
 
-    def watch() -> None:
+    def end_at_close() -> None:
         with suppress(OSError):
             while os.read(0, 4096):  # not sys.stdin: a thread that holds it makes Python abort at its end
                 pass
@@ -53,13 +53,13 @@ def main(patience: float, command: list[str]) -> int:
             child.wait(patience)
         child.kill()
 
-    threading.Thread(target=watch, daemon=True).start()
+    threading.Thread(target=end_at_close, daemon=True).start()
     code = child.wait()
     return code if code >= 0 else 128 - code
 
 
 def _end_with_parent() -> None:
-    """Have Linux send this process SIGTERM when the one that started it is gone, killed too."""
+    """Have Linux send this process SIGTERM when the process that started it ends, even when that is killed."""
     ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG, <linux/prctl.h>
 
 

@@ -1,8 +1,8 @@
-"""The App's server as FiftyOne runs it, with two doors shut: its pages load nothing from elsewhere, and no other site's
-page may use it. It answers whoever asks for any file, so without the second every page in the browser could.
+"""FiftyOne's server of the App with two restrictions: its pages load nothing from other hosts, and pages of other sites
+cannot use it. The server sends any file on request, so without the second every page in the browser could read it.
 
-Run as a file by `review`, in an environment of its own: `python -P server.py ADDRESS PORT`. Each answer carries what
-`$WINNOW_REVIEW` says in the header `winnow-review`, so that one review does not take another's server for its own.
+Run as a file by `open_review`, in an environment of its own: `python -P server.py ADDRESS PORT`. Each answer carries
+`$WINNOW_REVIEW` in the header `winnow-review`, so that one review does not take another's server for its own.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 HOSTS = ("127.0.0.1", "localhost")
-RUN = os.environ.get("WINNOW_REVIEW", "").encode()
+TOKEN = os.environ.get("WINNOW_REVIEW", "").encode()
 POLICY = b"default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:"
 
 
-class Doors:
-    """ASGI middleware that refuses other names of this computer (DNS rebinding), and what other sites' pages ask."""
+class LocalRequestsOnly:
+    """ASGI middleware that refuses other host names (DNS rebinding) and requests from the pages of other sites."""
 
     def __init__(self, app: Callable[..., Awaitable[None]]) -> None:
         self.app = app
@@ -28,20 +28,20 @@ class Doors:
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
         headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
-        link = headers.get(b"sec-fetch-mode") == "navigate"
+        is_link = headers.get(b"sec-fetch-mode") == "navigate"
         if headers.get(b"host", "").rpartition(":")[0] not in HOSTS or (
-            headers.get(b"sec-fetch-site") == "cross-site" and not link
+            headers.get(b"sec-fetch-site") == "cross-site" and not is_link
         ):
             await send({"type": "http.response.start", "status": 403, "headers": []})
             return await send({"type": "http.response.body", "body": b"only at 127.0.0.1 or localhost"})
 
-        async def sent(message: Any) -> None:
+        async def send_with_headers(message: Any) -> None:
             if message["type"] == "http.response.start":
-                ours = [(b"content-security-policy", POLICY), (b"winnow-review", RUN)]
-                message["headers"] = [*message["headers"], *ours]
+                extra = [(b"content-security-policy", POLICY), (b"winnow-review", TOKEN)]
+                message["headers"] = [*message["headers"], *extra]
             await send(message)
 
-        return await self.app(scope, receive, sent)
+        return await self.app(scope, receive, send_with_headers)
 
 
 def main(address: str, port: int) -> None:
@@ -50,7 +50,7 @@ def main(address: str, port: int) -> None:
     from fiftyone.server.app import app
     from fiftyone.server.main import start_server
 
-    app.add_middleware(Doors)
+    app.add_middleware(LocalRequestsOnly)
     start_server(port=port, address=address)
 
 

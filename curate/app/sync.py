@@ -1,19 +1,21 @@
-"""The pictures as samples in the App's own database: pushed from scores and journal, tags and deletions pulled back."""
+"""The pictures as samples in the App's database: push scores and verdicts, pull tags and deletions."""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from winnow.common.atomic_write import atomic_write
 from winnow.common.digests import digest
 from winnow.common.paths import from_text, to_text
+from winnow.common.progress import OnMessage
 from winnow.curate import manifest
-from winnow.curate.app import tags
-from winnow.curate.app.views import colour, embed, save_views
+from winnow.curate.app.tags import Picture, TagActions, read_actions
+from winnow.curate.app.views import LABELS_DIFFER, index_vectors, save_views, set_colours
 from winnow.curate.export import collect
 from winnow.curate.journal import Decision, Journal, Line, current_verdicts
 from winnow.curate.workspace import Workspace
@@ -21,37 +23,37 @@ from winnow.curate.workspace import Workspace
 if TYPE_CHECKING:
     import pyarrow as pa
 
-DATASET = "pictures"  # the only one in the workspace's own database
-DIFFER = ", labels differ"  # what is said of duplicates that are not all of one label
-SHOWN = ["label", "suggested_label", "verdict", "new_label", "duplicate", "quality", "problem"]  # on the tiles
-SHOWN += ["probability", "familiarity"]
-# Field -> type, and what the App says of it. All have an index: without one a number has no slider.
+DATASET = "pictures"  # the only dataset in the workspace's database
+# Fields that are shown on the tiles.
+TILE_FIELDS = ["label", "suggested_label", "verdict", "new_label", "duplicate", "quality", "problem"]
+TILE_FIELDS += ["probability", "familiarity"]
+# Field -> type, and its description in the App. All have an index: the App shows no slider for a number without one.
 FIELDS = {
-    "picture": ("String", "sha256 of the file: what a verdict belongs to"),
-    "path": ("String", "in the folder of pictures"),
-    "label": ("String", "as found"),
-    "suggested_label": ("String", "what the vectors say that it is"),
-    "new_label": ("String", "that of a relabel"),
+    "picture": ("String", "sha256 of the file, to which verdicts belong"),
+    "path": ("String", "path in the folder of pictures"),
+    "label": ("String", "label as found"),
+    "suggested_label": ("String", "most probable label by the vectors, where it is another one"),
+    "new_label": ("String", "label that the picture was given"),
     "verdict": ("String", "drop, keep or relabel"),
-    "reason": ("String", "why it is dropped"),
-    "split": ("String", "train, val or test, of seed 0"),
-    "problem": ("String", "why it cannot be used"),
-    "quality": ("List", "the rules that it breaks"),
+    "reason": ("String", "reason of a drop"),
+    "split": ("String", "train, val or test, with seed 0"),
+    "problem": ("String", "why the file cannot be used"),
+    "quality": ("List", "quality rules that the picture breaks"),
     "off_topic": ("Float", "0 to 1, higher is worse, with the verdicts so far"),
     "off_topic_prior": ("Float", "0 to 1, higher is worse, without verdicts"),
-    "label_suspect": ("Float", "0 to 1, higher is worse"),
+    "label_suspect": ("Float", "how likely the label is wrong: 0 to 1, higher is worse"),
     "duplicate_group": ("Int", "pictures with the same number are duplicates"),
-    "duplicate_keep": ("Boolean", "the one to keep of its duplicates"),
-    "duplicate": ("String", "the same in words, for those that have duplicates"),
+    "duplicate_keep": ("Boolean", "whether it is the one to keep of its duplicates"),
+    "duplicate": ("String", "the one to keep or a copy, for pictures that have duplicates"),
 }
-PREDICTED = {  # the same, of pictures that a model was doubtful of
-    "predicted": ("String", "what the model said that it is"),
-    "probability": ("Float", "0 to 1, how sure the model was"),
-    "familiarity": ("Float", "0 to 1, how usual it is beside what the model was trained on"),
+PREDICTION_FIELDS = {  # of pictures that were collected because a model was not sure of them
+    "predicted": ("String", "label that the model predicted"),
+    "probability": ("Float", "0 to 1, the model's probability of that label"),
+    "familiarity": ("Float", "0 to 1, how similar the picture is to the training pictures"),
 }
-GROUPS = {
+SIDEBAR_GROUPS = {
     "verdict": ["verdict", "reason", "new_label"],
-    "prediction": list(PREDICTED),
+    "prediction": list(PREDICTION_FIELDS),
     "labels": ["label", "suggested_label", "label_suspect", "split"],
     "off topic": ["off_topic", "off_topic_prior"],
     "duplicates": ["duplicate", "duplicate_group", "duplicate_keep"],
@@ -59,9 +61,23 @@ GROUPS = {
     "metadata": ["path", "picture", "filepath", "id", "metadata", "created_at", "last_modified_at"],
 }
 
+Fields = dict[str, Any]  # name -> value, of one sample
 
-def opening(workspace: Workspace) -> str:
-    """What the App's address ends in: the view that it opens on."""
+
+@dataclass(frozen=True)
+class PullResult:
+    """What `pull` did.
+
+    recorded : verdict -> how many were recorded.
+    unconfirmed : verdicts that nobody could confirm; they are kept for the next review.
+    """
+
+    recorded: dict[str, int] = field(default_factory=dict)
+    unconfirmed: int = 0
+
+
+def initial_page(workspace: Workspace) -> str:
+    """Return the path and query of the App's address: the dataset and the view that it opens with."""
     view = "unfamiliar-first" if collect.read(workspace) else "off-topic-first"
     return f"/datasets/{DATASET}?view={view}&workspace=pictures"
 
@@ -69,165 +85,171 @@ def opening(workspace: Workspace) -> str:
 def push(workspace: Workspace, table: pa.Table, store: Path) -> Any:
     """Bring the dataset up to date with the scores, the manifest and the journal, and return it.
 
-    Parameters: `table`, as `ranking.score` returned it; `store`, the table of vectors. Only what is new or has changed
-    is written. Tags follow a renamed picture; what was deleted in the App and is not recorded yet stays deleted.
+    Only what is new or has changed is written. Tags follow a renamed picture. Pictures that were deleted in the App
+    stay deleted until that is recorded.
+
+    Parameters: `table`, returned by `score_table.score`; `store`, the table of vectors.
     """
     import fiftyone as fo
 
     dataset = fo.load_dataset(DATASET) if fo.dataset_exists(DATASET) else fo.Dataset(DATASET, persistent=True)
-    predicted = collect.read(workspace)
-    fields = FIELDS | PREDICTED if predicted else FIELDS
-    _fields(dataset, fields)
+    predictions = collect.read(workspace)
+    fields = FIELDS | PREDICTION_FIELDS if predictions else FIELDS
+    _add_fields(dataset, fields)
     dataset.info["winnow"] = {"workspace": str(workspace.folder), "store": str(store)}
     dataset.save()
-    wanted, pushed = _wanted(workspace, table, predicted), _pushed(workspace)
-    here = dict(zip(*dataset.values(["path", "id"]), strict=True))
-    deleted = {path for path, id in pushed.items() if path not in here and _picture(wanted, path) == id}
-    gone = set(dataset.values("id")) - {id for path, id in here.items() if path in wanted}
-    kept_tags = dict(zip(*dataset.select(list(gone)).values(["picture", "tags"]), strict=True)) if gone else {}
-    dataset.delete_samples(list(gone))
-    _update(dataset, {here[path]: wanted[path] for path in here.keys() & wanted.keys()}, [*fields, "filepath"])
-    new = [row for path, row in wanted.items() if path not in here and path not in deleted]
-    dataset.add_samples([_sample(row, kept_tags.get(row["picture"])) for row in new], validate=False)
-    _remember(workspace, {path: row["picture"] for path, row in wanted.items()})
-    colour(dataset)
-    save_views(dataset, DIFFER)
-    embed(dataset, store)
+    wanted, pushed = _sample_fields(workspace, table, predictions), _read_pushed(workspace)
+    existing = dict(zip(*dataset.values(["path", "id"]), strict=True))
+    deleted = {
+        path for path, id in pushed.items() if path not in existing and path in wanted and wanted[path]["picture"] == id
+    }
+    obsolete = set(dataset.values("id")) - {id for path, id in existing.items() if path in wanted}
+    kept_tags = {}
+    if obsolete:
+        kept_tags = dict(zip(*dataset.select(list(obsolete)).values(["picture", "tags"]), strict=True))
+    dataset.delete_samples(list(obsolete))
+    updates = {existing[path]: wanted[path] for path in existing.keys() & wanted.keys()}
+    _update_samples(dataset, updates, [*fields, "filepath"])
+    new = [row for path, row in wanted.items() if path not in existing and path not in deleted]
+    dataset.add_samples([_new_sample(row, kept_tags.get(row["picture"])) for row in new], validate=False)
+    _write_pushed(workspace, {path: row["picture"] for path, row in wanted.items()})
+    set_colours(dataset)
+    save_views(dataset)
+    index_vectors(dataset, store)
     return dataset
 
 
-def close() -> None:
-    """Let go of the database, which FiftyOne would look for at exit."""
+def disconnect() -> None:
+    """Close the connection to the database, which FiftyOne would otherwise use once more at exit."""
     from fiftyone.core.odm import get_db_client
 
     get_db_client().close()
 
 
 def pull(
-    workspace: Workspace, dataset: Any, on_message: Callable[[str], None], ask: Callable[[str], bool] | None
-) -> dict[str, int]:
-    """Show what was tagged and deleted with the App's own tools, and record it after a yes.
+    workspace: Workspace, dataset: Any, on_message: OnMessage, confirm: Callable[[str], bool] | None
+) -> PullResult:
+    """Show the tags and deletions made with the App's own tools, and record them after a confirmation.
 
-    Parameters: `ask`, puts the question; None: there is no one to ask, and it is kept for the next time.
-    Returns: verdict -> how many were recorded.
+    Parameters: `confirm`, puts the question and returns the answer; None when nobody can answer.
     """
-    found = _found(workspace, dataset)
-    _tell(found, on_message)
-    if found.decisions:
-        if ask is None:
-            on_message("not recorded, kept for the next time: answer at a terminal, or use --accept")
-            return {}
-        if not ask(f"Record {_count(found.decisions)}?"):
-            on_message("not recorded; tags stay, and what was deleted comes back at the next review")
-            _remember(workspace, dict(zip(*dataset.values(["path", "picture"]), strict=True)))
-            return {}
-        Journal(workspace.folder, on_message=on_message).record(found.decisions)
-    _forget(workspace, dataset, found)
-    return dict(Counter(decision.verdict for decision in found.decisions))
+    actions = _read_actions(workspace, dataset)
+    _report_actions(actions, on_message)
+    if actions.decisions:
+        if confirm is None:
+            on_message("Not recorded, because nobody could confirm it; kept for the next review.")
+            return PullResult(unconfirmed=len(actions.decisions))
+        if not confirm(f"Record {_count(actions.decisions)}?"):
+            on_message("Not recorded. Tags stay, and deleted pictures come back at the next review.")
+            _write_pushed(workspace, dict(zip(*dataset.values(["path", "picture"]), strict=True)))
+            return PullResult()
+        Journal(workspace.folder, on_message=on_message).record(actions.decisions)
+    _remove_recorded_tags(workspace, dataset, actions)
+    return PullResult(dict(Counter(decision.verdict for decision in actions.decisions)))
 
 
-def _found(workspace: Workspace, dataset: Any) -> tags.Found:
+def _read_actions(workspace: Workspace, dataset: Any) -> TagActions:
     names = ["picture", "path", "off_topic", "tags"]
-    here = [tags.Picture(*row) for row in zip(*dataset.values(names), strict=True) if row[0] is not None]
+    pictures = [Picture(*row) for row in zip(*dataset.values(names), strict=True) if row[0] is not None]
     paths = set(dataset.values("path"))
-    gone = [tags.Picture(id, path) for path, id in _pushed(workspace).items() if id is not None and path not in paths]
+    pushed = _read_pushed(workspace).items()
+    deleted = [Picture(id, path) for path, id in pushed if id is not None and path not in paths]
     lines = Journal(workspace.folder).lines()
     labels = {*dataset.distinct("label"), *(line.label for line in lines if line.label)}
-    return tags.read(here, gone, labels, current_verdicts(lines))
+    return read_actions(pictures, deleted, labels, current_verdicts(lines))
 
 
-def _tell(found: tags.Found, on_message: Callable[[str], None]) -> None:
-    """A line for each verdict that tags and deletions come to: how many pictures, and some of their names."""
-    rows: dict[str, list[str]] = {}
-    for decision in found.decisions:
+def _report_actions(actions: TagActions, on_message: OnMessage) -> None:
+    """Report, for each verdict, how many pictures get it and some of their paths; then what was not understood."""
+    paths_by_verdict: dict[str, list[str]] = {}
+    for decision in actions.decisions:
         detail = decision.reason or decision.label
-        rows.setdefault(decision.verdict + (f" ({detail})" if detail else ""), []).append(decision.path)
-    if rows:
+        verdict = decision.verdict + (f" ({detail})" if detail else "")
+        paths_by_verdict.setdefault(verdict, []).append(decision.path)
+    if paths_by_verdict:
         on_message("Tagged and deleted in the App:")
-    for what, paths in sorted(rows.items()):
-        on_message(f"  {what:24} {len(paths):6,}  {_names(paths)}")
-    for tag, count in sorted(found.strange.items()):
-        on_message(
-            f"  tag {tag!r} of {count:,} is no verdict: drop, keep, a reason, a label, or label:NAME for a new one"
-        )
-    if found.contradictory:
-        on_message(
-            f"  {len(found.contradictory):,} have tags that contradict each other: {_names(found.contradictory)}"
-        )
-    if found.copies:
-        on_message(f"  {len(found.copies):,} deleted, but a copy is still there, so it stays: {_names(found.copies)}")
+    for verdict, paths in sorted(paths_by_verdict.items()):
+        on_message(f"  {verdict:24} {len(paths):6,}  {_examples(paths)}")
+    for tag, count in sorted(actions.unknown.items()):
+        known = "drop, keep, a reason, a label, or label:NAME for a new label"
+        on_message(f"  tag {tag!r} of {count:,} is no verdict: use {known}")
+    if paths := actions.contradictory:
+        on_message(f"  {len(paths):,} have tags that contradict each other: {_examples(paths)}")
+    if paths := actions.deleted_copies:
+        on_message(f"  {len(paths):,} deleted, but another copy is there, so the picture stays: {_examples(paths)}")
 
 
-def _names(paths: list[str]) -> str:
+def _examples(paths: Sequence[str]) -> str:
     return ", ".join(paths[:3]) + (", …" if len(paths) > 3 else "")
 
 
-def _count(decisions: list[Decision]) -> str:
+def _count(decisions: Sequence[Decision]) -> str:
     return "1 verdict" if len(decisions) == 1 else f"{len(decisions):,} verdicts"
 
 
-def _forget(workspace: Workspace, dataset: Any, found: tags.Found) -> None:
-    """Take off the tags that are recorded now; what was deleted comes back, as decided, at the next push."""
+def _remove_recorded_tags(workspace: Workspace, dataset: Any, actions: TagActions) -> None:
+    """Remove the tags that are recorded now; deleted pictures come back, with their verdict, at the next push."""
     from fiftyone import ViewField as F
 
-    for tag in {tag for tags_ in found.read.values() for tag in tags_}:
-        ids = [id for id, tags_ in found.read.items() if tag in tags_]
+    for tag in {tag for tags in actions.understood.values() for tag in tags}:
+        ids = [id for id, tags in actions.understood.items() if tag in tags]
         dataset.match(F("picture").is_in(ids)).untag_samples(tag)
-    _remember(workspace, dict(zip(*dataset.values(["path", "picture"]), strict=True)))
+    _write_pushed(workspace, dict(zip(*dataset.values(["path", "picture"]), strict=True)))
 
 
-def _pushed(workspace: Workspace) -> dict[str, str | None]:
-    """path -> id of what was last pushed: what of it is not in the dataset was deleted in the App."""
+def _read_pushed(workspace: Workspace) -> dict[str, str | None]:
+    """Read path -> id of the last push: what the dataset lacks of it was deleted in the App."""
     try:
         return json.loads((workspace.folder / "fiftyone" / "pushed.json").read_bytes())
     except (FileNotFoundError, ValueError):
         return {}
 
 
-def _remember(workspace: Workspace, pushed: dict[str, str | None]) -> None:
+def _write_pushed(workspace: Workspace, pushed: Mapping[str, str | None]) -> None:
     with atomic_write(workspace.folder / "fiftyone" / "pushed.json") as stream:
         stream.write(json.dumps(pushed).encode())
 
 
-def _picture(wanted: dict[str, dict[str, Any]], path: str) -> str | None:
-    return wanted[path]["picture"] if path in wanted else None
-
-
 def verdict_fields(line: Line | Decision | None) -> dict[str, str | None]:
-    """The fields that show a verdict, or that there is none."""
+    """Return the fields that show a verdict; all are None without one."""
     if line is None:
         return dict.fromkeys(("verdict", "reason", "new_label"))
     return {"verdict": line.verdict, "reason": line.reason, "new_label": line.label}
 
 
-def _wanted(workspace: Workspace, table: pa.Table, predicted: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """path -> the fields of its sample. Parameters: `predicted`, id -> those of `PREDICTED`; empty: without them."""
+def _sample_fields(
+    workspace: Workspace, table: pa.Table, predictions: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Fields]:
+    """Map the path of every picture to the fields of its sample.
+
+    Parameters: `predictions`, id -> `PREDICTION_FIELDS`; empty: samples have none of these.
+    """
     columns = ["path", "label", "bytes", "width", "height"]
-    found = {row["path"]: row for row in manifest.read(workspace).select(columns).to_pylist()}
-    given = current_verdicts(Journal(workspace.folder).lines())
-    wanted = {}
-    nothing = dict.fromkeys(PREDICTED if predicted else ())
-    labels: dict[int, set[str | None]] = {}
-    for number, label in zip(table["duplicate_group"].to_pylist(), table["label"].to_pylist(), strict=True):
-        labels.setdefault(number, set()).add(label)
+    files = {row["path"]: row for row in manifest.read(workspace).select(columns).to_pylist()}
+    verdicts = current_verdicts(Journal(workspace.folder).lines())
+    no_prediction = dict.fromkeys(PREDICTION_FIELDS if predictions else ())
+    group_labels: dict[int, set[str | None]] = {}
+    for group, label in zip(table["duplicate_group"].to_pylist(), table["label"].to_pylist(), strict=True):
+        group_labels.setdefault(group, set()).add(label)
+    samples = {}
     for row in table.to_pylist():
-        seen = found.get(row["path"])
-        if seen is None:
+        file = files.get(row["path"])
+        if file is None:
             continue
-        fields = {name: row[name] for name in FIELDS if name in row} | {"picture": row["id"], "label": seen["label"]}
-        fields |= verdict_fields(given.get(row["id"])) | {"filepath": _file(workspace, row["path"])}
-        fields |= predicted.get(row["id"], nothing)
+        fields = {name: row[name] for name in FIELDS if name in row} | {"picture": row["id"], "label": file["label"]}
+        fields |= verdict_fields(verdicts.get(row["id"])) | {"filepath": _file_path(workspace, row["path"])}
+        fields |= predictions.get(row["id"], no_prediction)
         fields["duplicate"] = None
         if row["duplicate_group"] is not None:
             fields["duplicate"] = "the one to keep" if row["duplicate_keep"] else "a copy"
-            fields["duplicate"] += DIFFER if len(labels[row["duplicate_group"]]) > 1 else ""
-        fields["size"] = (seen["bytes"], seen["width"], seen["height"])
-        wanted[row["path"]] = fields
-    return wanted
+            fields["duplicate"] += LABELS_DIFFER if len(group_labels[row["duplicate_group"]]) > 1 else ""
+        fields["size"] = (file["bytes"], file["width"], file["height"])
+        samples[row["path"]] = fields
+    return samples
 
 
-def _file(workspace: Workspace, path: str) -> str:
-    """Where the picture lies; where its name is not UTF-8, which the database cannot hold, a link to it."""
+def _file_path(workspace: Workspace, path: str) -> str:
+    """Return the path of the file, or of a link to it when the path is not UTF-8, which the database requires."""
     file = workspace.images / from_text(path)
     if to_text(str(file)) == str(file) or str(file).isprintable():
         return str(file)
@@ -238,42 +260,42 @@ def _file(workspace: Workspace, path: str) -> str:
     return str(link)
 
 
-def _fields(dataset: Any, wanted: dict[str, tuple[str, str]]) -> None:
-    """Add the fields that are not there yet, and show them as we would."""
+def _add_fields(dataset: Any, wanted: Mapping[str, tuple[str, str]]) -> None:
+    """Add the fields that the dataset lacks, with an index each, and arrange the tiles and the sidebar."""
     import fiftyone as fo
 
-    there = dataset.get_field_schema()
-    if wanted.keys() <= there.keys():
+    existing = dataset.get_field_schema()
+    if wanted.keys() <= existing.keys():
         return
-    for name, (kind, about) in wanted.items():
-        if name in there:
+    for name, (kind, description) in wanted.items():
+        if name in existing:
             continue
-        inner = {"subfield": fo.StringField} if kind == "List" else {}
-        dataset.add_sample_field(name, getattr(fo, f"{kind}Field"), description=about, **inner)
+        element = {"subfield": fo.StringField} if kind == "List" else {}
+        dataset.add_sample_field(name, getattr(fo, f"{kind}Field"), description=description, **element)
         dataset.create_index(name)
     config = dataset.app_config
-    config.active_fields = fo.ActiveFields(paths=[name for name in SHOWN if name in wanted])
+    config.active_fields = fo.ActiveFields(paths=[name for name in TILE_FIELDS if name in wanted])
     config.sidebar_groups = [fo.SidebarGroupDocument(name="tags", paths=["tags"])] + [
         fo.SidebarGroupDocument(name=name, paths=paths, expanded=name != "metadata")
-        for name, paths in GROUPS.items()
-        if name != "prediction" or PREDICTED.keys() <= wanted.keys()
+        for name, paths in SIDEBAR_GROUPS.items()
+        if name != "prediction" or PREDICTION_FIELDS.keys() <= wanted.keys()
     ]
     dataset.save()
 
 
-def _sample(fields: dict[str, Any], kept_tags: list[str] | None) -> Any:
+def _new_sample(fields: Fields, tags: list[str] | None) -> Any:
     import fiftyone as fo
 
     fields = dict(fields)
     size, width, height = fields.pop("size")
     metadata = fo.ImageMetadata(size_bytes=size, width=width, height=height) if width else None
-    return fo.Sample(metadata=metadata, tags=kept_tags or [], **fields)
+    return fo.Sample(metadata=metadata, tags=tags or [], **fields)
 
 
-def _update(dataset: Any, wanted: dict[str, dict[str, Any]], names: list[str]) -> None:
-    """Write what differs in the fields of these names. Parameters: `wanted`, sample id -> fields."""
+def _update_samples(dataset: Any, wanted: Mapping[str, Fields], names: Sequence[str]) -> None:
+    """Write the named fields where they differ. Parameters: `wanted`, sample id -> fields."""
     for name in names:
-        now = zip(*dataset.values(["id", name]), strict=True)
-        changed = {id: wanted[id][name] for id, value in now if id in wanted and wanted[id][name] != value}
+        current = zip(*dataset.values(["id", name]), strict=True)
+        changed = {id: wanted[id][name] for id, value in current if id in wanted and wanted[id][name] != value}
         if changed:
             dataset.set_values(name, changed, key_field="id", validate=False)

@@ -1,95 +1,117 @@
-"""What was done with the App's own tools, tags and deletions, as verdicts."""
+"""Tags and deletions made with the App's own tools, read as verdicts."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 from winnow.curate.journal import REASONS, Decision, Line
 
-LABEL = "label:"  # what a tag begins with when the rest is a label, known or new
+LABEL = "label:"  # prefix of a tag that names a label, known or new
 
 
-class Picture(NamedTuple):
-    """A picture in the App; one id may have several paths, and so several of these."""
+@dataclass(frozen=True)
+class Picture:
+    """A picture in the App; an id with several paths is several of these. The score is its off-topic score."""
 
     id: str
     path: str
-    score: float | None = None  # off_topic
+    score: float | None = None
     tags: Sequence[str] = ()
 
 
+@dataclass(frozen=True)
+class TagVerdict:
+    """The verdict that a tag stands for; the fields are those of `journal.Decision`."""
+
+    verdict: str
+    reason: str | None = None
+    label: str | None = None
+
+
 @dataclass
-class Found:
-    """What tags and deletions come to."""
+class TagActions:
+    """What the tags and deletions amount to.
 
-    decisions: list[Decision] = field(default_factory=list)  # those to be recorded, one an id
-    read: dict[str, list[str]] = field(default_factory=dict)  # id -> the tags that were understood
-    strange: dict[str, int] = field(default_factory=dict)  # tag that is no verdict -> pictures that have it
-    contradictory: list[str] = field(default_factory=list)  # paths of pictures whose tags say several things
-    copies: list[str] = field(default_factory=list)  # paths deleted while a copy of the picture is still there
+    decisions : verdicts to record, at most one per id.
+    understood : id -> its tags that stand for a verdict.
+    unknown : tag that stands for no verdict -> pictures that have it.
+    contradictory : paths of pictures whose tags stand for different verdicts.
+    deleted_copies : deleted paths of pictures of which another copy is still there.
+    """
+
+    decisions: list[Decision] = field(default_factory=list)
+    understood: dict[str, list[str]] = field(default_factory=dict)
+    unknown: dict[str, int] = field(default_factory=dict)
+    contradictory: list[str] = field(default_factory=list)
+    deleted_copies: list[str] = field(default_factory=list)
 
 
-def meaning(tag: str, labels: Collection[str]) -> tuple[str, str | None, str | None] | None:
-    """(verdict, reason, label) that a tag stands for, None when it stands for none.
+def parse_tag(tag: str, labels: Collection[str]) -> TagVerdict | None:
+    """Return the verdict that a tag stands for, None when it stands for none.
 
-    "drop" or the name of a reason, "keep", "label:NAME", or a known label; the words before a label of the same name.
+    A tag is "drop", the name of a reason, "keep", "label:NAME", or a known label. The fixed words win over a label of
+    the same name.
     """
     word = tag.strip().casefold()
     if word == "drop":
-        return "drop", REASONS[0], None
+        return TagVerdict("drop", REASONS[0])
     if word in REASONS:
-        return "drop", word, None
+        return TagVerdict("drop", word)
     if word == "keep":
-        return "keep", None, None
-    if word.startswith(LABEL) and tag.strip()[len(LABEL) :].strip():
-        return "relabel", None, tag.strip()[len(LABEL) :].strip()
-    return ("relabel", None, tag) if tag in labels else None
+        return TagVerdict("keep")
+    if word.startswith(LABEL) and (name := tag.strip()[len(LABEL) :].strip()):
+        return TagVerdict("relabel", label=name)
+    return TagVerdict("relabel", label=tag) if tag in labels else None
 
 
-def read(
-    pictures: Iterable[Picture], deleted: Iterable[Picture], labels: Collection[str], holding: dict[str, Line]
-) -> Found:
-    """Tags of the pictures that are there, and those that are gone, as decisions.
+def read_actions(
+    pictures: Iterable[Picture], deleted: Iterable[Picture], labels: Collection[str], verdicts: Mapping[str, Line]
+) -> TagActions:
+    """Turn the tags of pictures, and deleted pictures, into decisions.
 
-    Parameters: `labels`, the known ones; `holding`, id -> the verdict that holds, which is not recorded again.
+    A picture is dropped when all of its copies are deleted.
+    Parameters: `labels`, the known ones; `verdicts`, id -> the current verdict, which is not recorded again.
     """
-    found = Found()
-    here: dict[str, list[Picture]] = {}
+    actions = TagActions()
+    copies_by_id: dict[str, list[Picture]] = {}
     for picture in pictures:
-        here.setdefault(picture.id, []).append(picture)
-    for copies in here.values():
-        _read_tags(copies, labels, holding, found)
-    gone: dict[str, Picture] = {}
+        copies_by_id.setdefault(picture.id, []).append(picture)
+    for copies in copies_by_id.values():
+        _read_tags(copies, labels, verdicts, actions)
+    deleted_by_id: dict[str, Picture] = {}
     for picture in deleted:
-        if picture.id in here:
-            found.copies.append(picture.path)
+        if picture.id in copies_by_id:
+            actions.deleted_copies.append(picture.path)
         else:
-            gone.setdefault(picture.id, picture)
-    for picture in gone.values():
-        if picture.id not in holding or holding[picture.id].verdict != "drop":
-            found.decisions.append(Decision(picture.id, picture.path, "drop", "other", None, picture.score))
-    return found
+            deleted_by_id.setdefault(picture.id, picture)
+    for picture in deleted_by_id.values():
+        if picture.id not in verdicts or verdicts[picture.id].verdict != "drop":
+            actions.decisions.append(Decision(picture.id, picture.path, "drop", "other", None, picture.score))
+    return actions
 
 
-def _read_tags(copies: list[Picture], labels: Collection[str], holding: dict[str, Line], found: Found) -> None:
+def _read_tags(
+    copies: list[Picture], labels: Collection[str], verdicts: Mapping[str, Line], actions: TagActions
+) -> None:
+    """Add what the tags of all copies of one picture stand for to `actions`."""
     first = copies[0]
-    said: dict[str, tuple[str, str | None, str | None]] = {}
+    understood: dict[str, TagVerdict] = {}
     for tag in dict.fromkeys(tag for picture in copies for tag in picture.tags):
-        told = meaning(tag, labels)
-        if told is None:
-            found.strange[tag] = found.strange.get(tag, 0) + 1
+        parsed = parse_tag(tag, labels)
+        if parsed is None:
+            actions.unknown[tag] = actions.unknown.get(tag, 0) + 1
         else:
-            said[tag] = told
-    verdicts = set(said.values())
-    if {verdict for verdict, _, _ in verdicts} == {"drop"} and len(verdicts) > 1:
-        verdicts.discard(("drop", REASONS[0], None))  # "drop" beside the name of a reason says less than that
-    if len(verdicts) > 1:
-        found.contradictory.append(first.path)
-    elif verdicts:
-        verdict, reason, label = verdicts.pop()
-        found.read[first.id] = list(said)
-        now = holding.get(first.id)
-        if now is None or (now.verdict, now.reason, now.label) != (verdict, reason, label):
-            found.decisions.append(Decision(first.id, first.path, verdict, reason, label, first.score))
+            understood[tag] = parsed
+    choices = set(understood.values())
+    if {choice.verdict for choice in choices} == {"drop"} and len(choices) > 1:
+        choices.discard(TagVerdict("drop", REASONS[0]))  # a tag that names a reason is more precise than "drop"
+    if len(choices) > 1:
+        actions.contradictory.append(first.path)
+    elif choices:
+        choice = choices.pop()
+        actions.understood[first.id] = list(understood)
+        current = verdicts.get(first.id)
+        if current is None or TagVerdict(current.verdict, current.reason, current.label) != choice:
+            decision = Decision(first.id, first.path, choice.verdict, choice.reason, choice.label, first.score)
+            actions.decisions.append(decision)

@@ -30,24 +30,25 @@ from winnow.workflow.features import embed
 CHROMIUM = "/usr/bin/chromium"
 
 
-# A name that a careless page would obey, and that is no good in an address.
-EVIL = "<img src=x onerror=\"document.title='obeyed'\">%41#&?.jpg"
+# A file name that is script to a page that does not escape it, and that is no valid part of an address.
+EVIL = "<img src=x onerror=\"document.title='executed'\">%41#&?.jpg"
 
 
 SCRIPT = """
 import json, signal, sys
-signal.signal(signal.SIGINT, signal.default_int_handler)  # Ctrl-C is heeded also where the tests run in the background
+signal.signal(signal.SIGINT, signal.default_int_handler)  # Ctrl-C works also for tests in the background
 from pathlib import Path
-from winnow.curate.app.launch import open_review
+from winnow.curate.app.launch import ReviewOptions, open_review
 from winnow.curate.workspace import find_workspace
-place, store, accept = find_workspace(Path(sys.argv[1])), Path(sys.argv[2]), sys.argv[3] == "accept"
-said = open_review(place, store, browser=False, accept=accept, say=lambda text: print(text, flush=True))
-print(json.dumps(said))
+workspace, store = find_workspace(Path(sys.argv[1])), Path(sys.argv[2])
+options = ReviewOptions(browser=False, accept=sys.argv[3] == "accept")
+result = open_review(workspace, store, options, lambda text: print(text, flush=True))
+print(json.dumps(result.to_json()))
 """
 
 
 @pytest.fixture
-def place(hues: Path, colours: Path) -> tuple[Workspace, Path]:
+def scored_workspace(hues: Path, colours: Path) -> tuple[Workspace, Path]:
     """A scored workspace: sixty pictures, a strange one, an exact copy, one with an evil name and a broken one."""
     if find_spec("fiftyone") is None:
         absent("FiftyOne is not installed")
@@ -66,11 +67,11 @@ def place(hues: Path, colours: Path) -> tuple[Workspace, Path]:
     return workspace, store.path
 
 
-class Running:
-    """A review in a process of its own, as in a shell that is no terminal; its home folder is empty."""
+class ReviewProcess:
+    """A review in a process of its own, whose standard input is no terminal and whose home folder is empty."""
 
-    def __init__(self, place: tuple[Workspace, Path], accept: str) -> None:
-        workspace, store = place
+    def __init__(self, scored_workspace: tuple[Workspace, Path], accept: str) -> None:
+        workspace, store = scored_workspace
         self.home = workspace.folder.parent / "home"
         self.home.mkdir(exist_ok=True)
         env = os.environ | {"HOME": str(self.home), "PYTHONPATH": PACKAGE}
@@ -94,9 +95,9 @@ class Running:
         children = psutil.Process(self.process.pid).children(recursive=True)
         return next(child for child in children if child.name() == "mongod")
 
-    def end(self, how: signal.Signals = signal.SIGINT) -> dict[str, Any]:
-        """What it returned, when it is told to end."""
-        self.process.send_signal(how)
+    def end(self, signal_: signal.Signals = signal.SIGINT) -> dict[str, Any]:
+        """End it by a signal, and return its result."""
+        self.process.send_signal(signal_)
         rest, _ = self.process.communicate(timeout=60)
         self.lines += rest.splitlines()
         assert self.process.returncode == 0, "\n".join(self.lines)
@@ -104,18 +105,19 @@ class Running:
 
 
 @contextmanager
-def opened(place: tuple[Workspace, Path], accept: str = "accept") -> Iterator[Running]:
-    running = Running(place, accept)
+def open_app(scored_workspace: tuple[Workspace, Path], accept: str = "accept") -> Iterator[ReviewProcess]:
+    """Run a review until the end of the block. Parameters: `accept`, "accept" records tags and deletions."""
+    review = ReviewProcess(scored_workspace, accept)
     try:
-        yield running
+        yield review
     finally:
-        running.process.kill()
-        running.process.communicate()
+        review.process.kill()
+        review.process.communicate()
 
 
 @pytest.fixture
 def chromium() -> Iterator[Any]:
-    """A page of a real browser; what it asks of other computers, and gets, fails the test."""
+    """A page of a real browser; a request to another host that is answered fails the test."""
     if not Path(CHROMIUM).exists():
         absent(f"Chromium is not at {CHROMIUM}")
     if find_spec("playwright") is None:
@@ -128,38 +130,38 @@ def chromium() -> Iterator[Any]:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=args)
         page = browser.new_page(viewport={"width": 1700, "height": 900})
         page.set_default_timeout(30_000)
-        elsewhere: list[str] = []
-        page.on("requestfinished", lambda asked: elsewhere.append(asked.url))
+        requested: list[str] = []
+        page.on("requestfinished", lambda request: requested.append(request.url))
         yield page
         browser.close()
-    assert [url for url in elsewhere if not url.startswith(("http://127.0.0.1:", "data:", "blob:"))] == []
+    assert [url for url in requested if not url.startswith(("http://127.0.0.1:", "data:", "blob:"))] == []
 
 
 class App:
-    """What a person does in the App."""
+    """The actions of a user in the App."""
 
     def __init__(self, page: Any, address: str) -> None:
         self.page = page
         page.goto(address)
         page.get_by_text("Dismiss").first.click()
-        self.shows(lambda count: count > 0)
+        self.wait_for_count(lambda count: count > 0)
 
     def tiles(self) -> list[Any]:
-        """The pictures on the screen, in the order of reading."""
-        found = [(tile.bounding_box(), tile) for tile in self.page.locator('[data-cy="looker"]').all()]
-        seen = [(box["y"], box["x"], tile) for box, tile in found if box and box["y"] > 100]
-        return [tile for _, _, tile in sorted(seen, key=lambda row: row[:2])]
+        """The pictures on the screen, from left to right and from top to bottom."""
+        tiles = [(tile.bounding_box(), tile) for tile in self.page.locator('[data-cy="looker"]').all()]
+        visible = [(box["y"], box["x"], tile) for box, tile in tiles if box and box["y"] > 100]
+        return [tile for _, _, tile in sorted(visible, key=lambda row: row[:2])]
 
-    def shows(self, right: Callable[[int], bool]) -> None:
-        """Wait until the number of pictures in the view is right."""
+    def wait_for_count(self, condition: Callable[[int], bool]) -> None:
+        """Wait until the number of pictures in the view fulfils the condition."""
         count = self.page.locator('[data-cy="entry-count-all"]')
-        until(lambda: count.count() and right(int(count.inner_text().replace(",", ""))) and self.tiles())
-        self.page.wait_for_timeout(500)  # tiles move to their places
+        wait_until(lambda: count.count() and condition(int(count.inner_text().replace(",", ""))) and self.tiles())
+        self.page.wait_for_timeout(500)  # tiles move to their positions
 
     def view(self, name: str, pictures: int) -> None:
         self.page.locator('[data-cy="saved-views-selection"]').click()
         self.page.get_by_text(name, exact=True).last.click()
-        self.shows(lambda count: count == pictures)
+        self.wait_for_count(lambda count: count == pictures)
 
     def select(self, *numbers: int) -> None:
         for number in numbers:
@@ -168,16 +170,16 @@ class App:
             tile.locator('label[data-cy="looker-checkbox-"]').click()
         self.page.locator('[data-cy="action-manage-selected"]').wait_for()
 
-    def press(self, button: str, says: str) -> None:
-        """Press a button of ours, and wait for what it says."""
+    def press(self, button: str, notice: str) -> None:
+        """Press a button of Winnow's, and wait for its notice."""
         self.page.locator(f'[data-item-id="@winnow/review/{button}"]').click()
-        self.told(says)
+        self.wait_for_text(notice)
 
-    def told(self, says: str) -> None:
-        self.page.get_by_text(says).first.wait_for()
+    def wait_for_text(self, text: str) -> None:
+        self.page.get_by_text(text).first.wait_for()
 
     def tag(self, name: str) -> None:
-        """Tag what is selected with the App's own tagger."""
+        """Tag the selected pictures with the App's own tagger."""
         self.page.locator('[data-cy="action-tag-sample-labels"]').click()
         field = self.page.get_by_placeholder("tag")
         field.first.fill(name)
@@ -185,32 +187,33 @@ class App:
         self.page.get_by_text("Apply", exact=True).click()
 
 
-def until(true: Callable[[], Any], seconds: float = 60) -> Any:
+def wait_until(condition: Callable[[], Any], seconds: float = 60) -> Any:
     deadline = time.monotonic() + seconds
-    while not (found := true()):
-        assert time.monotonic() < deadline, "it does not come about"
+    while not (value := condition()):
+        assert time.monotonic() < deadline, "timed out"
         time.sleep(0.1)
-    return found
+    return value
 
 
-def short(line: Line) -> tuple[str, ...]:
+def shorten(line: Line) -> tuple[str, ...]:
+    """Return verdict, reason, label and path, as far as the line has them."""
     return tuple(filter(None, (line.verdict, line.reason, line.label, line.path)))
 
 
-def order(workspace: Workspace) -> list[str]:
+def ranked_paths(workspace: Workspace) -> list[str]:
     """Undecided pictures, most off-topic first, each once."""
     rows = [row for row in score_table.read(workspace).to_pylist() if row["off_topic"] is not None]
-    given = current_verdicts(Journal(workspace.folder).lines())
-    first = {row["id"]: row for row in reversed(rows) if row["id"] not in given}
+    decided = current_verdicts(Journal(workspace.folder).lines())
+    first = {row["id"]: row for row in reversed(rows) if row["id"] not in decided}
     return [row["path"] for row in sorted(first.values(), key=lambda row: -row["off_topic"])]
 
 
 @contextmanager
-def samples(running: Running) -> Iterator[Any]:
-    """The App's pictures, as the database holds them."""
+def open_samples(review: ReviewProcess) -> Iterator[Any]:
+    """The collection of the App's samples in the database."""
     from pymongo import MongoClient
 
-    port = next(c.laddr.port for c in running.mongod().net_connections("tcp") if c.status == "LISTEN")
+    port = next(c.laddr.port for c in review.mongod().net_connections("tcp") if c.status == "LISTEN")
     with MongoClient("127.0.0.1", port) as client:
-        held = client["fiftyone"]
-        yield held[next(name for name in held.list_collection_names() if name.startswith("samples."))]
+        database = client["fiftyone"]
+        yield database[next(name for name in database.list_collection_names() if name.startswith("samples."))]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.review_app import EVIL, App, chromium, opened, place, samples, short, until  # noqa: F401
+from support.review_app import EVIL, App, open_app, open_samples, shorten, wait_until
 
 from winnow.common.errors import InputError
 from winnow.curate import manifest
@@ -163,27 +163,29 @@ def test_few_pictures_are_enough_to_be_scored(rows, colours, tmp_path, many):
 
 @pytest.mark.slow
 def test_in_the_app_they_are_sorted_by_what_the_model_said_and_verdicts_lead_to_a_labelled_folder(
-    place: tuple[Workspace, Path],  # noqa: F811 (a fixture)
-    chromium: Any,  # noqa: F811
+    scored_workspace: tuple[Workspace, Path],
+    chromium: Any,
     rows: list[Row],
     colours: Path,
     tmp_path: Path,
 ) -> None:
     evil = EVIL.removesuffix(".jpg")
-    more = (place[0].images / "red" / EVIL, evil, 0.45, 0.3)
+    more = (scored_workspace[0].images / "red" / EVIL, evil, 0.45, 0.3)
     workspace, store = score(collect([*rows, more], tmp_path / "doubtful", False), colours)
     decide(workspace, ["red/00.jpg"], "keep")  # so that no two views in a row have as many pictures
-    with opened((workspace, store)) as running:
+    with open_app((workspace, store)) as running:
         app = App(chromium, running.address())
-        with samples(running) as held:
-            said = {row["path"]: (row["predicted"], row["probability"], row["familiarity"]) for row in held.find()}
+        with open_samples(running) as collection:
+            said = {
+                row["path"]: (row["predicted"], row["probability"], row["familiarity"]) for row in collection.find()
+            }
         assert len(said) == 4
         assert said["red/01.jpg"] == ("red", 0.8, 0.0)
         assert (evil, 0.45, 0.3) in said.values()
         app.view("Unfamiliar first", 3)
         app.select(0)
         app.press("drop", "Dropped as off_topic: 1 picture.")
-        app.shows(lambda count: count == 2)
+        app.wait_for_count(lambda count: count == 2)
         app.view("Off-topic first", 4)
         app.view("Unsure first", 2)
         app.select(0)
@@ -191,20 +193,20 @@ def test_in_the_app_they_are_sorted_by_what_the_model_said_and_verdicts_lead_to_
         chromium.get_by_role("dialog").get_by_role("textbox").fill("blue")
         chromium.wait_for_timeout(1500)
         chromium.get_by_role("button", name="Relabel").click()
-        app.told("Relabelled blue: 1 picture.")
-        app.shows(lambda count: count == 1)
+        app.wait_for_text("Relabelled blue: 1 picture.")
+        app.wait_for_count(lambda count: count == 1)
         app.view("Off-topic first", 4)
         for field, ends in (("probability", ["0.40", "0.90"]), ("familiarity", ["0.00", "0.50"])):
             chromium.locator(f'[data-cy="sidebar-field-arrow-enabled-{field}"]').click()
             slider = chromium.locator(f'[data-cy="numeric-slider-container-{field}"]')
-            until(lambda slider=slider, ends=ends: slider.inner_text().split()[:2] == ends)
+            wait_until(lambda slider=slider, ends=ends: slider.inner_text().split()[:2] == ends)
         rail = slider.locator(".MuiSlider-root")
         rail.click(position={"x": 0.75 * rail.bounding_box()["width"], "y": 1})
-        until(lambda: len(app.tiles()) == 3, 20)  # all but the most familiar one
-        assert chromium.title() != "obeyed"
+        wait_until(lambda: len(app.tiles()) == 3, 20)  # all but the most familiar one
+        assert chromium.title() != "executed"
         running.end(signal.SIGINT)
     given = current_verdicts(Journal(workspace.folder).lines())
-    assert [short(line) for line in given.values()] == [
+    assert [shorten(line) for line in given.values()] == [
         ("keep", "red/00.jpg"),
         ("drop", "off_topic", "red/01.jpg"),
         ("relabel", "blue", "green/02.jpg"),
@@ -217,11 +219,11 @@ def test_in_the_app_they_are_sorted_by_what_the_model_said_and_verdicts_lead_to_
 
 @pytest.mark.slow
 def test_the_app_of_any_other_folder_is_as_it_was(place: tuple[Workspace, Path]) -> None:  # noqa: F811
-    with opened(place) as running:
+    with open_app(place) as running:
         running.address()
-        with samples(running) as held:
-            assert not {"predicted", "probability", "familiarity"} & held.find_one().keys()
-            views = {view["name"] for view in held.database["views"].find()}
+        with open_samples(running) as collection:
+            assert not {"predicted", "probability", "familiarity"} & collection.find_one().keys()
+            views = {view["name"] for view in collection.database["views"].find()}
         running.end()
     assert "Off-topic first" in views
     assert not {"Unfamiliar first", "Unsure first"} & views
