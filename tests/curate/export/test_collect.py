@@ -218,8 +218,8 @@ def test_in_the_app_they_are_sorted_by_what_the_model_said_and_verdicts_lead_to_
 
 
 @pytest.mark.slow
-def test_the_app_of_any_other_folder_is_as_it_was(place: tuple[Workspace, Path]) -> None:  # noqa: F811
-    with open_app(place) as running:
+def test_the_app_of_any_other_folder_is_as_it_was(scored_workspace: tuple[Workspace, Path]) -> None:
+    with open_app(scored_workspace) as running:
         running.address()
         with open_samples(running) as collection:
             assert not {"predicted", "probability", "familiarity"} & collection.find_one().keys()
