@@ -35,7 +35,8 @@ def test_clicks_and_tags_are_recorded_in_the_journal_and_nothing_else(
     with open_app(scored_workspace) as running:
         app = App(chromium, running.address())
         database = running.mongod()
-        assert Path(database.exe()).parent.parent.parent == Path(find_spec("fiftyone").submodule_search_locations[0])
+        installed = Path(find_spec("fiftyone").submodule_search_locations[0]).resolve()
+        assert Path(database.exe()).parent.parent.parent == installed
         version = subprocess.run([database.exe(), "--version"], capture_output=True, text=True, check=True).stdout
         assert running.lines[0].split()[:3] == ["Database:", "mongod", version.split()[2].removeprefix("v") + ","]
         listening = {(c.laddr.ip, c.status) for c in database.net_connections("tcp") if c.status == "LISTEN"}
