@@ -34,7 +34,7 @@ def confirm(question: str) -> bool:
 
 
 def print_json(value: Any) -> None:
-    """Print the one JSON document of a command, in UTF-8. Raises: OSError when not all of it can be written."""
+    """Print the one JSON document of a command. Raises: OSError when not all of it can be written."""
     from winnow.common.json_files import to_json
 
     sys.stdout.flush()

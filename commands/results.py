@@ -10,46 +10,37 @@ import click
 from winnow.commands.console import printable
 from winnow.commands.tables import Column, print_table
 
+# Column, key in the document of a head, digits after the point.
+FURTHER_SCORES = (
+    (Column("macro F1", 124), "macro_f1", 3),
+    (Column("accuracy", 94), "accuracy", 3),
+    (Column("log loss", 124), "log_loss", 3),
+    (Column("ECE", 100), "ece", 3),
+    (Column("val F1"), "val_weighted_f1", 3),
+    (Column("fit s"), "fit_seconds", 2),
+    (Column("predict s", 124), "predict_seconds", 3),
+)
+
 
 def print_comparison(heads: Sequence[dict[str, Any]], data: dict[str, Any]) -> None:
     """The table of a comparison, the chosen head first."""
+    columns = ("head", "weighted F1", "95% interval", "to chosen", *(title for title, *_ in FURTHER_SCORES))
     rows = []
     for head in heads:
-        f1, versus = head["weighted_f1"], head["versus_chosen"]
-        rows.append(
-            (
-                head["name"],
-                f"{f1['mean']:.3f}",
-                f"{f1['low']:.3f}-{f1['high']:.3f}",
-                _difference(versus),
-                f"{head['macro_f1']:.3f}",
-                f"{head['accuracy']:.3f}",
-                f"{head['log_loss']:.3f}",
-                f"{head['ece']:.3f}",
-                f"{head['val_weighted_f1']:.3f}",
-                f"{head['fit_seconds']:.2f}",
-                f"{head['predict_seconds']:.3f}",
-            )
-        )
-    columns: list[str | Column] = ["head", "weighted F1", "95% interval", "to chosen"]
-    columns += [
-        Column("macro F1", 124),
-        Column("accuracy", 94),
-        Column("log loss", 124),
-        Column("ECE", 100),
-        "val F1",
-        "fit s",
-        Column("predict s", 124),
-    ]
-    times = data["repeats"]
-    on = f"{data['pictures']:,} pictures, {len(data['classes'])} classes, {times} split{'s' if times > 1 else ''}"
-    print_table(columns, rows, title=f"Test scores: {on} ({data['split_rule']})", best=0)
+        f1 = head["weighted_f1"]
+        further = (f"{head[name]:.{digits}f}" for _, name, digits in FURTHER_SCORES)
+        interval = f"{f1['low']:.3f}-{f1['high']:.3f}"
+        rows.append((head["name"], f"{f1['mean']:.3f}", interval, _difference(head["versus_chosen"]), *further))
+    splits = "1 split" if data["repeats"] == 1 else f"{data['repeats']} splits"
+    dataset = f"{data['pictures']:,} pictures, {len(data['classes'])} classes, {splits}"
+    print_table(columns, rows, title=f"Test scores: {dataset} ({data['split_rule']})", best=0)
 
 
-def _difference(versus: dict[str, float] | None) -> str:
-    if versus is None:
+def _difference(versus_chosen: dict[str, float] | None) -> str:
+    """The difference to the chosen head, marked where it is not significant."""
+    if versus_chosen is None:
         return "chosen"
-    return f"{versus['difference']:+.3f}{'' if versus['p'] < 0.05 else ' n.s.'}"
+    return f"{versus_chosen['difference']:+.3f}{'' if versus_chosen['p'] < 0.05 else ' n.s.'}"
 
 
 def print_headline(result: dict[str, Any]) -> None:
@@ -70,52 +61,51 @@ def print_files(result: dict[str, Any]) -> None:
     click.echo(f"Report: {printable(str(result['report']))}")
 
 
-def print_cleaning(said: dict[str, Any]) -> None:
-    """What the verdicts bought: a table on the same test pictures, and a sentence."""
+def print_cleaning(effect: dict[str, Any]) -> None:
+    """What the verdicts changed: a table on the same test images, and a sentence."""
     from winnow.heads.evaluation.cleaning_effect import in_words
 
     rows = []
-    for head in said["heads"]:
-        row, beside = head["as_found"], head["as_decided"]
-        scores = [f"{part[name]:.3f}" for part in (row, beside) for name in ("before", "after")]
-        low, points, high = (f"{100 * row[name]:+.1f}" for name in ("low", "difference", "high"))
+    for head in effect["heads"]:
+        test_as_found, test_as_decided = head["as_found"], head["as_decided"]
+        scores = [f"{part[name]:.3f}" for part in (test_as_found, test_as_decided) for name in ("before", "after")]
+        low, points, high = (f"{100 * test_as_found[name]:+.1f}" for name in ("low", "difference", "high"))
         rows.append((head["name"], *scores[:2], points, f"{low} to {high}", *scores[2:]))
     columns: list[str | Column] = ["trained on", "as found", "as decided", "points", "95% interval"]
     columns += [Column("test decided: found", 110), Column("decided", 110)]
     print_table(columns, rows, title="Weighted F1 on the test pictures as found, trained before and after the verdicts")
-    click.echo(in_words(said))
+    click.echo(in_words(effect))
 
 
-def print_learning_curve(said: dict[str, Any]) -> None:
-    """Weighted F1 over the number of training pictures, and a sentence of what twice as many would bring."""
+def print_learning_curve(curve: dict[str, Any]) -> None:
+    """Weighted F1 over the number of training images, and an estimate for twice as many."""
     from winnow.heads.evaluation.learning_curve import in_words
 
     rows = []
-    for size in said["sizes"]:
+    for size in curve["sizes"]:
         f1 = size["weighted_f1"]
         rows.append((f"{size['pictures']:,}", f"{f1['mean']:.3f}", f"{f1['low']:.3f}-{f1['high']:.3f}"))
-    print_table(("pictures", "weighted F1", "95% interval"), rows, title=f"Trained on fewer pictures: {said['head']}")
-    click.echo(printable(in_words(said)))
+    print_table(("pictures", "weighted F1", "95% interval"), rows, title=f"Trained on fewer pictures: {curve['head']}")
+    click.echo(printable(in_words(curve)))
 
 
-def print_status(said: dict[str, Any]) -> None:
-    """How far the work on a folder is, a line a room."""
-    scanned, scored = said["scanned"], said["scored"]
+def print_status(summary: dict[str, Any]) -> None:
+    """What is done on a folder, one line per stage."""
+    scanned, scored = summary["scanned"], summary["scored"]
     since = ", ".join(f"{scanned[name]:,} {name}" for name in ("added", "changed", "removed") if scanned[name])
     click.echo(f"Scanned:  {scanned['pictures']:,} pictures{f'; since then {since}' if since else ''}")
-    for table in said["embedded"]:
-        lacks = f", {table['missing']:,} missing" if table["missing"] else ""
-        click.echo(f"Embedded: {table['vectors']:,}{lacks}: {printable(table['recipe'])}")
-    click.echo(f"Scored:   {scored['pictures']:,} pictures{'; something has changed since' if scored['stale'] else ''}")
-    decided = ", ".join(f"{count:,} {verdict}" for verdict, count in said["decided"].items())
+    for table in summary["embedded"]:
+        missing = f", {table['missing']:,} missing" if table["missing"] else ""
+        click.echo(f"Embedded: {table['vectors']:,}{missing}: {printable(table['recipe'])}")
+    stale = "; something has changed since" if scored["stale"] else ""
+    click.echo(f"Scored:   {scored['pictures']:,} pictures{stale}")
+    decided = ", ".join(f"{count:,} {verdict}" for verdict, count in summary["decided"].items())
     click.echo(f"Decided:  {decided or 'nothing yet'}")
-    for run in said["trained"]:
-        f1 = run["weighted_f1"]
+    for run in summary["trained"]:
+        f1, kind = run["weighted_f1"], f"{run['kind'].capitalize()}:"
         score = f"{f1['mean']:.3f} [{f1['low']:.3f}, {f1['high']:.3f}]"
-        click.echo(
-            f"{run['kind'].capitalize() + ':':9} {printable(run['head'])}, weighted F1 {score}: {printable(run['run'])}"
-        )
-    sizes = ", ".join(f"{name} {size / 1e6:,.1f} MB" for name, size in said["bytes"].items() if size > 50_000)
+        click.echo(f"{kind:9} {printable(run['head'])}, weighted F1 {score}: {printable(run['run'])}")
+    sizes = ", ".join(f"{name} {size / 1e6:,.1f} MB" for name, size in summary["bytes"].items() if size > 50_000)
     click.echo(f"On disk:  {sizes}")
 
 
