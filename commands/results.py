@@ -11,7 +11,7 @@ from winnow.commands.console import printable
 from winnow.commands.tables import Column, print_table
 
 # Column, key in the document of a head, digits after the point.
-FURTHER_SCORES = (
+FURTHER_SCORES: tuple[tuple[Column, str, int], ...] = (
     (Column("macro F1", 124), "macro_f1", 3),
     (Column("accuracy", 94), "accuracy", 3),
     (Column("log loss", 124), "log_loss", 3),
@@ -24,7 +24,8 @@ FURTHER_SCORES = (
 
 def print_comparison(heads: Sequence[dict[str, Any]], data: dict[str, Any]) -> None:
     """The table of a comparison, the chosen head first."""
-    columns = ("head", "weighted F1", "95% interval", "to chosen", *(title for title, *_ in FURTHER_SCORES))
+    further_columns = [column for column, _, _ in FURTHER_SCORES]
+    columns = ["head", "weighted F1", "95% interval", "to chosen", *further_columns]
     rows = []
     for head in heads:
         f1 = head["weighted_f1"]
