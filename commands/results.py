@@ -24,8 +24,8 @@ FURTHER_SCORES: tuple[tuple[Column, str, int], ...] = (
 
 def print_comparison(heads: Sequence[dict[str, Any]], data: dict[str, Any]) -> None:
     """The table of a comparison, the chosen head first."""
-    further_columns = [column for column, _, _ in FURTHER_SCORES]
-    columns = ["head", "weighted F1", "95% interval", "to chosen", *further_columns]
+    columns: list[str | Column] = ["head", "weighted F1", "95% interval", "to chosen"]
+    columns += [column for column, _, _ in FURTHER_SCORES]
     rows = []
     for head in heads:
         f1 = head["weighted_f1"]
