@@ -167,11 +167,8 @@ def int8_quality(workspace: Workspace) -> str:
             ]
             scores.append(np.array([fit.metrics["test"]["weighted_f1"] for _, fit in fits]))
         split = plain.splits[0]
-        gap = {k: 100 * v for k, v in paired(scores[1], scores[0], len(split.train), len(split.test)).items()}
-        parts.append(
-            f"{kind} {scores[0].mean():.3f} -> {scores[1].mean():.3f} "
-            f"({gap['difference']:+.2f} points [{gap['low']:+.1f}, {gap['high']:+.1f}])"
-        )
+        gap = paired(scores[1], scores[0], len(split.train), len(split.test))
+        parts.append(f"{kind} {scores[0].mean():.3f} -> {scores[1].mean():.3f} ({gap.describe_points()})")
     said = effect(load_backbone(Path(small.made["backbone"]), Recipe(precision="int8")))
     return (
         f"int8 on all {len(a):,} pictures, calibrated on {said['calibrated_on']} of them: cosine to fp32 "

@@ -21,8 +21,9 @@ from winnow.deploy.inference.model import load
 from winnow.embed.backends import create_single_thread_session
 from winnow.embed.config import EmbeddingConfig
 from winnow.embed.pipeline import read_square
-from winnow.heads.evaluation.compare import table
-from winnow.heads.evaluation.fit import HEADS, FitOptions, HeadSpec, Task, fit_head
+from winnow.heads.evaluation.fit import FitOptions, HeadSpec, Task, fit_head
+from winnow.heads.evaluation.head_scores import rank_heads
+from winnow.heads.kinds import HEADS
 from winnow.workflow.experiment import Division, Experiment, prepare
 from winnow.workflow.runs import leave_run
 
@@ -50,7 +51,7 @@ def row(experiment: Experiment, kind: str) -> str:
     task = Task(experiment.X, experiment.data.y, experiment.data.classes)
     estimator, fit = fit_head(head, task, split, FitOptions(experiment.seed))
     run = leave_run(
-        experiment, f"train-{kind}", table([head], [[fit]], experiment.splits), {kind: fit}, LISTENER, estimator
+        experiment, f"train-{kind}", rank_heads([head], [[fit]], experiment.splits), {kind: fit}, LISTENER, estimator
     )
     said = export(Path(run["run"]), Path(run["run"]) / "model.onnx", LISTENER)
     labels, proba = by_estimator(experiment, estimator)

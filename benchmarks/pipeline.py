@@ -161,7 +161,7 @@ def kernels(experiment, files: list[Path], backbone: Path) -> None:
             text = f"{own.mean():.3f}"
             if kernel != KERNELS[0]:
                 gap = paired(own, with_bicubic, len(split.train), len(split.test))
-                text += f" ({100 * gap['difference']:+.1f} [{100 * gap['low']:+.1f}, {100 * gap['high']:+.1f}])"
+                text += f" ({gap.describe_points()})"
             row.append(text)
         rows.append(row)
     print(

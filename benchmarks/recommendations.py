@@ -24,7 +24,6 @@ from winnow.common.threads import processors
 from winnow.curate.workspace import find_workspace
 from winnow.embed.config import EmbeddingConfig
 from winnow.embed.recipe import Recipe
-from winnow.heads.evaluation import learning_curve
 from winnow.heads.evaluation.compare import compare
 from winnow.heads.evaluation.fit import Fit, FitOptions, Grid, HeadSpec
 from winnow.heads.evaluation.metrics import corrected_interval, paired
@@ -106,7 +105,7 @@ def main() -> None:
     print(f"{machine('onnxruntime', 'scikit-learn', 'keras', 'tensorflow')}\n")
     print(table(title, [lines[number] for number in sorted(lines)]))
     print(f"\nThe last row's fit by itself, on all processors: {alone:.0f} s; in the table there is one on each.")
-    print(f"\nMore samples: {learning_curve.in_words(curve)}")
+    print(f"\nMore samples: {curve.describe()}")
     print(f"\nAll of it took {(time.perf_counter() - start) / 60:.1f} minutes.")
 
 
@@ -142,14 +141,13 @@ def by_itself(workspace, row: Row) -> float:
 
 def line(row: Row, fits: list[Fit], plain: list[Fit], sizes: tuple[int, int], seconds: float) -> list[str]:
     f1, of_plain = (np.array([fit.metrics["test"]["weighted_f1"] for fit in of]) for of in (fits, plain))
-    mean, low, high = corrected_interval(f1, *sizes)
+    interval = corrected_interval(f1, *sizes)
     gap = ""
     if fits is not plain:
-        said = {name: 100 * value for name, value in paired(f1, of_plain[: len(f1)], *sizes).items()}
-        gap = f"{said['difference']:+.1f} [{said['low']:+.1f}, {said['high']:+.1f}]"
+        gap = paired(f1, of_plain[: len(f1)], *sizes).describe_points().replace(" points", "")
     others = [f"{np.mean([fit.metrics[part][name] for fit in fits]):.3f}" for part, name in OTHERS]
     spent = [str(len(f1)), f"{seconds:.0f}", f"{np.mean([fit.fit_seconds for fit in fits]):.1f}"]
-    return [row.what, row.kind, f"{mean:.3f} [{low:.3f}, {high:.3f}]", gap, *others, *spent]
+    return [row.what, row.kind, f"{interval.mean:.3f} [{interval.low:.3f}, {interval.high:.3f}]", gap, *others, *spent]
 
 
 OTHERS = (("val", "weighted_f1"), ("test", "ece"), ("test", "log_loss"))

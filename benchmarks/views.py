@@ -71,7 +71,7 @@ def main() -> None:
                 f1 = on_val(head, experiment, drawn(experiment, constants) if constants else [])
                 plain = f1 if plain is None else plain
                 gap = paired(f1, plain, len(experiment.splits[0].train), len(experiment.splits[0].val))
-                words = f"{100 * gap['difference']:+.1f} [{100 * gap['low']:+.1f}, {100 * gap['high']:+.1f}]"
+                words = gap.describe_points()
                 lines[name] += [f"{f1.mean():.3f}", words if constants else ""]
                 print(f"{head.name}: {name}: {f1.mean():.4f} {words}", file=sys.stderr)
     print(f"{machine('onnxruntime', 'pillow', 'scikit-learn', 'keras', 'tensorflow')}\n")

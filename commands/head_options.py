@@ -8,13 +8,8 @@ from typing import Any
 import click
 
 from winnow.commands.options import option, passed_as
+from winnow.heads.kinds import CALIBRATIONS, HEADS, MONITORS, ONLY_NAMED, SCHEDULES
 
-DEFAULT_HEADS = ("dense", "dummy", "centroid", "knn", "logistic", "svm-linear", "svm-rbf", "lda", "forest", "mlp")
-ONLY_NAMED = ("triplet", "supcon", "finetune")
-HEADS = (*DEFAULT_HEADS, *ONLY_NAMED)
-SCHEDULES = ("constant", "step", "exponential", "cosine", "plateau", "one-cycle")
-CALIBRATIONS = ("none", "sigmoid", "isotonic", "temperature")
-MONITORED = ("loss", "accuracy", "weighted_f1")
 # Parameter -> head -> its default. A test compares with the classes of the heads, which take seconds to import.
 DEFAULTS: dict[str, dict[str, Any]] = {
     "lr": {"dense": 0.01, "finetune": 0.01, "triplet": 0.03, "supcon": 0.03},
@@ -182,7 +177,7 @@ params = passed_as(
     _parameter(
         "Training",
         "--monitor",
-        type=click.Choice(MONITORED),
+        type=click.Choice(MONITORS),
         help="Validation score by which the best epoch is kept.",
     ),
     _parameter(

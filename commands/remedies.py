@@ -18,6 +18,7 @@ REMEDIES: dict[str, str] = {
     "augment": "use --augment {least} or more",
     "imagenet-weights": "put the file there, or use --weights random for an untrained backbone",
     "layer-names": "python -c 'import keras; keras.applications.MobileNetV2(weights=None).summary()' lists all",
+    "room-or-one-job": "make room there, or choose --jobs 1",
     "other-heads": "install it, or choose other heads",
     "another-file": "correct that or name another file",
     "folders-apart": "give --sort-into and --into folders apart from each other",

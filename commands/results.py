@@ -64,7 +64,7 @@ def print_files(result: dict[str, Any]) -> None:
 
 def print_cleaning(effect: dict[str, Any]) -> None:
     """What the verdicts changed: a table on the same test images, and a sentence."""
-    from winnow.heads.evaluation.cleaning_effect import in_words
+    from winnow.heads.evaluation.cleaning_effect import CleaningEffect
 
     rows = []
     for head in effect["heads"]:
@@ -75,19 +75,19 @@ def print_cleaning(effect: dict[str, Any]) -> None:
     columns: list[str | Column] = ["trained on", "as found", "as decided", "points", "95% interval"]
     columns += [Column("test decided: found", 110), Column("decided", 110)]
     print_table(columns, rows, title="Weighted F1 on the test pictures as found, trained before and after the verdicts")
-    click.echo(in_words(effect))
+    click.echo(CleaningEffect.from_json(effect).describe())
 
 
 def print_learning_curve(curve: dict[str, Any]) -> None:
     """Weighted F1 over the number of training images, and an estimate for twice as many."""
-    from winnow.heads.evaluation.learning_curve import in_words
+    from winnow.heads.evaluation.learning_curve import LearningCurve
 
     rows = []
     for size in curve["sizes"]:
         f1 = size["weighted_f1"]
         rows.append((f"{size['pictures']:,}", f"{f1['mean']:.3f}", f"{f1['low']:.3f}-{f1['high']:.3f}"))
     print_table(("pictures", "weighted F1", "95% interval"), rows, title=f"Trained on fewer pictures: {curve['head']}")
-    click.echo(printable(in_words(curve)))
+    click.echo(printable(LearningCurve.from_json(curve).describe()))
 
 
 def print_status(summary: dict[str, Any]) -> None:
@@ -132,7 +132,7 @@ def print_comparison_run(result: dict[str, Any]) -> None:
 
 def print_search(result: dict[str, Any]) -> None:
     """The result of tune: the settings chosen on each split, what they are worth, and where the report is."""
-    from winnow.heads.evaluation.search import in_words
+    from winnow.heads.evaluation.search import SearchResult
 
     rows = [
         (
@@ -144,7 +144,7 @@ def print_search(result: dict[str, Any]) -> None:
     ]
     click.echo(f"The best of {result['searched']:,} settings on each split, chosen on its training pictures alone:")
     print_table(("settings", "test weighted F1", "default settings"), rows, best=0)
-    click.echo(f"{result['head']} {in_words(result)}")
+    click.echo(f"{result['head']} {SearchResult.from_json(result).describe()}")
     print_files(result)
 
 

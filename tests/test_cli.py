@@ -17,12 +17,13 @@ from click.testing import CliRunner, Result
 from support.project import PACKAGE, PROJECT
 
 from winnow import cli
-from winnow.commands import head_options, options, project
 from winnow.commands import heads as fitting
+from winnow.commands import options, project
 from winnow.commands.embedding_options import BACKENDS, embedding_and_tta
 from winnow.curate.workspace import find_workspace
 from winnow.embed.config import EmbeddingConfig
 from winnow.embed.recipe import Recipe
+from winnow.heads.kinds import DEFAULT_HEADS
 
 HEAVY = ["numpy", "PIL", "pyarrow", "lance", "sklearn", "scipy", "tensorflow", "keras", "onnx", "onnxruntime"]
 HEAVY += ["matplotlib", "rich", "jinja2", "joblib"]
@@ -62,16 +63,9 @@ class TestHelp:
         from winnow.embed.backends import BACKENDS as engines
         from winnow.embed.images import RESIZE_FUNCTIONS
         from winnow.embed.recipe import RESIZES
-        from winnow.heads.evaluation.fit import DEFAULT_HEADS, HEADS
-        from winnow.heads.models.baselines import CALIBRATIONS
-        from winnow.heads.models.schedules import SCHEDULES
 
-        assert tuple(CALIBRATIONS) == head_options.CALIBRATIONS
-        assert tuple(SCHEDULES) == head_options.SCHEDULES
         assert tuple(engines) == BACKENDS
         assert tuple(RESIZE_FUNCTIONS) == RESIZES
-        assert set(HEADS) == set(head_options.HEADS)
-        assert set(DEFAULT_HEADS) == set(head_options.DEFAULT_HEADS)
 
 
 class TestWhichPictures:
@@ -334,7 +328,7 @@ class TestDemo:
         assert said["scan"]["images"] == 60
         assert said["scan"]["problems"] == 5
         assert said["embed"]["embedded"] == 60 - 5 - said["scan"]["exact_duplicates"]
-        assert {head["name"] for head in said["compare"]["heads"]} == set(head_options.DEFAULT_HEADS)
+        assert {head["name"] for head in said["compare"]["heads"]} == set(DEFAULT_HEADS)
         assert set(said["seconds"]) >= {"scan", "embed", "compare", "train"}
         folder = Path(said["train"]["run"])
         for name in ("run.json", "splits.lance", "metrics.json", "history.csv", "predictions.csv", "head.onnx"):

@@ -24,7 +24,10 @@ from winnow.workflow.scoring import embed_timed, score_embedded
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from winnow.heads.evaluation.cleaning_effect import CleaningEffect
     from winnow.heads.evaluation.fit import Split
+    from winnow.heads.evaluation.learning_curve import LearningCurve
+    from winnow.heads.evaluation.search import SearchResult
 
 
 @dataclass(frozen=True)
@@ -49,9 +52,9 @@ class Experiment:
     near: dict[str, int]  # id -> its group of near-duplicates
     scores: pa.Table  # what `curate.ranking.score` returned, now or the last time; empty before that
     as_found: bool  # without the verdicts
-    cleaning: dict[str, Any] | None = None  # what `training.fit_cleaning` says of the verdicts
-    learning_curve: dict[str, Any] | None = None  # what `training.fit_curve` says of more pictures
-    search: dict[str, Any] | None = None  # what `heads.search.summary` says of the settings
+    cleaning: CleaningEffect | None = None
+    learning_curve: LearningCurve | None = None
+    search: SearchResult | None = None
 
     @property
     def X(self) -> np.ndarray:

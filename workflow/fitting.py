@@ -17,7 +17,10 @@ from winnow.workflow.scoring import timed
 from winnow.workflow.tasks import divided
 
 if TYPE_CHECKING:
+    from winnow.heads.evaluation.cleaning_effect import CleaningEffect, DatasetChanges
     from winnow.heads.evaluation.fit import Fit, Grid, HeadSpec, Split, Task
+    from winnow.heads.evaluation.head_scores import HeadScores
+    from winnow.heads.evaluation.learning_curve import LearningCurve
 
 QUADRATIC = ("knn", "svm-linear", "svm-rbf")  # heads whose time grows with the square of the training pictures
 QUADRATIC_LIMIT = 20_000  # training pictures above which they are left out unless they are named
@@ -25,8 +28,9 @@ QUADRATIC_LIMIT = 20_000  # training pictures above which they are left out unle
 
 def named(heads: str | None) -> Grid:
     """The heads of comma-separated kinds, None: DEFAULT_HEADS. Raises: InputError for an unknown or doubled one."""
-    from winnow.heads.evaluation.fit import DEFAULT_HEADS, Grid
+    from winnow.heads.evaluation.fit import Grid
     from winnow.heads.evaluation.grid_file import heads_from_names
+    from winnow.heads.kinds import DEFAULT_HEADS
 
     names = list(DEFAULT_HEADS) if heads is None else [name.strip() for name in heads.split(",")]
     return Grid(heads_from_names(names))
@@ -50,12 +54,12 @@ def fit_all(
     fresh: bool,
     reporter: Reporter,
     experiments: dict[str, Experiment] | None = None,
-) -> tuple[list[dict[str, Any]], dict[str, Fit]]:
-    """The rows of the comparison, and of every head the fit on the first split.
+) -> tuple[list[HeadScores], dict[str, Fit]]:
+    """The scores of the heads, the chosen one first, and of every head the fit on the first split.
 
     Parameters: `works`, of `rows.for_heads`, head name -> the work whose rows it learns from (None: all from `work`).
     """
-    from winnow.heads.evaluation.compare import table
+    from winnow.heads.evaluation.head_scores import rank_heads
 
     experiments = experiments or {head.name: experiment for head in grid.heads}
     found: dict[str, list[Fit]] = {}
@@ -66,7 +70,7 @@ def fit_all(
             fits = _fit(task, splits, own, replace(grid, heads=heads), jobs, fresh, reporter)
             found |= {head.name: of for head, of in zip(heads, fits, strict=True)}
     ordered = [found[head.name] for head in grid.heads]
-    return table(grid.heads, ordered, experiment.splits), _first(grid, ordered)
+    return rank_heads(grid.heads, ordered, experiment.splits), _first(grid, ordered)
 
 
 def fit_one(experiment: Experiment, head: HeadSpec, reporter: Reporter) -> tuple[Any, Fit]:
@@ -86,14 +90,14 @@ def fit_cleaning(
     jobs: int | None,
     fresh: bool,
     reporter: Reporter,
-) -> tuple[list[dict[str, Any]], dict[str, Fit], dict[str, Any]]:
+) -> tuple[list[HeadScores], dict[str, Fit], CleaningEffect]:
     """As `fit_all`, and what the verdicts bought: every head is trained on the pictures as found and as decided.
 
     Both are judged on the same test pictures: those as found, and beside them those as decided.
     Parameters: `found`, the dataset as found, with as many splits as that of `work`; `X_found` (N, D) its vectors.
     """
-    from winnow.heads.evaluation import cleaning_effect
-    from winnow.heads.evaluation.compare import table
+    from winnow.heads.evaluation.cleaning_effect import measure_cleaning
+    from winnow.heads.evaluation.head_scores import rank_heads
 
     task, of_found = _with_found(experiment, found, X_found)
     groups = np.zeros(len(task.X), dtype=np.int64)
@@ -101,48 +105,47 @@ def fit_cleaning(
     before, after = [], []
     for split, parts in zip(experiment.splits, found.splits, strict=True):
         as_found = {part: of_found[parts == part] for part in SPLITS}
-        before.append(replace(split, groups=groups, also=split.test, **as_found))
-        after.append(replace(split, groups=groups, also=as_found["test"]))
+        before.append(replace(split, groups=groups, second_test=split.test, **as_found))
+        after.append(replace(split, groups=groups, second_test=as_found["test"]))
     with timed(experiment.seconds, "compare"):
         fits_before, fits = (_fit(task, of, experiment, grid, jobs, fresh, reporter) for of in (before, after))
-    said = cleaning_effect.summary(grid.heads, fits_before, fits, before, after) | _changed(experiment.data, found)
-    first = {name: fit.of_classes(len(experiment.data.classes)) for name, fit in _first(grid, fits).items()}
-    return table(grid.heads, fits, after), first, said
+    effect = measure_cleaning(grid.heads, fits_before, fits, before, after, _changed(experiment.data, found))
+    first = {name: fit.first_classes(len(experiment.data.classes)) for name, fit in _first(grid, fits).items()}
+    return rank_heads(grid.heads, fits, after), first, effect
 
 
 def fit_curve(
     experiment: Experiment, head: HeadSpec, validation: str, jobs: int | None, fresh: bool, reporter: Reporter
-) -> dict[str, Any]:
-    """The learning curve of a head on every split: `heads.learning_curve.summary` with `head` and `sizes`.
+) -> LearningCurve:
+    """The learning curve of a head over all splits.
 
-    sizes: {pictures, share, weighted_f1 {mean, low, high}} of parts of the train part, as `heads.compare.table` has it.
     Fits on all of it are those of `fit_all`; parts that small classes make no larger than the one before are left out.
     """
     from winnow.heads.evaluation import learning_curve
-    from winnow.heads.evaluation.compare import table
     from winnow.heads.evaluation.fit import Grid
+    from winnow.heads.evaluation.head_scores import f1_interval, mean_sizes
 
     parts = [
-        learning_curve.nested(split, experiment.data.y, experiment.seed + r)
+        learning_curve.nested_subsets(split, experiment.data.y, experiment.seed + r)
         for r, split in enumerate(experiment.splits)
     ]
     of_size = {
         sum(len(split.train) for split in splits): (share, list(splits))
         for share, splits in zip(learning_curve.SHARES, zip(*parts, strict=True), strict=True)
     }
-    sizes, scores = [], []
+    points, scores = [], []
     with timed(experiment.seconds, "learning_curve"):
         for total, (share, splits) in of_size.items():
             pictures, again = total / len(splits), fresh and share < 1
             what = f"Fitting on {pictures:,.0f} pictures"
             task, of_rows = divided(experiment, splits)
             fits = _fit(task, of_rows, experiment, Grid([head], validation), jobs, again, reporter, what)
-            f1 = table([head], fits, splits)[0]["weighted_f1"]
-            sizes.append({"pictures": round(pictures), "share": share, "weighted_f1": f1})
+            f1 = f1_interval(fits[0], mean_sizes(splits))
+            points.append(learning_curve.CurvePoint(round(pictures), share, f1))
             scores.append([fit.metrics["test"]["weighted_f1"] for fit in fits[0]])
         n_test = float(np.mean([len(split.test) for split in experiment.splits]))
-        said = learning_curve.summary(np.array(list(of_size)) / len(parts), np.array(scores), n_test)
-    return {"head": head.name, "sizes": sizes} | said
+        sizes = np.array(list(of_size)) / len(parts)
+        return learning_curve.extrapolate(head.name, points, sizes, np.array(scores), n_test)
 
 
 def _with_found(experiment: Experiment, found: Dataset, X_found: np.ndarray) -> tuple[Task, np.ndarray]:
@@ -166,15 +169,17 @@ def _with_found(experiment: Experiment, found: Dataset, X_found: np.ndarray) -> 
     return task, np.array([row_of[pair] for pair in pairs], dtype=np.int64)
 
 
-def _changed(decided: Dataset, found: Dataset) -> dict[str, Any]:
+def _changed(decided: Dataset, found: Dataset) -> DatasetChanges:
     """How many pictures the verdicts took away, brought in, and gave another label; whether classes came or went."""
+    from winnow.heads.evaluation.cleaning_effect import DatasetChanges
+
     now, then = (dict(zip(data.ids, data.labels, strict=True)) for data in (decided, found))
-    return {
-        "dropped": len(then.keys() - now.keys()),
-        "added": len(now.keys() - then.keys()),
-        "relabelled": sum(then[id] != label for id, label in now.items() if id in then),
-        "classes_changed": decided.classes != found.classes,
-    }
+    return DatasetChanges(
+        dropped=len(then.keys() - now.keys()),
+        added=len(now.keys() - then.keys()),
+        relabelled=sum(then[id] != label for id, label in now.items() if id in then),
+        classes_changed=decided.classes != found.classes,
+    )
 
 
 def _fit(
@@ -191,8 +196,8 @@ def _fit(
     from winnow.heads.evaluation.fit import FitOptions
 
     options = FitOptions(experiment.seed, jobs or processors(), experiment.workspace.fits, fresh, grid.validation)
-    with reporter.progress(what) as told:
-        return compare(grid.heads, task, splits, options, lambda done, total, head: told(done, total))
+    with reporter.progress(what) as on_fit:
+        return compare(grid.heads, task, splits, options, on_fit)
 
 
 def _first(grid: Grid, fits: list[list[Fit]]) -> dict[str, Fit]:

@@ -222,7 +222,9 @@ def weighted_f1(fp32: np.ndarray, int8: np.ndarray, labels: Sequence[str | None]
     scores = {name: _scores(X[rows], y, folds) for name, X in (("fp32", fp32), ("int8", int8))}
     compared = metrics.paired(scores["int8"], scores["fp32"], len(rows) - test, test)
     means = {name: float(of.mean()) for name, of in scores.items()}
-    return means | {n: compared[n] for n in ("difference", "low", "high")} | {"on": len(rows), "splits": SPLITS}
+    return (
+        means | {n: getattr(compared, n) for n in ("difference", "low", "high")} | {"on": len(rows), "splits": SPLITS}
+    )
 
 
 def _scores(X: np.ndarray, y: np.ndarray, folds: list[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:

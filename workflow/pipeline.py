@@ -33,8 +33,6 @@ def run(
 
     Returns: {scan, embed, score, compare, train, report, export, seconds}, as `run --json` prints it.
     """
-    from winnow.heads.evaluation.fit import HeadSpec
-
     grid = fitting.named(heads)
     experiment = prepare(
         workspace, tasks.beside_tails(grid, vectors), reporter, division or Division(), repeats, scored=True
@@ -43,7 +41,7 @@ def run(
         grid = fitting.affordable(grid, experiment, reporter)
     grid, experiments = tasks.for_heads(experiment, grid, vectors, reporter)
     compared, fits = fitting.fit_all(experiment, grid, jobs, False, reporter, experiments)
-    best = HeadSpec(*(compared[0][name] for name in ("name", "kind", "params")))
+    best = compared[0].spec
     experiment = experiments[best.name]
     with timed(experiment.seconds, "train"):
         estimator, fits[best.name] = fitting.fit_one(experiment, best, reporter)

@@ -26,7 +26,8 @@ from winnow.workflow.experiment import Experiment
 from winnow.workflow.report import page as report
 
 if TYPE_CHECKING:
-    from winnow.heads.evaluation.fit import Fit
+    from winnow.heads.evaluation.fit import Fit, HeadSpec
+    from winnow.heads.evaluation.head_scores import HeadScores
 
 
 def new_folder(runs: Path, name: str, now: datetime) -> Path:
@@ -142,14 +143,14 @@ def shown(fit: Fit, classes: Sequence[str]) -> dict[str, Any]:
 def leave_run(
     experiment: Experiment,
     name: str,
-    rows: list[dict[str, Any]],
+    scores: list[HeadScores],
     fits: dict[str, Fit],
     reporter: Reporter,
     estimator: Any = None,
 ) -> dict[str, Any]:
     """Write a run folder, whole or not at all.
 
-    Parameters: `rows`, of `heads.compare.table`, the chosen head first; `fits`, of every head on the first split;
+    Parameters: `scores`, of the heads, the chosen one first; `fits`, of every head on the first split;
     `estimator`, the fitted first head, to be written as `head.onnx`.
     Returns: the document, with `run` and `report`, and with an estimator `weighted_f1`, `accuracy` and `model` (None
     when the file was not like the head: the person is told, the run stays).
@@ -157,7 +158,7 @@ def leave_run(
     now = datetime.now(UTC)
     folder = new_folder(experiment.workspace.runs, name, now)
     try:
-        document = _document(experiment, name.split("-")[0], rows, fits, reporter.command, now)
+        document = _document(experiment, name.split("-")[0], scores, fits, reporter.command, now)
         _write_tables(experiment, folder, document, fits)
         start = time.monotonic()
         page = report.write(
@@ -167,22 +168,22 @@ def leave_run(
         write_json(folder / "metrics.json", document)
         model = None
         if estimator is not None:
-            model = _write_head(experiment, folder / "head.onnx", rows[0], estimator, reporter)
+            model = _write_head(experiment, folder / "head.onnx", scores[0].spec, estimator, reporter)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
     result = document | {"run": str(folder), "report": str(page)}
     if estimator is not None:
-        result |= {"weighted_f1": rows[0]["weighted_f1"], "accuracy": rows[0]["accuracy"], "model": model}
+        result |= {"weighted_f1": scores[0].weighted_f1.to_json(), "accuracy": scores[0].accuracy, "model": model}
     return result
 
 
 def _document(
-    experiment: Experiment, kind: str, rows: list[dict[str, Any]], fits: dict[str, Fit], command: str, now: datetime
+    experiment: Experiment, kind: str, scores: list[HeadScores], fits: dict[str, Fit], command: str, now: datetime
 ) -> dict[str, Any]:
     """What `metrics.json` holds and the report is made from."""
     data, made, test = experiment.data, experiment.made, experiment.splits[0].test
-    proba = fits[rows[0]["name"]].proba["test"]
+    proba = fits[scores[0].name].proba["test"]
     return {
         "title": to_text(experiment.workspace.images.name),
         "command": to_text(command),
@@ -192,11 +193,14 @@ def _document(
         "data": _data_document(experiment),
         "vectors": {name: made[name] for name in ("recipe", "key", "dimension", "parity", "made_by", "precision")}
         | {"backbone": _backbone_in_words(made), "untrained": made["weights"] == "random"},
-        "heads": [row | {"chosen": row is rows[0], "shown": shown(fits[row["name"]], data.classes)} for row in rows],
+        "heads": [
+            head.to_json() | {"chosen": head is scores[0], "shown": shown(fits[head.name], data.classes)}
+            for head in scores
+        ],
         "curation": None if experiment.as_found else summarize_curation(experiment.workspace, experiment.scores),
-        "cleaning": experiment.cleaning,
-        "learning_curve": experiment.learning_curve,
-        "search": experiment.search,
+        "cleaning": experiment.cleaning and experiment.cleaning.to_json(),
+        "learning_curve": experiment.learning_curve and experiment.learning_curve.to_json(),
+        "search": experiment.search and experiment.search.to_json(),
         "most_wrong": most_wrong(data.classes, [data.paths[row] for row in test], data.y[test], proba),
         "seconds": experiment.seconds,
     }
@@ -224,13 +228,9 @@ def _write_tables(experiment: Experiment, folder: Path, document: dict[str, Any]
     write_json(folder / "run.json", said | {"versions": used})
 
 
-def _write_head(
-    experiment: Experiment, file: Path, row: dict[str, Any], estimator: Any, reporter: Reporter
-) -> str | None:
+def _write_head(experiment: Experiment, file: Path, head: HeadSpec, estimator: Any, reporter: Reporter) -> str | None:
     from winnow.deploy.onnx.head import save_head
-    from winnow.heads.evaluation.fit import HeadSpec
 
-    head = HeadSpec(row["name"], row["kind"], row["params"])
     extra = {"recipe": experiment.made["recipe"], "vectors": experiment.made["key"]}
     try:
         save_head(file, estimator, head, experiment.data.classes, experiment.X[experiment.splits[0].test], extra)

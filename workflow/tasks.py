@@ -36,9 +36,9 @@ def divided(experiment: Experiment, splits: list[Split] | None = None) -> tuple[
     views, judged = (experiment.embedding[name] for name in ("augment", "tta"))
     made = []
     for split in experiment.splits if splits is None else splits:
-        more = (split.train + count * np.arange(1, views)[:, None]).ravel() if views > 1 else None
+        augmented = (split.train + count * np.arange(1, views)[:, None]).ravel() if views > 1 else None
         parts = {} if judged == "none" else {part: experiment.looks[getattr(split, part)] for part in ("val", "test")}
-        made.append(replace(split, groups=split.groups[repeated], more=more, **parts))
+        made.append(replace(split, groups=split.groups[repeated], augmented=augmented, **parts))
     key = digest([experiment.made["key"], data.ids, *([judged, views, AUGMENTATIONS] if views > 1 else [])])
     return Task(experiment.rows, data.y[repeated], data.classes, key), made
 

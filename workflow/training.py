@@ -54,13 +54,13 @@ def compare(
     if found is None:
         chosen, experiments = tasks.for_heads(experiment, chosen, vectors, reporter)
         compared, fits = fitting.fit_all(experiment, chosen, jobs, fresh, reporter, experiments)
-        experiment = experiments[compared[0]["name"]]
+        experiment = experiments[compared[0].name]
     else:
         X_found = experiment.store.read(found.ids)
         compared, fits, bought = fitting.fit_cleaning(experiment, found, X_found, chosen, jobs, fresh, reporter)
         experiment = replace(experiment, cleaning=bought)
     if learning_curve:
-        best = next(head for head in chosen.heads if head.name == compared[0]["name"])
+        best = next(head for head in chosen.heads if head.name == compared[0].name)
         experiment = replace(
             experiment, learning_curve=fitting.fit_curve(experiment, best, chosen.validation, jobs, fresh, reporter)
         )
@@ -80,8 +80,8 @@ def train(
 
     Returns: as `compare`, with `weighted_f1`, `accuracy` and `model`, the path of `head.onnx`.
     """
-    from winnow.heads.evaluation.compare import table
     from winnow.heads.evaluation.fit import Grid, HeadSpec, build
+    from winnow.heads.evaluation.head_scores import rank_heads
 
     grid = Grid([HeadSpec(kind, kind, params)])
     build(grid.heads[0], (division or Division()).seed)  # a wrong parameter is told before the work, not after it
@@ -89,8 +89,8 @@ def train(
     grid, experiments = tasks.for_heads(experiment, grid, vectors, reporter)
     with timed(experiment.seconds, "train"):
         estimator, fit = fitting.fit_one(experiments[kind], grid.heads[0], reporter)
-    made = table(grid.heads, [[fit]], experiment.splits)
-    return leave_run(experiments[kind], f"train-{kind}", made, {kind: fit}, reporter, estimator)
+    scores = rank_heads(grid.heads, [[fit]], experiment.splits)
+    return leave_run(experiments[kind], f"train-{kind}", scores, {kind: fit}, reporter, estimator)
 
 
 def tune(
@@ -112,8 +112,8 @@ def tune(
     on each split, on test pictures that the search did not see. Raises: InputError for a head without settings to tune.
     """
     from winnow.heads.evaluation import search, search_spaces
-    from winnow.heads.evaluation.compare import table
     from winnow.heads.evaluation.fit import FitOptions, Grid
+    from winnow.heads.evaluation.head_scores import rank_heads
 
     heads = search_spaces.candidates(
         kind, candidates, (division or Division()).seed
@@ -124,7 +124,7 @@ def tune(
     task, _ = tasks.divided(experiment)
     options = FitOptions(experiment.seed, jobs or processors(), workspace.fits)
     with timed(experiment.seconds, "search"), reporter.progress("Searching") as told:
-        found = search.nested(
+        nested = search.nested_search(
             grid.heads,
             task,
             experiment.splits,
@@ -133,10 +133,13 @@ def tune(
             on_message=reporter.message,
             on_fit=told,
         )
-    head = found.heads[0]
+    head = nested.heads[0]
     with timed(experiment.seconds, "train"):
         estimator, fit = fitting.fit_one(experiment, head, reporter)
-    settings = [heads[grid.heads.index(head)] for head in found.heads]  # without the network of a tail, which was given
-    said = search.summary(replace(found, heads=settings), heads, experiment.splits)
-    rows = table([head], [found.tuned], experiment.splits)
-    return leave_run(replace(experiment, search=said), f"tune-{kind}", rows, {kind: fit}, reporter, estimator) | said
+    settings = [
+        heads[grid.heads.index(head)] for head in nested.heads
+    ]  # without the network of a tail, which was given
+    result = search.summarize_search(replace(nested, heads=settings), heads, experiment.splits)
+    scores = rank_heads([head], [nested.tuned], experiment.splits)
+    experiment = replace(experiment, search=result)
+    return leave_run(experiment, f"tune-{kind}", scores, {kind: fit}, reporter, estimator) | result.to_json()

@@ -1,4 +1,4 @@
-"""A head — a name, a kind and its parameters — to a fitted estimator, and to how well it does on one split."""
+"""Fits a head on the train part of a split and evaluates it on all parts."""
 
 from __future__ import annotations
 
@@ -13,20 +13,19 @@ from typing import Any
 import numpy as np
 
 from winnow.common.errors import InputError
-from winnow.heads.evaluation import metrics as evaluate
+from winnow.heads.evaluation import metrics
+from winnow.heads.evaluation.metrics import ReliabilityBins
+from winnow.heads.kinds import HEADS
 from winnow.heads.models.baselines import BASELINES
 
-HEADS = ("dense", *BASELINES, "finetune")
-ONLY_NAMED = ("triplet", "supcon", "finetune")  # not among the heads of `run` and `compare` unless they are named
-DEFAULT_HEADS = tuple(kind for kind in HEADS if kind not in ONLY_NAMED)
-MOST_AT_ONCE = 2**25  # numbers of X that something is predicted from: 128 MiB of them
-OnEpoch = Callable[[int, int], None]  # told (done, total)
-SEEDS = 2**31  # so many there are: a larger one begins again at 0
+PREDICTED_AT_ONCE = 2**25  # numbers of X in one prediction call: 128 MiB of float32
+OnEpoch = Callable[[int, int], None]  # called with (done, total) epochs
+SEEDS = 2**31  # seeds are taken modulo this
 
 
 @dataclass(frozen=True)
 class HeadSpec:
-    """A head to fit: kind is one of HEADS, params those of its class (heads.dense, heads.baselines)."""
+    """A head to fit: its name, its kind (one of `kinds.HEADS`) and the parameters of that kind's class."""
 
     name: str
     kind: str
@@ -35,7 +34,10 @@ class HeadSpec:
 
 @dataclass(frozen=True)
 class Grid:
-    """Heads to compare, as of `heads.grid`; with validation "val" the val part is the dense heads' validation_data."""
+    """Heads to compare, as read by `grid_file`.
+
+    validation: "own": a dense head holds out a tenth of train to choose its best epoch; "val": it uses the val part.
+    """
 
     heads: list[HeadSpec]
     validation: str = "own"
@@ -73,38 +75,39 @@ class FitOptions:
 
 @dataclass
 class Split:
-    """Rows of X and y in the three parts, int64 (n,) each, and groups int (N,): rows of one group stay together.
+    """Rows of X and y in the three parts, int64 (n,) each.
 
-    val and test may be int64 (n, V): V rows of each picture, whose probabilities are averaged.
-    also: rows of a second test part, when there is one. more: further rows to learn from, other views of train's.
+    val and test may be int64 (n, V): V rows of each image, whose probabilities are averaged. groups: int (N,), rows of
+    one group stay on one side of any further division of train. second_test: rows of another test part, or None.
+    augmented: rows of augmented versions of the images in train, in whole blocks of len(train), or None.
     """
 
     train: np.ndarray
     val: np.ndarray
     test: np.ndarray
     groups: np.ndarray
-    also: np.ndarray | None = None
-    more: np.ndarray | None = None
+    second_test: np.ndarray | None = None
+    augmented: np.ndarray | None = None
 
     @property
-    def learned(self) -> np.ndarray:
-        """The rows that heads are fitted on, int64 (m,): those of train, and more."""
-        return self.train if self.more is None else np.concatenate([self.train, self.more])
+    def training_rows(self) -> np.ndarray:
+        """The rows that heads are fitted on, int64 (m,): train and augmented."""
+        return self.train if self.augmented is None else np.concatenate([self.train, self.augmented])
 
-    def looks(self, part: str) -> np.ndarray:
-        """The rows that the pictures of a part are judged by, int64 (n, V); of train the plain ones."""
+    def evaluation_rows(self, part: str) -> np.ndarray:
+        """The rows by which the images of a part are evaluated, int64 (n, V); those of train are not augmented."""
         return getattr(self, part).reshape(len(getattr(self, part)), -1)
 
 
 @dataclass
 class Fit:
-    """What one head did on one split; C classes, n rows in a part.
+    """The result of one head on one split; C classes, n images in a part.
 
-    metrics: {part: {weighted_f1, macro_f1, accuracy, log_loss, ece}}; confusion: {part: C lists of C counts}, truth in
-    the rows, both for train, val and test, and for `also` where the split has it. proba {part: (n, C) float32} and y
-    {part: (n,) int64} for all of them but train.
-    history: of a dense head, a list of floats a quantity, one an epoch, else None; best_epoch: from 0, or None.
-    Seconds: to fit, to predict test. reliability: on test, what `evaluate.reliability` says, as lists.
+    metrics: {part: {weighted_f1, macro_f1, accuracy, log_loss, ece}}; confusion: {part: C lists of C counts}, true
+    classes in the rows; both for train, val, test, and for second_test where the split has it. proba {part: (n, C)
+    float32} and y {part: (n,) int64}, for all of them but train. history: of heads trained in epochs, {quantity: one
+    float per epoch}, else None; best_epoch: from 0, or None. fit_seconds; predict_seconds: of test. reliability: of
+    the test predictions.
     """
 
     metrics: dict[str, dict[str, float]]
@@ -115,10 +118,10 @@ class Fit:
     best_epoch: int | None
     fit_seconds: float
     predict_seconds: float
-    reliability: dict[str, list[float]]
+    reliability: ReliabilityBins
 
-    def of_classes(self, count: int) -> Fit:
-        """The same with the first `count` classes only, for a head that never saw, nor was tested on, the others."""
+    def first_classes(self, count: int) -> Fit:
+        """The fit with the first `count` classes only; the others must occur neither in train nor in test."""
         return replace(
             self,
             confusion={part: [row[:count] for row in rows[:count]] for part, rows in self.confusion.items()},
@@ -129,7 +132,7 @@ class Fit:
 def build(head: HeadSpec, seed: int) -> Any:
     """The unfitted estimator; params may hold a seed of their own, else it is `seed` modulo 2**31.
 
-    Raises: InputError for an unknown kind or parameter, or for a value that no data would make right.
+    Raises: InputError for an unknown kind or parameter, or for a value that is invalid for any data.
     """
     if head.kind not in HEADS:
         raise InputError(f"no head is called {head.kind!r}; there are {', '.join(HEADS)}")
@@ -138,8 +141,8 @@ def build(head: HeadSpec, seed: int) -> Any:
         estimator = _network(head.kind, params)
     else:
         estimator = BASELINES[head.kind](**{"random_state": params.pop("seed"), **params})
-    with _said_of(head):
-        for part in (estimator, *estimator.get_params().values()):  # of a pipeline, its steps
+    with _errors_of(head):
+        for part in (estimator, *estimator.get_params().values()):  # the steps of a pipeline
             if hasattr(part, "_validate_params"):
                 part._validate_params()
     return estimator
@@ -150,12 +153,12 @@ def fit_estimator(head: HeadSpec, task: Task, split: Split, options: FitOptions 
 
     Raises: InputError for an invalid parameter value, or when TensorFlow is missing.
     """
-    return _fitted([head], task, split, options)[0]
+    return _fit_estimators([head], task, split, options)[0]
 
 
-def together(head: HeadSpec, seed: int) -> tuple[Any, ...] | None:
-    """What is equal for dense heads that are fitted together, they differ only in how they are trained; else None."""
-    return build(head, seed).shape() if head.kind == "dense" else None
+def batch_key(head: HeadSpec, seed: int) -> tuple[Any, ...] | None:
+    """Dense heads with equal keys can be trained as one batch, see `fit_heads`; None for other heads."""
+    return build(head, seed).batch_key() if head.kind == "dense" else None
 
 
 def fit_head(
@@ -179,7 +182,7 @@ def fit_heads(
     options: FitOptions = FitOptions(),
     on_epoch: OnEpoch | None = None,
 ) -> list[tuple[Any, Fit]]:
-    """`fit_head` for heads that can be trained as one batch, see `together`; the seconds are divided equally."""
+    """`fit_head` for heads that can be trained as one batch, see `batch_key`; the seconds are divided equally."""
     if heads[0].kind in ("dense", "finetune"):
         from winnow.embed.keras_import import import_keras
 
@@ -187,34 +190,36 @@ def fit_heads(
     for head in heads:
         build(head, options.seed)  # imports here, like TensorFlow above, do not count as fitting time
     start = time.perf_counter()
-    estimators = _fitted(heads, task, split, options, on_epoch)
+    estimators = _fit_estimators(heads, task, split, options, on_epoch)
     seconds = (time.perf_counter() - start) / len(heads)
     return [
-        (estimator, _judged(head, estimator, task, split, seconds))
+        (estimator, _evaluate(head, estimator, task, split, seconds))
         for head, estimator in zip(heads, estimators, strict=True)
     ]
 
 
-def _fitted(
+def _fit_estimators(
     heads: list[HeadSpec], task: Task, split: Split, options: FitOptions, on_epoch: OnEpoch | None = None
 ) -> list[Any]:
     from sklearn.exceptions import ConvergenceWarning
 
     estimators = [build(head, options.seed) for head in heads]
-    X, y, rows = task.X, task.y, split.learned
-    with warnings.catch_warnings(), _said_of(heads[0]):
-        warnings.simplefilter("ignore", ConvergenceWarning)  # the scores say how good a head is, finished or not
-        warnings.filterwarnings("ignore", "Only one sample available")  # LDA, on a fold with one of a class
+    X, y, rows = task.X, task.y, split.training_rows
+    with warnings.catch_warnings(), _errors_of(heads[0]):
+        warnings.simplefilter("ignore", ConvergenceWarning)  # scores show how good a head is, converged or not
+        warnings.filterwarnings("ignore", "Only one sample available")  # LDA, for a class with one row in a fold
         if heads[0].kind == "finetune":
-            groups = np.arange(len(rows)) % len(split.train)  # `more` has whole views of train
-            estimators[0].fit(X, y[rows], groups=groups, rows=rows, on_epoch=on_epoch)  # maps are too many to be copied
+            groups = np.arange(len(rows)) % len(split.train)  # `augmented` repeats train in whole blocks
+            estimators[0].fit(
+                X, y[rows], groups=groups, rows=rows, on_epoch=on_epoch
+            )  # feature maps are too large to copy
             return estimators
         train = X[rows].astype(np.float32, copy=False), y[rows]
         if heads[0].kind == "dense":
-            from winnow.heads.models.dense import fit_together
+            from winnow.heads.models.dense import fit_batch
 
-            val = split.looks("val").ravel()
-            fit_together(
+            val = split.evaluation_rows("val").ravel()
+            fit_batch(
                 estimators,
                 *train,
                 groups=split.groups[rows],
@@ -222,13 +227,13 @@ def _fitted(
                 on_epoch=on_epoch,
             )
         else:
-            _keep_together(estimators[0], split.groups[rows])
+            _set_calibration_groups(estimators[0], split.groups[rows])
             estimators[0].fit(*train)
     return estimators
 
 
-def _keep_together(estimator: Any, groups: np.ndarray) -> None:
-    """Let the folds that calibrate it, or a step of it, hold rows of one group, int (n,), on one side."""
+def _set_calibration_groups(estimator: Any, groups: np.ndarray) -> None:
+    """Let the folds of a calibration, of the estimator or of a step of it, keep rows of one group, int (n,), whole."""
     from winnow.heads.models.estimators import SpreadFolds
 
     for part in (estimator, *estimator.get_params().values()):
@@ -236,39 +241,37 @@ def _keep_together(estimator: Any, groups: np.ndarray) -> None:
             part.set_params(cv=replace(part.cv, groups=groups))
 
 
-def _judged(head: HeadSpec, estimator: Any, task: Task, split: Split, fit_seconds: float) -> Fit:
-    X, y, n_classes = task.X, task.y, len(task.classes)
+def _evaluate(head: HeadSpec, estimator: Any, task: Task, split: Split, fit_seconds: float) -> Fit:
+    n_classes = len(task.classes)
     start = time.perf_counter()
-    with _said_of(head):
-        proba = {"test": _proba(estimator, X, split.looks("test"), n_classes)}
-        seconds = time.perf_counter() - start
-        others = ("train", "val") if split.also is None else ("train", "val", "also")
-        proba |= {part: _proba(estimator, X, split.looks(part), n_classes) for part in others}
-    truth = {part: y[split.looks(part)[:, 0]] for part in proba}
+    with _errors_of(head):
+        proba = {"test": _predict(estimator, task.X, split.evaluation_rows("test"), n_classes)}
+        predict_seconds = time.perf_counter() - start
+        others = ("train", "val") if split.second_test is None else ("train", "val", "second_test")
+        proba |= {part: _predict(estimator, task.X, split.evaluation_rows(part), n_classes) for part in others}
+    y = {part: task.y[split.evaluation_rows(part)[:, 0]] for part in proba}
     history = getattr(estimator, "history_", None)
     return Fit(
-        metrics={part: evaluate.metrics(truth[part], proba[part]) for part in proba},
-        confusion={
-            part: evaluate.confusion(truth[part], proba[part].argmax(axis=1), n_classes).tolist() for part in proba
-        },
+        metrics={part: metrics.metrics(y[part], proba[part]) for part in proba},
+        confusion={part: metrics.confusion(y[part], proba[part].argmax(axis=1), n_classes).tolist() for part in proba},
         proba={part: proba[part] for part in proba if part != "train"},
-        y={part: truth[part] for part in proba if part != "train"},
+        y={part: y[part] for part in proba if part != "train"},
         history=history if history and history["loss"] else None,
         best_epoch=estimator.best_epoch_ if history and history["loss"] else None,
         fit_seconds=fit_seconds,
-        predict_seconds=seconds,
-        reliability={name: of.tolist() for name, of in evaluate.reliability(truth["test"], proba["test"]).items()},
+        predict_seconds=predict_seconds,
+        reliability=metrics.reliability(y["test"], proba["test"]),
     )
 
 
 @contextmanager
-def _said_of(head: HeadSpec) -> Iterator[None]:
-    """What an estimator says of its parameters or data, as an InputError of one line with the head's name."""
+def _errors_of(head: HeadSpec) -> Iterator[None]:
+    """Turn an estimator's errors about its parameters or data into an InputError of one line with the head's name."""
     try:
         yield
     except (ValueError, TypeError, NotImplementedError) as error:
-        said = str(error).strip() or type(error).__name__
-        raise InputError(f"head {head.name!r}: {said.splitlines()[0]}") from None
+        message = str(error).strip() or type(error).__name__
+        raise InputError(f"head {head.name!r}: {message.splitlines()[0]}") from None
 
 
 def _network(kind: str, params: dict[str, Any]) -> Any:
@@ -284,12 +287,14 @@ def _network(kind: str, params: dict[str, Any]) -> Any:
     return Network(**params)
 
 
-def _proba(estimator: Any, X: np.ndarray, looks: np.ndarray, n_classes: int) -> np.ndarray:
-    """(n, C) float32 in the order of all classes, from an estimator that was fitted on class indexes; looks: rows of X,
-    int64 (n, V), over whose probabilities the mean is taken."""
-    proba = np.zeros((len(looks), n_classes), np.float32)
-    rows, step = looks.ravel(), max(1, MOST_AT_ONCE // X.shape[1])
-    parts = [rows[start : start + step] for start in range(0, len(rows), step)]
-    said = np.concatenate([estimator.predict_proba(X[part].astype(np.float32, copy=False)) for part in parts])
-    proba[:, estimator.classes_] = said.reshape(*looks.shape, -1).mean(axis=1)
+def _predict(estimator: Any, X: np.ndarray, rows: np.ndarray, n_classes: int) -> np.ndarray:
+    """(n, C) float32 probabilities of all classes, from an estimator that was fitted on class indexes.
+
+    rows: rows of X, int64 (n, V), over whose probabilities the mean is taken.
+    """
+    proba = np.zeros((len(rows), n_classes), np.float32)
+    flat, step = rows.ravel(), max(1, PREDICTED_AT_ONCE // X.shape[1])
+    parts = [flat[start : start + step] for start in range(0, len(flat), step)]
+    predicted = np.concatenate([estimator.predict_proba(X[part].astype(np.float32, copy=False)) for part in parts])
+    proba[:, estimator.classes_] = predicted.reshape(*rows.shape, -1).mean(axis=1)
     return proba

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from winnow.common.errors import InputError
-from winnow.heads.evaluation.fit import HEADS, Grid, HeadSpec, build
+from winnow.heads.evaluation.fit import Grid, HeadSpec, build
+from winnow.heads.kinds import HEADS, current_kind
 
 GRIDS = Path(__file__).parent / "grids"
 
@@ -55,7 +56,7 @@ def _head(table: Any) -> HeadSpec:
     """One `[[head]]`; keys may be written as on the command line, with `-`."""
     if not isinstance(table, dict) or not isinstance(table.get("kind"), str):
         raise InputError(f"every [[head]] needs a kind, one of {', '.join(HEADS)}")
-    kind: str = table["kind"]
+    kind = current_kind(table["kind"])
     params = {
         key.replace("-", "_"): tuple(value) if isinstance(value, list) else value
         for key, value in table.items()

@@ -7,13 +7,68 @@ int with the true class in the rows. A sum over nothing counts as 0, as in sciki
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
-METRICS = ("weighted_f1", "macro_f1", "accuracy", "log_loss", "ece")
-BINS = 15  # of probabilities, as Guo et al. have them
+BINS = 15  # of probabilities, as in Guo et al.
 _EPS = float(np.finfo(np.float32).eps)  # a probability of 0 costs log_loss -ln(1.2e-7) = 15.9, as in scikit-learn
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean and its 95% confidence interval."""
+
+    mean: float
+    low: float
+    high: float
+
+    def to_json(self) -> dict[str, float]:
+        """{mean, low, high}."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class PairedDifference:
+    """The mean difference of two scores measured on the same splits, its 95% confidence interval, and a two-sided p."""
+
+    difference: float
+    low: float
+    high: float
+    p: float
+
+    def to_json(self) -> dict[str, float]:
+        """{difference, low, high, p}."""
+        return asdict(self)
+
+    def describe_points(self) -> str:
+        """The difference and its interval in hundredths: `+0.4 points [−0.5, +1.3]`."""
+        mean, low, high = (f"{100 * x:+.1f}".replace("-", "−") for x in (self.difference, self.low, self.high))
+        return f"{mean} points [{low}, {high}]"
+
+    def describe_conclusion(self) -> str:
+        """What follows from the interval, to be appended to a sentence; empty for a clear gain."""
+        if self.low > 0:
+            return ""
+        return ": it made it worse" if self.high < 0 else ": no clear gain"
+
+
+@dataclass(frozen=True)
+class ReliabilityBins:
+    """Predictions sorted into B bins of equal width by their probability, B numbers each.
+
+    confidence: mean probability of the predicted class; accuracy: share of correct predictions; both 0 in an empty
+    bin. count: number of predictions.
+    """
+
+    confidence: list[float]
+    accuracy: list[float]
+    count: list[int]
+
+    def to_json(self) -> dict[str, list[float]]:
+        """{confidence, accuracy, count}."""
+        return asdict(self)
 
 
 def confusion(y: np.ndarray, predicted: np.ndarray, n_classes: int) -> np.ndarray:
@@ -50,35 +105,39 @@ def log_loss(y: np.ndarray, proba: np.ndarray, class_weight: np.ndarray | None =
     return float(losses.mean() if class_weight is None else np.average(losses, weights=class_weight[y]))
 
 
-def reliability(y: np.ndarray, proba: np.ndarray, bins: int = BINS) -> dict[str, np.ndarray]:
-    """Predictions by their probability in B bins of equal width from 0 to 1: {confidence, accuracy, count}, (B,) each.
+def reliability(y: np.ndarray, proba: np.ndarray, bins: int = BINS) -> ReliabilityBins:
+    """Sort predictions by the probability of the predicted class into bins from 0 to 1.
 
-    confidence: mean probability of the predicted class; accuracy: share of right predictions; both 0 in an empty bin.
     Bin b holds the predictions with b/B < p <= (b + 1)/B. y (N,) class indexes, proba (N, C). C. Guo, G. Pleiss,
     Y. Sun, K. Weinberger, On Calibration of Modern Neural Networks, ICML 2017, section 2.
     """
     predicted = proba.argmax(axis=1)
     largest = proba[np.arange(len(y)), predicted].astype(np.float64)
-    bin_of = np.digitize(largest, np.arange(1, bins) / bins, right=True)
-    count = np.bincount(bin_of, minlength=bins)
-    confidence, accuracy = (_ratio(np.bincount(bin_of, of, bins), count) for of in (largest, predicted == y))
-    return {"confidence": confidence, "accuracy": accuracy, "count": count}
+    bin_index = np.digitize(largest, np.arange(1, bins) / bins, right=True)
+    count = np.bincount(bin_index, minlength=bins)
+    confidence, accuracy = (
+        _ratio(np.bincount(bin_index, values, bins), count).tolist() for values in (largest, predicted == y)
+    )
+    return ReliabilityBins(confidence, accuracy, count.tolist())
 
 
-def pooled(parts: Sequence[dict[str, Any]]) -> dict[str, np.ndarray]:
-    """The bins of `reliability` of several sets of predictions as those of one."""
-    columns = {name: np.array([part[name] for part in parts]) for name in parts[0]}
-    count = columns.pop("count")
-    means = {name: _ratio((column * count).sum(axis=0), count.sum(axis=0)) for name, column in columns.items()}
-    return means | {"count": count.sum(axis=0)}
+def pool_bins(parts: Sequence[ReliabilityBins]) -> ReliabilityBins:
+    """Merge the bins of several sets of predictions, as if all predictions were in one set."""
+    count = np.array([part.count for part in parts])
+    confidence, accuracy = (
+        _ratio((np.array(rows) * count).sum(axis=0), count.sum(axis=0)).tolist()
+        for rows in ([part.confidence for part in parts], [part.accuracy for part in parts])
+    )
+    return ReliabilityBins(confidence, accuracy, count.sum(axis=0).tolist())
 
 
-def ece(bins: dict[str, np.ndarray]) -> float:
-    """Expected calibration error, 0–1, of bins of `reliability`: Σ count |accuracy − confidence| / N (Guo, eq. 3).
+def ece(bins: ReliabilityBins) -> float:
+    """Expected calibration error, 0–1: Σ count |accuracy − confidence| / N (Guo et al., 2017, equation 3).
 
-    Chance alone makes it larger the fewer the predictions are.
+    By chance alone it is larger for fewer predictions.
     """
-    return float(np.abs(bins["accuracy"] - bins["confidence"]) @ bins["count"] / bins["count"].sum())
+    gap, count = np.abs(np.subtract(bins.accuracy, bins.confidence)), np.array(bins.count)
+    return float(gap @ count / count.sum())
 
 
 def classification_report(confusion: np.ndarray, labels: list[str]) -> dict[str, Any]:
@@ -102,31 +161,28 @@ def classification_report(confusion: np.ndarray, labels: list[str]) -> dict[str,
     return report | {"accuracy": float(_ratio(np.trace(matrix), total))}
 
 
-def corrected_interval(
-    scores: np.ndarray, n_train: float, n_test: float, confidence: float = 0.95
-) -> tuple[float, float, float]:
-    """Mean and confidence interval (mean, low, high) of J >= 2 scores of random splits, clipped to [0, 1].
+def corrected_interval(scores: np.ndarray, n_train: float, n_test: float, confidence: float = 0.95) -> Interval:
+    """Mean and confidence interval of the J >= 2 scores of random splits, clipped to [0, 1].
 
     Splits overlap, so their scores are correlated and the plain variance S²/J is too small. The corrected resampled t
     interval is mean ± t(J − 1) · sqrt((1/J + n_test/n_train) · S²), S² the sample variance with J − 1 in the
     denominator: C. Nadeau, Y. Bengio, Inference for the Generalization Error, Machine Learning 52 (2003) 239–281.
 
-    n_train, n_test: pictures in the two parts. Raises: ValueError for fewer than two scores.
+    n_train, n_test: number of images in the two parts. Raises: ValueError for fewer than two scores.
     """
     mean, margin, _ = _corrected_t(scores, n_train, n_test, confidence)
     low, high = np.clip([mean - margin, mean + margin], 0, 1)
-    return mean, float(low), float(high)
+    return Interval(mean, float(low), float(high))
 
 
-def paired(a: np.ndarray, b: np.ndarray, n_train: float, n_test: float, confidence: float = 0.95) -> dict[str, float]:
-    """Are the (J,) scores a larger than the (J,) scores b of the same J >= 2 splits? {difference, low, high, p}.
+def paired(a: np.ndarray, b: np.ndarray, n_train: float, n_test: float, confidence: float = 0.95) -> PairedDifference:
+    """Test whether the (J,) scores a are larger than the (J,) scores b on the same J >= 2 splits.
 
-    difference: mean of a − b with its interval; p: two-sided, of the corrected resampled t-test (Nadeau & Bengio,
-    2003; the variance is that of `corrected_interval`). No variance at all gives p = 1 for equal scores and p = 0
-    otherwise.
+    The difference is the mean of a − b, its interval that of `corrected_interval`, p two-sided by the corrected
+    resampled t-test (Nadeau & Bengio, 2003). Without any variance p is 1 for equal scores and 0 otherwise.
     """
     mean, margin, p = _corrected_t(np.asarray(a) - np.asarray(b), n_train, n_test, confidence)
-    return {"difference": mean, "low": mean - margin, "high": mean + margin, "p": p}
+    return PairedDifference(mean, mean - margin, mean + margin, p)
 
 
 def bootstrap_f1(y: np.ndarray, proba: np.ndarray, resamples: int = 2000, seed: int = 0) -> np.ndarray:

@@ -156,7 +156,7 @@ class DenseHead(ClassifierMixin, BaseEstimator):
 
         Raises: ValueError for bad parameters or data, InputError when TensorFlow is missing.
         """
-        fit_together([self], X, y, groups, validation_data)
+        fit_batch([self], X, y, groups, validation_data)
         return self
 
     def predict_proba(self, X: np.ndarray) -> np.ndarray:
@@ -199,8 +199,8 @@ class DenseHead(ClassifierMixin, BaseEstimator):
                 "The 'momentum' parameter of DenseHead must be less than 1 with a 'momentum_end'. Got 1 instead."
             )
 
-    def shape(self) -> tuple[Any, ...]:
-        """What heads have to have in common to be fitted together."""
+    def batch_key(self) -> tuple[Any, ...]:
+        """Parameters that heads must have in common to be trained as one batch."""
         return (*self.hidden, self.epochs, self.batch_size, self.seed)
 
     def _parts(
@@ -261,7 +261,7 @@ class DenseHead(ClassifierMixin, BaseEstimator):
         return model
 
 
-def fit_together(
+def fit_batch(
     heads: list[DenseHead],
     X: np.ndarray,
     y: np.ndarray,
@@ -278,7 +278,7 @@ def fit_together(
     """
     for head in heads:
         parts = head._parts(X, y, groups, validation_data)
-    if len({head.shape() for head in heads}) != 1:
+    if len({head.batch_key() for head in heads}) != 1:
         raise ValueError("heads that are fitted together need the same hidden, epochs, batch_size and seed")
     train(sorted(heads, key=moves, reverse=True), *parts, on_epoch=on_epoch)
     for head in heads:

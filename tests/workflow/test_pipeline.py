@@ -256,7 +256,7 @@ def test_heads_whose_time_is_quadratic_are_left_out_of_large_folders_unless_name
     hues: Path, colours: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("winnow.workflow.fitting.QUADRATIC_LIMIT", 10)
-    monkeypatch.setattr("winnow.heads.evaluation.fit.DEFAULT_HEADS", ("centroid", "knn", "svm-rbf"))
+    monkeypatch.setattr("winnow.heads.kinds.DEFAULT_HEADS", ("centroid", "knn", "svm-rbf"))
     words = ["compare", str(hues), "--backbone", str(colours), "--repeats", "1", "--json"]
     done = CliRunner().invoke(cli.main, words)
     assert [head["name"] for head in json.loads(done.stdout)["heads"]] == ["centroid"]

@@ -19,7 +19,7 @@ from winnow.common.errors import InputError
 from winnow.embed.config import EmbeddingConfig
 from winnow.embed.recipe import Recipe
 from winnow.embed.store import read_vectors
-from winnow.heads.evaluation.fit import Grid, HeadSpec, Split, _proba
+from winnow.heads.evaluation.fit import Grid, HeadSpec, Split, _predict
 from winnow.workflow import features, tasks
 from winnow.workflow.experiment import Experiment
 
@@ -75,11 +75,11 @@ def experiment(views, judged):
 
 def test_every_view_of_a_training_picture_is_learned_from_and_none_of_another():
     learned, (split,) = tasks.divided(experiment(3, "flip"))
-    assert split.learned.tolist() == [0, 3, 6]
-    assert learned.y[split.learned].tolist() == [0, 0, 0]
-    assert split.groups[split.learned].tolist() == [7, 7, 7]
-    assert (split.looks("train").tolist(), split.looks("test").tolist()) == ([[0]], [[11]])
-    assert learned.X[split.looks("test")].ravel().tolist() == [7.0]  # the mean of 2 and 12
+    assert split.training_rows.tolist() == [0, 3, 6]
+    assert learned.y[split.training_rows].tolist() == [0, 0, 0]
+    assert split.groups[split.training_rows].tolist() == [7, 7, 7]
+    assert (split.evaluation_rows("train").tolist(), split.evaluation_rows("test").tolist()) == ([[0]], [[11]])
+    assert learned.X[split.evaluation_rows("test")].ravel().tolist() == [7.0]  # the mean of 2 and 12
     assert learned.y.tolist() == [0, 1, 0] * 4
 
 
@@ -100,9 +100,9 @@ def test_probabilities_of_several_looks_are_averaged_some_at_a_time(monkeypatch,
             self.seen.append(len(X))
             return np.column_stack([X[:, 0], 1 - X[:, 0]])
 
-    monkeypatch.setattr("winnow.heads.evaluation.fit.MOST_AT_ONCE", at_once)
+    monkeypatch.setattr("winnow.heads.evaluation.fit.PREDICTED_AT_ONCE", at_once)
     X, says = np.array([[0.0], [0.2], [1.0], [0.6]]), Says()
-    said = _proba(says, X, np.array([[0, 2], [1, 3]]), 3)
+    said = _predict(says, X, np.array([[0, 2], [1, 3]]), 3)
     np.testing.assert_allclose(said, [[0.5, 0.5, 0], [0.4, 0.6, 0]], atol=1e-6)
     assert says.seen == sizes
 

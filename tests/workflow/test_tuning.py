@@ -99,18 +99,20 @@ def test_a_search_learns_from_all_views_of_its_pictures_and_is_judged_as_was_ask
     hues: Path, colours: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen, real = [], search.compare
-    monkeypatch.setattr(search, "compare", lambda *args, **kept: seen.extend(args[3]) or real(*args, **kept))
+    monkeypatch.setattr(search, "compare", lambda *args, **kept: seen.extend(args[2]) or real(*args, **kept))
     words = ("--head", "logistic", "--augment", 3, "--tta", "flip", "--candidates", 2, "--repeats", 1)
     document("tune", hues, "--backbone", colours, *words, "--jobs", 1)
     *inner, outer = seen
     assert len(inner) == 5
     for split in seen:  # rows: 60 plain ones, 60 of each other view, 60 means of the plain ones and the mirror images
         plain = set(split.train.tolist())
-        assert sorted(split.learned.tolist()) == sorted(row + 60 * view for row in plain for view in range(3))
-        judged = {part: set((split.looks(part) - 180).ravel().tolist()) for part in ("val", "test")}
+        assert sorted(split.training_rows.tolist()) == sorted(row + 60 * view for row in plain for view in range(3))
+        judged = {part: set((split.evaluation_rows(part) - 180).ravel().tolist()) for part in ("val", "test")}
         assert all(0 <= picture < 60 and picture not in plain for of in judged.values() for picture in of)
-        assert not set(split.groups[split.learned].tolist()) & set(split.groups[split.looks("val")].ravel().tolist())
-    searched = {row % 60 for split in inner for row in [*split.learned, *split.looks("val").ravel()]}
+        assert not set(split.groups[split.training_rows].tolist()) & set(
+            split.groups[split.evaluation_rows("val")].ravel().tolist()
+        )
+    searched = {row % 60 for split in inner for row in [*split.training_rows, *split.evaluation_rows("val").ravel()]}
     assert searched == set(outer.train.tolist())
 
 

@@ -20,7 +20,10 @@ from winnow.common.atomic_write import atomic_write
 from winnow.common.formatting import format_number, format_setting
 from winnow.embed import images
 from winnow.embed.images import PictureError
-from winnow.heads.evaluation import cleaning_effect, learning_curve, search
+from winnow.heads.evaluation.cleaning_effect import CleaningEffect
+from winnow.heads.evaluation.learning_curve import LearningCurve
+from winnow.heads.evaluation.metrics import Interval
+from winnow.heads.evaluation.search import SearchResult
 from winnow.workflow.report import curves, diagrams, plots, svg
 
 if TYPE_CHECKING:
@@ -63,7 +66,7 @@ def figures(run: dict[str, Any]) -> Iterator[tuple[str, str, Figure]]:
     of each head."""
     yield _histogram(run["data"])
     if run.get("learning_curve"):
-        yield _learning_curve(run["learning_curve"])
+        yield _learning_curve(LearningCurve.from_json(run["learning_curve"]))
     if len(run["heads"]) > 1:
         yield _intervals(run["heads"])
     for slug, head in zip(slugs([head["name"] for head in run["heads"]]), run["heads"], strict=True):
@@ -177,10 +180,10 @@ def _page(run: dict[str, Any], thumbnails: Thumbnails, drawings: dict[str, tuple
         curation=curation,
         cleaning=cleaned,
         search=searched,
-        found=search.in_words(searched) if searched else "",
-        bought=cleaning_effect.in_words(cleaned) if cleaned else "",
+        found=SearchResult.from_json(searched).describe() if searched else "",
+        bought=CleaningEffect.from_json(cleaned).describe() if cleaned else "",
         learning_curve=learned,
-        more=learning_curve.in_words(learned) if learned else "",
+        more=LearningCurve.from_json(learned).describe() if learned else "",
         shots={path: data_address(thumbnails(path)) for path in _curated(curation)} if curation else {},
     )
 
@@ -212,16 +215,21 @@ def _intervals(rows: list[dict[str, Any]]) -> tuple[str, str, Figure]:
     return "intervals", "Weighted F1 of every head with its 95% interval", drawn
 
 
-def _learning_curve(said: dict[str, Any]) -> tuple[str, str, Figure]:
-    sizes = [(size["pictures"], *_ends(size["weighted_f1"])) for size in said["sizes"]]
-    guess, curve = said["guess"], None
-    if guess:
-        n = np.geomspace(sizes[0][0], guess["pictures"], 60)
-        curve = np.stack([n, learning_curve.Law(**said["law"])(n)])
+def _learning_curve(curve: LearningCurve) -> tuple[str, str, Figure]:
+    points = [(point.pictures, *_interval(point.weighted_f1)) for point in curve.points]
+    forecast, line, end = curve.forecast, None, None
+    if forecast:
+        n = np.geomspace(points[0][0], forecast.pictures, 60)
+        line = np.stack([n, forecast.law(n)])
+        end = forecast.pictures, *_interval(forecast.weighted_f1)
     drawn, ax = plots.figure(6.4, 3.2)
-    diagrams.learning_curve(ax, sizes, curve, guess and (guess["pictures"], *_ends(guess["weighted_f1"])))
-    words = f"Weighted F1 of {said['head']}, trained on {sizes[0][0]:,} to {sizes[-1][0]:,} pictures"
+    diagrams.learning_curve(ax, points, line, end)
+    words = f"Weighted F1 of {curve.head}, trained on {points[0][0]:,} to {points[-1][0]:,} pictures"
     return "learning-curve", words, drawn
+
+
+def _interval(f1: Interval) -> tuple[float, float, float]:
+    return f1.mean, f1.low, f1.high
 
 
 def _ends(f1: dict[str, float]) -> tuple[float, float, float]:

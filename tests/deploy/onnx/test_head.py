@@ -9,7 +9,8 @@ import pytest
 
 from winnow.common.errors import InputError
 from winnow.deploy.onnx.head import check_parity, labels, save_head, to_onnx
-from winnow.heads.evaluation.fit import HEADS, HeadSpec, Split, Task, fit_estimator
+from winnow.heads.evaluation.fit import HeadSpec, Split, Task, fit_estimator
+from winnow.heads.kinds import HEADS
 from winnow.heads.models.baselines import BASELINES
 
 CLASSES = ["daisy", "été", "花"]

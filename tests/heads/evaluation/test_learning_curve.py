@@ -1,10 +1,22 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from winnow.heads.evaluation.fit import Split
-from winnow.heads.evaluation.learning_curve import SHARES, Law, fitted, in_words, nested, summary
+from winnow.heads.evaluation.learning_curve import (
+    SHARES,
+    CurvePoint,
+    Forecast,
+    LearningCurve,
+    PowerLaw,
+    extrapolate,
+    fit_power_law,
+    nested_subsets,
+)
+from winnow.heads.evaluation.metrics import Interval
 
 SIZES = np.array([70.0, 140, 245, 350, 490, 700])
 
@@ -19,14 +31,14 @@ def split_of(y, groups=None):
 class TestNested:
     def test_each_part_holds_its_share_of_every_class(self):
         y = np.repeat([0, 1, 2], [100, 40, 20])
-        parts = nested(split_of(y), y, seed=0)
+        parts = nested_subsets(split_of(y), y, seed=0)
         counts = [np.bincount(y[part.train]).tolist() for part in parts]
         assert counts == [[10, 4, 2], [20, 8, 4], [35, 14, 7], [50, 20, 10], [70, 28, 14], [100, 40, 20]]
 
     def test_a_smaller_part_is_part_of_the_larger_and_all_of_it_is_the_split_as_it_is(self):
         y = np.repeat([0, 1, 2], [100, 40, 20])
         split = split_of(y)
-        parts = nested(split, y, seed=0)
+        parts = nested_subsets(split, y, seed=0)
         for smaller, larger in zip(parts, parts[1:], strict=False):
             assert set(smaller.train) < set(larger.train)
         np.testing.assert_array_equal(parts[-1].train, split.train)
@@ -34,19 +46,19 @@ class TestNested:
 
     def test_the_seed_draws_the_parts(self):
         y = np.repeat([0, 1], 50)
-        a, b, c, d = (nested(split_of(y), y, seed)[0].train.tolist() for seed in (0, 0, 1, -1))
+        a, b, c, d = (nested_subsets(split_of(y), y, seed)[0].train.tolist() for seed in (0, 0, 1, -1))
         assert a == b
         assert len({*map(tuple, (a, c, d))}) == 3
 
     def test_a_class_keeps_two_pictures_where_it_has_them(self):
         y = np.repeat([0, 1, 2], [40, 5, 1])
-        first = nested(split_of(y), y, seed=0)[0]
+        first = nested_subsets(split_of(y), y, seed=0)[0]
         assert np.bincount(y[first.train]).tolist() == [4, 2, 1]
 
     def test_groups_are_whole_and_two_of_a_class_stay(self):
         groups = np.repeat(np.arange(30), 4)  # four views of thirty pictures
         y = np.repeat(np.arange(30) % 3, 4)
-        for part, share in zip(nested(split_of(y, groups), y, seed=0), SHARES, strict=True):
+        for part, share in zip(nested_subsets(split_of(y, groups), y, seed=0), SHARES, strict=True):
             taken = np.bincount(groups[part.train], minlength=30)
             assert set(taken) <= {0, 4}
             of_class = np.bincount(y[part.train]) / 4
@@ -55,7 +67,7 @@ class TestNested:
     def test_a_group_of_several_labels_counts_for_the_one_that_most_have(self):
         y = np.array([0, 0, 1, 1, 1, 1, 0, 0])
         groups = np.array([0, 0, 0, 1, 2, 3, 4, 5])
-        first = nested(split_of(y, groups), y, seed=0, shares=(0.01,))[0]
+        first = nested_subsets(split_of(y, groups), y, seed=0, shares=(0.01,))[0]
         taken = set(groups[first.train])
         assert len(taken & {1, 2, 3}) == 2
         assert len(taken & {0, 4, 5}) == 2
@@ -63,21 +75,21 @@ class TestNested:
 
 class TestLaw:
     def test_it_is_found_again(self):
-        law = Law(a=0.05, b=1.2, c=0.5)
-        found = fitted(SIZES, law(SIZES), np.full(6, 0.01))
+        law = PowerLaw(a=0.05, b=1.2, c=0.5)
+        found = fit_power_law(SIZES, law(SIZES), np.full(6, 0.01))
         assert found == pytest.approx(law, rel=1e-3)
 
     def test_by_hand(self):
         # 1 − 0.1 − 0.8 / sqrt(16) = 0.7
-        assert Law(0.1, 0.8, 0.5)(16) == pytest.approx(0.7)
-        assert Law(0.1, 0.8, 0.5)(np.array([4, 64])) == pytest.approx([0.5, 0.8])
+        assert PowerLaw(0.1, 0.8, 0.5)(16) == pytest.approx(0.7)
+        assert PowerLaw(0.1, 0.8, 0.5)(np.array([4, 64])) == pytest.approx([0.5, 0.8])
 
     def test_points_that_are_less_sure_count_less(self):
-        law = Law(a=0.05, b=1.2, c=0.5)
+        law = PowerLaw(a=0.05, b=1.2, c=0.5)
         means = law(SIZES)
         means[0] -= 0.1
-        even = fitted(SIZES, means, np.full(6, 0.01))
-        weighted = fitted(SIZES, means, np.array([1.0, *[0.01] * 5]))
+        even = fit_power_law(SIZES, means, np.full(6, 0.01))
+        weighted = fit_power_law(SIZES, means, np.array([1.0, *[0.01] * 5]))
         truth = law(1400)
         assert abs(weighted(1400) - truth) < 0.001 < abs(even(1400) - truth)
 
@@ -86,83 +98,107 @@ def scores(law, noise=0.01, repeats=10, seed=0):
     return law(SIZES)[:, None] + np.random.default_rng(seed).normal(scale=noise, size=(6, repeats))
 
 
-class TestSummary:
-    def test_the_guess_is_near_what_the_law_says_and_its_interval_holds_it(self):
-        law = Law(a=0.05, b=1.2, c=0.5)
-        said = summary(SIZES, scores(law), n_test=150)
-        guess = said["guess"]["weighted_f1"]
-        assert said["guess"]["pictures"] == 1400
-        assert said["reason"] is None
-        assert said["exponent"] == said["law"]["c"]
-        assert guess["low"] < law(1400) < guess["high"]
-        assert guess["mean"] == pytest.approx(law(1400), abs=0.01)
-        assert Law(**said["law"])(1400) == pytest.approx(guess["mean"])
+def forecast(sizes, values, n_test):
+    return extrapolate("lda", [], sizes, values, n_test).forecast
+
+
+class TestExtrapolate:
+    def test_the_forecast_is_near_the_law_and_its_interval_contains_it(self):
+        law = PowerLaw(a=0.05, b=1.2, c=0.5)
+        curve = extrapolate("lda", [], SIZES, scores(law), n_test=150)
+        f1 = curve.forecast.weighted_f1
+        assert curve.forecast.pictures == 1400
+        assert curve.reason is None
+        assert f1.low < law(1400) < f1.high
+        assert f1.mean == pytest.approx(law(1400), abs=0.01)
+        assert curve.forecast.law(1400) == pytest.approx(f1.mean)
 
     def test_the_interval_is_wider_where_splits_overlap_more(self):
-        law = Law(a=0.05, b=1.2, c=0.5)
-        apart, overlapping = (summary(SIZES, scores(law), n_test)["guess"]["weighted_f1"] for n_test in (0, 210))
-        wider = (overlapping["high"] - overlapping["mean"]) / (apart["high"] - apart["mean"])
+        law = PowerLaw(a=0.05, b=1.2, c=0.5)
+        apart, overlapping = (forecast(SIZES, scores(law), n_test).weighted_f1 for n_test in (0, 210))
+        wider = (overlapping.high - overlapping.mean) / (apart.high - apart.mean)
         assert wider == pytest.approx(np.sqrt(1 + 10 * 210 / 700))
 
-    def test_where_the_guess_is_the_mean_itself_its_interval_is_that_of_the_mean(self, monkeypatch):
+    def test_where_the_forecast_is_the_mean_itself_its_interval_is_that_of_the_mean(self, monkeypatch):
         from winnow.heads.evaluation import learning_curve
         from winnow.heads.evaluation.metrics import corrected_interval
 
         monkeypatch.setattr(
-            learning_curve, "fitted", lambda sizes, means, *_: Law(1 - means[-1] - 0.07, 0.07 * 700, 1.0)
+            learning_curve, "fit_power_law", lambda sizes, means, *_: PowerLaw(1 - means[-1] - 0.07, 0.07 * 700, 1.0)
         )
         monkeypatch.setattr(learning_curve, "_MISFIT", np.inf)
-        values = scores(Law(a=0.05, b=1.2, c=0.5))
-        sure = np.full((6, 10), values[-1])  # no size is missed by the law by more than chance
-        guess = summary(np.full(6, 700.0) + np.arange(6) * 1e-6, sure, n_test=150)["guess"]["weighted_f1"]
-        mean, _, high = corrected_interval(values[-1], n_train=700, n_test=150)
-        assert guess["mean"] == pytest.approx(mean + 0.035, abs=1e-6)
-        assert guess["high"] - guess["mean"] == pytest.approx(high - mean, rel=0.15)  # 200 draws
+        values = scores(PowerLaw(a=0.05, b=1.2, c=0.5))
+        equal = np.full((6, 10), values[-1])  # the law misses no size by more than chance
+        f1 = forecast(np.full(6, 700.0) + np.arange(6) * 1e-6, equal, n_test=150).weighted_f1
+        expected = corrected_interval(values[-1], n_train=700, n_test=150)
+        assert f1.mean == pytest.approx(expected.mean + 0.035, abs=1e-6)
+        assert f1.high - f1.mean == pytest.approx(expected.high - expected.mean, rel=0.15)  # 200 resamples
 
     def test_the_interval_stays_below_one(self):
-        said = summary(SIZES, scores(Law(a=0.0, b=0.3, c=0.6), noise=0.02), n_test=150)
-        assert said["guess"]["weighted_f1"]["high"] <= 1
+        law = PowerLaw(a=0.0, b=0.3, c=0.6)
+        assert forecast(SIZES, scores(law, noise=0.02), n_test=150).weighted_f1.high <= 1
 
     @pytest.mark.parametrize(
         ("sizes", "values", "reason"),
         [
-            (SIZES[:3], scores(Law(0.05, 1.2, 0.5))[:3], "it takes 4 sizes of the train part, and there are 3"),
-            (SIZES, scores(Law(0.05, 1.2, 0.5))[:, :1], "it takes two splits or more"),
+            (SIZES[:3], scores(PowerLaw(0.05, 1.2, 0.5))[:3], "it takes 4 sizes of the train part, and there are 3"),
+            (SIZES, scores(PowerLaw(0.05, 1.2, 0.5))[:, :1], "it takes two splits or more"),
             (SIZES, np.full((6, 4), np.nan), "no power law fits these scores"),
-            (SIZES, scores(Law(0.05, 1.2, 0.5))[::-1], "the scores do not fall into a power law"),
+            (SIZES, scores(PowerLaw(0.05, 1.2, 0.5))[::-1], "the scores do not fall into a power law"),
             (
                 SIZES,
-                scores(Law(0.05, 1.2, 0.5)) - [[0], [0], [0.1], [0.1], [0], [0]],
+                scores(PowerLaw(0.05, 1.2, 0.5)) - [[0], [0], [0.1], [0.1], [0], [0]],
                 "the scores do not fall into a power",
             ),
             (SIZES, np.array([[0.1] * 4, *[[0.9] * 4] * 5]), "the scores do not fall into a power law"),
         ],
     )
-    def test_where_there_is_no_guess_it_says_why(self, sizes, values, reason):
-        said = summary(sizes, values, n_test=150)
-        assert said["guess"] is said["exponent"] is said["law"] is None
-        assert said["reason"].startswith(reason)
+    def test_without_a_forecast_there_is_a_reason(self, sizes, values, reason):
+        curve = extrapolate("lda", [], sizes, values, n_test=150)
+        assert curve.forecast is None
+        assert curve.reason.startswith(reason)
 
 
-def said(mean, now=0.9, **changes):
-    """A law that goes through `now` at 700 pictures and through `mean` at 1,400."""
-    a = 1 - now - 2 * (mean - now)
-    law = {"a": a, "b": 700 * 2 * (mean - now), "c": 1.0}
-    f1 = {"mean": mean, "low": mean - 0.01, "high": mean + 0.02}
-    sizes = [{"pictures": 700, "share": 1.0, "weighted_f1": {"mean": now}}]
-    guess = {"pictures": 1400, "weighted_f1": f1}
-    return {"head": "lda", "sizes": sizes, "guess": guess, "law": law, "reason": None} | changes
+def curve_of(mean, now=0.9):
+    """A law through `now` at 700 pictures and through `mean` at 1,400."""
+    law = PowerLaw(a=1 - now - 2 * (mean - now), b=700 * 2 * (mean - now), c=1.0)
+    forecast = Forecast(1400, Interval(mean, mean - 0.01, mean + 0.02), law)
+    return LearningCurve("lda", [CurvePoint(700, 1.0, Interval(now, now - 0.01, now + 0.01))], forecast)
+
+
+def test_the_document_has_all_fields_and_is_read_back():
+    document = curve_of(0.92).to_json()
+    assert document["sizes"] == [
+        {"pictures": 700, "share": 1.0, "weighted_f1": {"mean": 0.9, "low": 0.89, "high": 0.91}}
+    ]
+    assert document["guess"] == {
+        "pictures": 1400,
+        "weighted_f1": {"mean": 0.92, "low": 0.91, "high": 0.9400000000000001},
+    }
+    assert (document["head"], document["reason"], document["exponent"]) == ("lda", None, 1.0)
+    assert list(document["law"]) == ["a", "b", "c"]
+    assert LearningCurve.from_json(document) == curve_of(0.92)
+    without = LearningCurve("lda", [], None, "it takes two splits or more")
+    assert without.to_json() == {
+        "head": "lda",
+        "sizes": [],
+        "guess": None,
+        "reason": "it takes two splits or more",
+        "exponent": None,
+        "law": None,
+    }
+    assert LearningCurve.from_json(without.to_json()) == without
 
 
 @pytest.mark.parametrize(("mean", "words"), [(0.905, "little"), (0.92, "somewhat"), (0.94, "much")])
 def test_the_sentence_says_how_much_more_pictures_help(mean, words):
-    assert in_words(said(mean)) == (
+    assert curve_of(mean).describe() == (
         f"lda on 1,400 training pictures instead of 700: 0.900 → about {mean:.3f} "
         f"[{mean - 0.01:.3f}, {mean + 0.02:.3f}], a guess: more pictures help {words}"
     )
 
 
 def test_without_a_guess_the_sentence_says_why():
-    assert in_words(said(0.9, guess=None, law=None, reason="it takes two splits or more")) == (
+    assert replace(curve_of(0.9), forecast=None, reason="it takes two splits or more").describe() == (
         "lda on 700 training pictures: 0.900; no guess at twice as many: it takes two splits or more"
     )

@@ -28,7 +28,7 @@ def test_metrics_by_hand():
     assert found["accuracy"] == pytest.approx(4 / 6)
     assert found["log_loss"] == pytest.approx(-(4 * np.log(0.8) + 2 * np.log(0.1)) / 6)
     assert found["ece"] == pytest.approx(0.8 - 4 / 6)
-    assert tuple(found) == evaluate.METRICS
+    assert tuple(found) == ("weighted_f1", "macro_f1", "accuracy", "log_loss", "ece")
 
 
 def test_metrics_are_those_of_scikit_learn():
@@ -51,30 +51,30 @@ def test_a_probability_of_zero_for_the_truth_costs_a_finite_loss():
 
 
 # Two classes, five predictions: 0.6 right, 0.7 wrong, 0.75 right, 0.95 right, 1.0 right.
-SAID = np.array([[0.6, 0.4], [0.7, 0.3], [0.25, 0.75], [0.05, 0.95], [1.0, 0.0]])
+PROBA_OF_FIVE = np.array([[0.6, 0.4], [0.7, 0.3], [0.25, 0.75], [0.05, 0.95], [1.0, 0.0]])
 TRUE = np.array([0, 1, 1, 1, 0])
 
 
 def test_reliability_by_hand():
-    bins = evaluate.reliability(TRUE, SAID, bins=4)  # 0-0.25, 0.25-0.5, 0.5-0.75, 0.75-1
-    assert bins["count"].tolist() == [0, 0, 3, 2]
-    assert bins["confidence"] == pytest.approx([0, 0, (0.6 + 0.7 + 0.75) / 3, 0.975])
-    assert bins["accuracy"] == pytest.approx([0, 0, 2 / 3, 1])
+    bins = evaluate.reliability(TRUE, PROBA_OF_FIVE, bins=4)  # 0-0.25, 0.25-0.5, 0.5-0.75, 0.75-1
+    assert bins.count == [0, 0, 3, 2]
+    assert bins.confidence == pytest.approx([0, 0, (0.6 + 0.7 + 0.75) / 3, 0.975])
+    assert bins.accuracy == pytest.approx([0, 0, 2 / 3, 1])
 
 
 def test_expected_calibration_error_by_hand():
-    bins = evaluate.reliability(TRUE, SAID, bins=4)
+    bins = evaluate.reliability(TRUE, PROBA_OF_FIVE, bins=4)
     assert evaluate.ece(bins) == pytest.approx((abs(2 - 2.05) + abs(2 - 1.95)) / 5)
     assert evaluate.ece(evaluate.reliability(TRUE, np.eye(2)[TRUE])) == 0
     assert evaluate.ece(evaluate.reliability(TRUE, np.eye(2)[1 - TRUE])) == 1
 
 
 def test_pooled_bins_are_those_of_all_predictions():
-    parts = [evaluate.reliability(TRUE[rows], SAID[rows]) for rows in (slice(0, 2), slice(2, 5))]
-    found, expected = evaluate.pooled(parts), evaluate.reliability(TRUE, SAID)
-    assert found["count"].tolist() == expected["count"].tolist()
-    for name in ("confidence", "accuracy"):
-        np.testing.assert_allclose(found[name], expected[name])
+    parts = [evaluate.reliability(TRUE[rows], PROBA_OF_FIVE[rows]) for rows in (slice(0, 2), slice(2, 5))]
+    pooled, expected = evaluate.pool_bins(parts), evaluate.reliability(TRUE, PROBA_OF_FIVE)
+    assert pooled.count == expected.count
+    np.testing.assert_allclose(pooled.confidence, expected.confidence)
+    np.testing.assert_allclose(pooled.accuracy, expected.accuracy)
 
 
 def test_right_probabilities_have_a_small_calibration_error_and_too_sure_ones_a_large_one():
@@ -117,14 +117,13 @@ def test_classification_report_of_nothing_is_zeros():
 
 def test_corrected_interval_by_hand():
     # mean 0.8, S² = 0.01, J = 3, n_test/n_train = 1/4: error = sqrt((1/3 + 1/4)·0.01), t(2, 0.9) = 1.885618
-    mean, low, high = evaluate.corrected_interval(np.array([0.7, 0.8, 0.9]), n_train=400, n_test=100, confidence=0.8)
+    interval = evaluate.corrected_interval(np.array([0.7, 0.8, 0.9]), n_train=400, n_test=100, confidence=0.8)
     margin = 1.885618 * np.sqrt((1 / 3 + 1 / 4) * 0.01)
-    assert (mean, low, high) == pytest.approx((0.8, 0.8 - margin, 0.8 + margin), abs=1e-6)
+    assert interval.to_json() == pytest.approx({"mean": 0.8, "low": 0.8 - margin, "high": 0.8 + margin}, abs=1e-6)
 
 
 def test_corrected_interval_stays_within_0_and_1():
-    _, low, high = evaluate.corrected_interval(np.array([0.0, 1.0]), n_train=10, n_test=10)
-    assert (low, high) == (0, 1)
+    assert evaluate.corrected_interval(np.array([0.0, 1.0]), n_train=10, n_test=10) == evaluate.Interval(0.5, 0, 1)
 
 
 def test_without_overlap_paired_is_scipys_t_test():
@@ -134,7 +133,7 @@ def test_without_overlap_paired_is_scipys_t_test():
     found = evaluate.paired(a, b, n_train=100, n_test=0)
     expected = stats.ttest_rel(a, b)
     interval = expected.confidence_interval()
-    assert found == pytest.approx(
+    assert found.to_json() == pytest.approx(
         {"difference": 0.04, "low": interval.low, "high": interval.high, "p": expected.pvalue}
     )
 
@@ -145,13 +144,27 @@ def test_overlap_makes_the_paired_test_less_sure():
     a, b = np.array([0.9, 0.85, 0.8, 0.92]), np.array([0.8, 0.84, 0.82, 0.85])
     found = evaluate.paired(a, b, n_train=70, n_test=15)
     plain = stats.ttest_rel(a, b).statistic
-    assert found["p"] == pytest.approx(2 * stats.t.sf(plain * np.sqrt((1 / 4) / (1 / 4 + 15 / 70)), 3))
+    assert found.p == pytest.approx(2 * stats.t.sf(plain * np.sqrt((1 / 4) / (1 / 4 + 15 / 70)), 3))
 
 
 @pytest.mark.parametrize(("shift", "p"), [(0.0, 1.0), (0.5, 0.0)])
 def test_differences_without_variance(shift, p):
     scores = np.array([0.25, 0.5])
-    assert evaluate.paired(scores + shift, scores, 70, 15) == {"difference": shift, "low": shift, "high": shift, "p": p}
+    assert evaluate.paired(scores + shift, scores, 70, 15) == evaluate.PairedDifference(shift, shift, shift, p)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "points", "conclusion"),
+    [
+        (0.001, 0.013, "+0.4 points [+0.1, +1.3]", ""),
+        (-0.005, 0.013, "+0.4 points [−0.5, +1.3]", ": no clear gain"),
+        (-0.02, -0.01, "+0.4 points [−2.0, −1.0]", ": it made it worse"),
+    ],
+)
+def test_a_difference_is_described_in_points(low, high, points, conclusion):
+    difference = evaluate.PairedDifference(0.004, low, high, 0.3)
+    assert difference.describe_points() == points
+    assert difference.describe_conclusion() == conclusion
 
 
 def test_one_split_has_no_interval_over_splits():

@@ -7,9 +7,18 @@ import pytest
 
 from winnow.common.errors import InputError
 from winnow.heads.evaluation import search
-from winnow.heads.evaluation.fit import HEADS, FitOptions, HeadSpec, Split, Task, build
-from winnow.heads.evaluation.search import folds, in_words, inner_splits, nested, summary
+from winnow.heads.evaluation.fit import FitOptions, HeadSpec, Split, Task, build
+from winnow.heads.evaluation.metrics import Interval, PairedDifference
+from winnow.heads.evaluation.search import (
+    SearchResult,
+    SplitChoice,
+    folds,
+    inner_splits,
+    nested_search,
+    summarize_search,
+)
 from winnow.heads.evaluation.search_spaces import SPACES, candidates
+from winnow.heads.kinds import HEADS
 
 
 def blobs(counts=(40, 40, 40), d=20, seed=0, scale=0.35):
@@ -177,51 +186,53 @@ class TestNested:
         """With C far too small all classes look alike to it; the default would do, but is hidden by a worse one."""
         X, y = blobs(counts=(60, 20, 10))
         heads = [HeadSpec("logistic", "logistic", {"C": C}) for C in (1e-4, 1e-3, 30.0, 1e-5)]
-        found = nested(heads, Task(X, y, ABC), divided(y))
-        assert [head.params for head in found.heads] == [{"C": 30.0}, {"C": 30.0}]
-        said = summary(found, heads, divided(y))
-        assert said["weighted_f1"]["mean"] > said["default"]["mean"] + 0.2
-        assert said["difference"]["difference"] == pytest.approx(said["weighted_f1"]["mean"] - said["default"]["mean"])
+        search_fits = nested_search(heads, Task(X, y, ABC), divided(y))
+        assert [head.params for head in search_fits.heads] == [{"C": 30.0}, {"C": 30.0}]
+        result = summarize_search(search_fits, heads, divided(y))
+        assert result.weighted_f1.mean > result.default.mean + 0.2
+        assert result.difference.difference == pytest.approx(result.weighted_f1.mean - result.default.mean)
 
     def test_of_equal_ones_the_default_is_found(self):
         X, y = blobs(scale=0.01)
-        found = nested(logistic(5, 20, 50), Task(X, y, ABC), divided(y))
-        assert [head.params for head in found.heads] == [{}, {}]
-        assert summary(found, logistic(5, 20, 50), divided(y))["difference"]["difference"] == 0
+        search_fits = nested_search(logistic(5, 20, 50), Task(X, y, ABC), divided(y))
+        assert [head.params for head in search_fits.heads] == [{}, {}]
+        assert summarize_search(search_fits, logistic(5, 20, 50), divided(y)).difference.difference == 0
 
     @pytest.mark.parametrize("part", ["test", "val"])
     def test_no_search_sees_what_it_is_judged_on(self, part):
         X, y = blobs(scale=0.6)
         (split,) = divided(y, 1)
         heads = candidates("logistic", 6)
-        found = nested(heads, Task(X, y, ABC), [split])
+        search_fits = nested_search(heads, Task(X, y, ABC), [split])
         rng = np.random.default_rng(9)
         X, y = X.copy(), y.copy()
         X[getattr(split, part)] = rng.normal(scale=50, size=X[getattr(split, part)].shape)
         y[getattr(split, part)] = rng.integers(3, size=len(getattr(split, part)))
-        again = nested(heads, Task(X, y, ABC), [split])
-        assert again.heads == found.heads
-        assert again.tuned[0].metrics["train"] == found.tuned[0].metrics["train"]
-        assert again.tuned[0].metrics[part] != found.tuned[0].metrics[part]
+        again = nested_search(heads, Task(X, y, ABC), [split])
+        assert again.heads == search_fits.heads
+        assert again.tuned[0].metrics["train"] == search_fits.tuned[0].metrics["train"]
+        assert again.tuned[0].metrics[part] != search_fits.tuned[0].metrics[part]
 
     def test_what_was_found_is_fitted_on_the_whole_train_part_and_judged_as_compare_does(self):
         from winnow.heads.evaluation.compare import compare
 
         X, y = blobs(scale=0.6)
         splits = divided(y)
-        found = nested(candidates("logistic", 6), Task(X, y, ABC), splits, FitOptions(7))
+        search_fits = nested_search(candidates("logistic", 6), Task(X, y, ABC), splits, FitOptions(7))
         (default,) = compare([HeadSpec("logistic", "logistic")], Task(X, y, ABC), splits, FitOptions(7))
-        assert [fit.metrics for fit in found.default] == [fit.metrics for fit in default]
-        for r, head in enumerate(found.heads):
+        assert [fit.metrics for fit in search_fits.default] == [fit.metrics for fit in default]
+        for r, head in enumerate(search_fits.heads):
             ((tuned,),) = compare([head], Task(X, y, ABC), splits[r : r + 1], FitOptions(7 + r))
-            assert found.tuned[r].metrics == tuned.metrics
+            assert search_fits.tuned[r].metrics == tuned.metrics
 
     def test_the_same_seed_finds_the_same_and_tells_every_fit(self):
         X, y = blobs(counts=(50, 50), scale=0.8)
         progress, messages = [], []
         callbacks = {"on_fit": lambda *counts: progress.append(counts), "on_message": messages.append}
         task, splits = Task(X, y, ["a", "b"]), divided(y)
-        one, two = (nested(candidates("logistic", 6), task, splits, FitOptions(3), **callbacks) for _ in range(2))
+        one, two = (
+            nested_search(candidates("logistic", 6), task, splits, FitOptions(3), **callbacks) for _ in range(2)
+        )
         assert one.heads == two.heads
         assert [fit.metrics for fit in one.tuned] == [fit.metrics for fit in two.tuned]
         total = 2 * (5 * (6 + 3) + 2)
@@ -235,11 +246,11 @@ class TestNested:
 
         X, y = blobs()
         task, options = Task(X, y, ABC, "X"), FitOptions(cache=tmp_path)
-        found = nested(logistic(1e-4, 1e-3), task, divided(y), options)
+        search_fits = nested_search(logistic(1e-4, 1e-3), task, divided(y), options)
         assert len(list(tmp_path.iterdir())) == 2
-        monkeypatch.setattr("winnow.heads.evaluation.compare.fit_heads", None)
+        monkeypatch.setattr("winnow.heads.evaluation.fit_pool.fit_heads", None)
         (again,) = compare(logistic(), task, divided(y), options)
-        assert [fit.metrics for fit in again] == [fit.metrics for fit in found.default]
+        assert [fit.metrics for fit in again] == [fit.metrics for fit in search_fits.default]
 
     def test_a_search_looks_at_all_rows_of_its_pictures(self):
         """Of 120 pictures the first rows say nothing, the second ones, by which they are judged, all."""
@@ -250,15 +261,15 @@ class TestNested:
         def as_rows(some):
             seen.extend(some)
             return [
-                replace(split, groups=np.tile(split.groups, 2), more=split.train + 120, val=split.val + 120)
+                replace(split, groups=np.tile(split.groups, 2), augmented=split.train + 120, val=split.val + 120)
                 for split in some
             ]
 
         heads = [HeadSpec("logistic", "logistic", {"C": C}) for C in (1e-4, 30.0, 1e-5)]
-        found = nested(heads, Task(X, y, ABC), splits, as_rows=as_rows)
-        assert [head.params for head in found.heads] == [{"C": 30.0}, {"C": 30.0}]
-        assert found.tuned[0].metrics["val"]["weighted_f1"] > 0.9
-        assert nested(heads, Task(X, y, ABC), splits).heads == heads[:1] * 2
+        search_fits = nested_search(heads, Task(X, y, ABC), splits, as_rows=as_rows)
+        assert [head.params for head in search_fits.heads] == [{"C": 30.0}, {"C": 30.0}]
+        assert search_fits.tuned[0].metrics["val"]["weighted_f1"] > 0.9
+        assert nested_search(heads, Task(X, y, ABC), splits).heads == heads[:1] * 2
         assert len(seen) == 2 * (5 + 1)
         for split in seen:
             assert max(split.train.max(), split.val.max(), split.test.max()) < 120
@@ -266,7 +277,10 @@ class TestNested:
     @pytest.mark.slow
     def test_the_number_of_jobs_changes_nothing(self):
         X, y = blobs(scale=0.6)
-        runs = [nested(candidates("mlp", 2), Task(X, y, ABC), divided(y, 1), FitOptions(jobs=jobs)) for jobs in (1, 2)]
+        runs = [
+            nested_search(candidates("mlp", 2), Task(X, y, ABC), divided(y, 1), FitOptions(jobs=jobs))
+            for jobs in (1, 2)
+        ]
         assert runs[0].heads == runs[1].heads
         assert [fit.metrics for fit in runs[0].tuned] == [fit.metrics for fit in runs[1].tuned]
 
@@ -277,20 +291,41 @@ class TestNested:
         groups = np.where(np.arange(45) % 9 == 8, np.arange(45) - 1, np.arange(45))
         (split,) = divided(y, 1, groups)
         heads = [replace(head, params=head.params | FEW.get(kind, {})) for head in candidates(kind, 3)]
-        found = nested(heads, Task(X, y, ABC), [split])
-        assert found.heads[0] in heads
-        assert found.tuned[0].metrics["test"]["weighted_f1"] > 0.2
+        search_fits = nested_search(heads, Task(X, y, ABC), [split])
+        assert search_fits.heads[0] in heads
+        assert search_fits.tuned[0].metrics["test"]["weighted_f1"] > 0.2
 
 
-def test_in_words():
-    said = {
+RESULT = SearchResult(
+    head="knn",
+    params={"n_neighbors": 7},
+    weighted_f1=Interval(0.897, 0.871, 0.9233),
+    default=Interval(0.893, 0.87, 0.92),
+    difference=PairedDifference(0.004, -0.005, 0.013, 0.3),
+    searched=30,
+    choices=[SplitChoice({"n_neighbors": 7}, 0.9, 0.89), SplitChoice({}, 0.89, 0.89)],
+)
+
+
+def test_a_result_is_described_in_a_sentence():
+    words = "tuned 0.897 [0.871, 0.923], default 0.893: +0.4 points [−0.5, +1.3] of weighted F1"
+    assert RESULT.describe() == f"{words}: no clear gain"
+    worse = replace(RESULT, difference=PairedDifference(-0.015, -0.02, -0.01, 0.01))
+    assert worse.describe().endswith("of weighted F1: it made it worse")
+
+
+def test_the_document_has_all_fields_and_is_read_back():
+    document = RESULT.to_json()
+    assert document == {
+        "head": "knn",
+        "params": {"n_neighbors": 7},
         "weighted_f1": {"mean": 0.897, "low": 0.871, "high": 0.9233},
         "default": {"mean": 0.893, "low": 0.87, "high": 0.92},
         "difference": {"difference": 0.004, "low": -0.005, "high": 0.013, "p": 0.3},
+        "searched": 30,
+        "chosen_on_each_split": [
+            {"params": {"n_neighbors": 7}, "weighted_f1": 0.9, "default": 0.89},
+            {"params": {}, "weighted_f1": 0.89, "default": 0.89},
+        ],
     }
-    words = "tuned 0.897 [0.871, 0.923], default 0.893: +0.4 points [−0.5, +1.3] of weighted F1"
-    assert in_words(said) == f"{words}: no clear gain"
-    said["difference"] |= {"low": 0.001}
-    assert in_words(said) == words.replace("−0.5", "+0.1")
-    said["difference"] |= {"low": -0.02, "high": -0.01}
-    assert in_words(said).endswith("of weighted F1: it made it worse")
+    assert SearchResult.from_json(document | {"run": "elsewhere"}) == RESULT

@@ -6,7 +6,7 @@ import pytest
 from winnow.heads.evaluation.compare import compare
 from winnow.heads.evaluation.fit import FitOptions, HeadSpec, Split, Task
 from winnow.heads.models.batched_sgd import SGD, DualRows, Networks, Rows
-from winnow.heads.models.dense import DenseHead, fit_together
+from winnow.heads.models.dense import DenseHead, fit_batch
 
 
 def blobs(counts, d=8, seed=0, scale=0.4):
@@ -76,7 +76,7 @@ class TestTogether:
         X, y = blobs(counts)
         alone = [DenseHead(hidden=hidden, epochs=8, batch_size=4, seed=3, **params).fit(X, y) for params in SETTINGS]
         heads = [DenseHead(hidden=hidden, epochs=8, batch_size=4, seed=3, **params) for params in SETTINGS]
-        fit_together(heads, X, y)
+        fit_batch(heads, X, y)
         for a, b in zip(alone, heads, strict=True):
             assert (a.best_epoch_, a.history_.keys()) == (b.best_epoch_, b.history_.keys())
             for name in a.history_:
@@ -105,7 +105,7 @@ class TestTogether:
         X, y = blobs([20, 20])
         told: list[tuple[int, int]] = []
         head = DenseHead(epochs=50, patience=2, lr=1e-9, hidden=())
-        fit_together([head], X, y, on_epoch=lambda *at: told.append(at))
+        fit_batch([head], X, y, on_epoch=lambda *at: told.append(at))
         ended = len(head.history_["loss"])
         assert ended < 50
         assert told == [*((epoch, 50) for epoch in range(1, ended)), (50, 50)]
@@ -113,7 +113,7 @@ class TestTogether:
     def test_what_does_not_go_together_is_refused(self):
         X, y = blobs([4, 4])
         with pytest.raises(ValueError, match="need the same hidden, epochs, batch_size and seed"):
-            fit_together([DenseHead(), DenseHead(seed=1)], X, y)
+            fit_batch([DenseHead(), DenseHead(seed=1)], X, y)
 
     def test_compare_fits_a_grid_together_and_finds_each_again(self, tmp_path):
         X, y = blobs([20, 20, 20])

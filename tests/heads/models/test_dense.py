@@ -69,13 +69,13 @@ def test_validation_labels_must_be_known():
 @pytest.mark.slow
 def test_a_temperature_makes_a_head_surer_or_less_sure_and_changes_no_label():
     from winnow.heads.evaluation.metrics import log_loss
-    from winnow.heads.models.dense import fit_together
+    from winnow.heads.models.dense import fit_batch
 
     X, y = blobs([60, 60, 60], scale=0.6)
     val_X, val_y = blobs([40, 40, 40], scale=0.6, seed=1)
     params = {"hidden": (16,), "epochs": 60, "lr": 0.3, "momentum": 0.9, "monitor": "weighted_f1"}
     plain, scaled = DenseHead(**params), DenseHead(**params, calibration="temperature")
-    fit_together([scaled, plain], X, y, validation_data=(val_X, val_y))
+    fit_batch([scaled, plain], X, y, validation_data=(val_X, val_y))
     assert plain.temperature_ == 1
     assert scaled.temperature_ > 1.1
     assert scaled.history_ == plain.history_

@@ -157,7 +157,7 @@ def test_an_epoch_is_as_long_as_there_are_pictures_whatever_stays_together(monke
     seen = {}
     monkeypatch.setattr(FineTunedHead, "fit", lambda self, X, y, **how: seen.update(X=X, y=y, **how))
     X = np.arange(16, dtype=np.float16)[:, None]  # two views of eight pictures, all of one camera
-    split = Split(np.array([5, 0, 3]), np.array([1]), np.array([2]), np.zeros(16, int), more=np.array([13, 8, 11]))
+    split = Split(np.array([5, 0, 3]), np.array([1]), np.array([2]), np.zeros(16, int), augmented=np.array([13, 8, 11]))
     fit_estimator(HeadSpec("finetune", "finetune"), Task(X, np.tile(np.arange(8) % 2, 2), ["a", "b"]), split)
     assert seen["X"] is X  # maps are too many to be copied
     assert (seen["rows"].tolist(), seen["y"].tolist()) == ([5, 0, 3, 13, 8, 11], [1, 0, 1, 1, 0, 1])
