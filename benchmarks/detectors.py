@@ -1,8 +1,8 @@
-"""Measure what finds noise, on real photographs, and print it as Markdown.
+"""Measure how well noise is found on real photographs, beside other tools, and print it as Markdown.
 
 `python -m benchmarks.detectors PHOTOGRAPHS VERDICTS.csv`: PHOTOGRAPHS is a folder of CLASS/NAME.jpg; VERDICTS.csv
-(path, verdict) says what some of them are by eye: ok, off_topic, mislabelled or doubtful. Pictures with noise and their
-vectors are kept in `--folder` for the next time.
+(path, verdict) states what some of them are by eye: ok, off_topic, mislabelled or doubtful. Pictures with noise and
+their vectors are kept in `--folder` for the next run.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks import loop, measures, noise, peers
+from benchmarks import measures, noise, peers
 from benchmarks.noise import SEEDS, Folder, Pool
+from benchmarks.review_simulation import simulate_review
 from winnow.common.threads import processors
 from winnow.curate.noise.label_errors import score_label_errors
 from winnow.curate.noise.outliers import score_off_topic
@@ -40,18 +41,18 @@ def main() -> None:
     parser.add_argument("photographs", type=Path)
     parser.add_argument("verdicts", type=Path)
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "winnow-benchmark")
-    parser.add_argument("--scale", type=int, default=100_000, help="drawn vectors to score; 0 leaves it out")
-    asked = parser.parse_args()
+    parser.add_argument("--scale", type=int, default=100_000, help="number of random vectors to score; 0 skips this")
+    arguments = parser.parse_args()
     start = time.monotonic()
-    pool = noise.pool(asked.photographs, asked.verdicts, asked.folder, on_message)
+    pool = noise.pool(arguments.photographs, arguments.verdicts, arguments.folder, on_message)
     print(heading())
-    peers.use_database(asked.folder / "fiftyone")
+    peers.use_database(arguments.folder / "fiftyone")
     for title, part in PARTS.items():
-        begun = time.monotonic()
+        part_start = time.monotonic()
         print(f"\n### {title}\n\n{part(pool)}", flush=True)
-        on_message(f"{title}: {time.monotonic() - begun:.0f} s")
-    if asked.scale:
-        print(f"\n### Scale\n\n{scale(asked.scale)}")
+        on_message(f"{title}: {time.monotonic() - part_start:.0f} s")
+    if arguments.scale:
+        print(f"\n### Scale\n\n{scale(arguments.scale)}")
     print(f"\nAll of it took {(time.monotonic() - start) / 60:.1f} minutes.")
 
 
@@ -60,7 +61,7 @@ def on_message(message: str) -> None:
 
 
 def heading() -> str:
-    """When, on what and with what this was measured."""
+    """Date, processor and versions of the measurement."""
     names = ("numpy", "scikit-learn", "onnxruntime", "cleanlab", "fiftyone", "fiftyone-brain", "imagehash")
     versions = []
     for name in names:
@@ -79,7 +80,7 @@ def heading() -> str:
 
 
 def outliers(pool: Pool, folder: Folder, seed: int) -> Iterator[tuple[str, np.ndarray]]:
-    """Of every method its name and its off-topic scores of a folder."""
+    """Yield every method's name and its off-topic scores of a folder."""
     rows = folder.rows
     pooled, bottleneck = pool.pooled[rows], pool.bottleneck[rows]
     yield "**Winnow** off_topic", score_off_topic(pooled, bottleneck, folder.labels, pool.groups[rows])
@@ -95,30 +96,30 @@ def off_topic(pool: Pool) -> str:
     cells: dict[str, list[str]] = {}
     for kind in KINDS:
         for share in SHARES:
-            found: dict[str, list[dict[str, float]]] = {}
+            results: dict[str, list[dict[str, float]]] = {}
             for seed in SEEDS:
                 folder = noise.off_topic(pool, kind, share, seed)
                 for name, score in outliers(pool, folder, seed):
-                    found.setdefault(name, []).append(measures.ranking(folder.noise, score))
-            for name, rows in found.items():
+                    results.setdefault(name, []).append(measures.ranking(folder.noise, score))
+            for name, rows in results.items():
                 cells.setdefault(name, []).append(_triple(measures.mean(rows)))
     title = ["AUROC / AP / P@k", *(f"{kind} {share:.0%}" for kind in KINDS for share in SHARES)]
     return measures.table(title, [[name, *row] for name, row in cells.items()])
 
 
 def natural(pool: Pool) -> str:
-    """The off-topic photographs that the set came with."""
+    """Off-topic photographs of the original set."""
     rows = pool.photographs
-    said = np.array([pool.verdicts.get(pool.source[row], "doubtful") for row in rows])
-    judged, bad = said != "doubtful", said == "off_topic"
+    verdicts = np.array([pool.verdicts.get(pool.source[row], "doubtful") for row in rows])
+    known, bad = verdicts != "doubtful", verdicts == "off_topic"
     out = []
     for name, score in outliers(pool, Folder(rows, pool.labels[rows], bad), 0):
-        values = measures.ranking(bad[judged], score[judged])
-        low, high = measures.bootstrap(bad[judged], score[judged])
+        values = measures.ranking(bad[known], score[known])
+        low, high = measures.bootstrap(bad[known], score[known])
         out.append(
             [name, f"{values['AUROC']:.3f}", f"{values['AP']:.2f}", f"{low:.2f}–{high:.2f}", f"{values['P@k']:.2f}"]
         )
-    title = [f"{bad.sum()} off-topic among {judged.sum()} judged", "AUROC", "AP", "AP, 95% bootstrap", "P@k"]
+    title = [f"{bad.sum()} off-topic among {known.sum()} judged", "AUROC", "AP", "AP, 95% bootstrap", "P@k"]
     return measures.table(title, out)
 
 
@@ -126,33 +127,33 @@ def labels(pool: Pool) -> str:
     """10% of the labels flipped."""
     cells: dict[str, list[str]] = {}
     for kind in ("uniform", "asymmetric"):
-        found: dict[str, list[dict[str, float]]] = {}
+        results: dict[str, list[dict[str, float]]] = {}
         for seed in SEEDS:
             folder = noise.flipped(pool, kind, seed)
             for name, score in label_scores(pool, folder, seed):
-                found.setdefault(name, []).append(measures.ranking(folder.noise, score))
-        for name, rows in found.items():
+                results.setdefault(name, []).append(measures.ranking(folder.noise, score))
+        for name, rows in results.items():
             cells.setdefault(name, []).append(_triple(measures.mean(rows)))
     return measures.table(["AUROC / AP / P@k", "uniform", "asymmetric"], [[name, *row] for name, row in cells.items()])
 
 
 def label_scores(pool: Pool, folder: Folder, seed: int) -> Iterator[tuple[str, np.ndarray]]:
-    """Of every method its name and its label scores of a folder."""
-    rows, given = folder.rows, folder.labels
+    """Yield every method's name and its label scores of a folder."""
+    rows, labels = folder.rows, folder.labels
     pooled, bottleneck = pool.pooled[rows], pool.bottleneck[rows]
-    yield "**Winnow** label_suspect", score_label_errors(pooled, bottleneck, given, pool.groups[rows]).score
-    p = peers.probabilities(pooled, given, seed)
+    yield "**Winnow** label_suspect", score_label_errors(pooled, bottleneck, labels, pool.groups[rows]).score
+    p = peers.probabilities(pooled, labels, seed)
     if peers.has("cleanlab"):
         for method in ("self_confidence", "normalized_margin"):
-            yield f"cleanlab {method}", peers.cleanlab_label(given, p, method)
+            yield f"cleanlab {method}", peers.cleanlab_label(labels, p, method)
     if peers.has("FiftyOne"):
-        yield "FiftyOne mistakenness", peers.fiftyone_mistakenness(given, p)
+        yield "FiftyOne mistakenness", peers.fiftyone_mistakenness(labels, p)
     yield "chance", np.random.default_rng(seed).random(len(rows))
 
 
 def near(pool: Pool) -> str:
-    """Near-duplicates of photographs, five of each."""
-    found: dict[str, list[dict[str, float]]] = {}
+    """Near-duplicates of photographs, five kinds of each."""
+    results: dict[str, list[dict[str, float]]] = {}
     for seed in SEEDS:
         rows = np.append(pool.photographs, pool.under(f"near/{seed}"))
         source = [pool.source[row] for row in rows]
@@ -160,16 +161,16 @@ def near(pool: Pool) -> str:
         for row, name in enumerate(source):
             same.setdefault(name, []).append(row)
         true = peers.grouped(same.values())
-        neither = (
+        ignored = (
             peers.grouped([row for name in names for row in same[name]] for names in NATURAL if names <= same.keys())
             - true
         )
         kinds = {kind: _copies(pool, rows, same, kind) for kind in noise.NEAR}
         for name, pairs in duplicates(pool, rows):
-            values = measures.pairs(pairs, true, neither)
+            values = measures.pairs(pairs, true, ignored)
             values |= {kind: len(of & pairs) / len(of) for kind, of in kinds.items()}
-            found.setdefault(name, []).append(values)
-    out = [[name, *(f"{value:.3f}" for value in measures.mean(rows).values())] for name, rows in found.items()]
+            results.setdefault(name, []).append(values)
+    out = [[name, *(f"{value:.3f}" for value in measures.mean(rows).values())] for name, rows in results.items()]
     return measures.table(["pairs", "recall", "precision", *(f"{kind}: recall" for kind in noise.NEAR)], out)
 
 
@@ -181,7 +182,7 @@ def _copies(pool: Pool, rows: np.ndarray, same: dict[str, list[int]], kind: str)
 
 
 def duplicates(pool: Pool, rows: np.ndarray) -> Iterator[tuple[str, set[tuple[int, int]]]]:
-    """Of every method its name and the pairs that it finds, places in `rows`."""
+    """Yield every method's name and the pairs that it finds, as positions in `rows`."""
     for name, thumbnails in (("**Winnow** near", True), ("the same without thumbnails", False)):
         group = pool.near(rows, thumbnails).group
         yield name, peers.grouped(np.flatnonzero(group == number).tolist() for number in range(group.max() + 1))
@@ -195,44 +196,44 @@ def duplicates(pool: Pool, rows: np.ndarray) -> Iterator[tuple[str, set[tuple[in
 
 
 def feedback(pool: Pool) -> str:
-    """What is found by looking at batches of ten, re-ranked after each, and by the ranking as it was."""
+    """Off-topic pictures found in batches of ten, re-ranked after each, and by the fixed ranking."""
     rows = pool.photographs
-    said = np.array([pool.verdicts.get(pool.source[row], "doubtful") for row in rows])
-    whole = Folder(rows, pool.labels[rows], said == "off_topic")
+    verdicts = np.array([pool.verdicts.get(pool.source[row], "doubtful") for row in rows])
+    whole = Folder(rows, pool.labels[rows], verdicts == "off_topic")
     out = []
-    for looks in (25, 50):
-        got, fixed = _looks(pool, whole, said != "doubtful", looks)
-        out.append([f"natural noise ({whole.noise.sum()}), {looks} looks", f"{got}", f"{fixed}", f"{got / fixed:.2f}"])
+    for budget in (25, 50):
+        got, fixed = _simulate(pool, whole, verdicts != "doubtful", budget)
+        out.append([f"natural noise ({whole.noise.sum()}), {budget} looks", f"{got}", f"{fixed}", f"{got / fixed:.2f}"])
     sums, ratios = np.zeros(2, dtype=int), []
     for seed in SEEDS:
         folder = noise.off_topic(pool, "left out", 0.05, seed)
         every = np.ones(len(folder.rows), dtype=bool)
-        got, fixed = _looks(pool, folder, every, round(0.05 * len(every)))
+        got, fixed = _simulate(pool, folder, every, round(0.05 * len(every)))
         sums += got, fixed
         ratios.append(got / max(1, fixed))
-        looked = f"a class left out ({folder.noise.sum()}), first 5%, seed {seed}"
-        out.append([looked, f"{got}", f"{fixed}", f"{ratios[-1]:.2f}"])
+        description = f"a class left out ({folder.noise.sum()}), first 5%, seed {seed}"
+        out.append([description, f"{got}", f"{fixed}", f"{ratios[-1]:.2f}"])
     out.append(["all five: sums and their ratio", f"{sums[0]}", f"{sums[1]}", f"{sums[0] / sums[1]:.2f}"])
     out.append(["all five: mean ratio", "", "", f"{np.mean(ratios):.2f}"])
     return measures.table(["found", "with feedback", "fixed ranking", "ratio"], out)
 
 
-def _looks(pool: Pool, folder: Folder, judged: np.ndarray, looks: int) -> tuple[int, int]:
+def _simulate(pool: Pool, folder: Folder, reviewable: np.ndarray, budget: int) -> tuple[int, int]:
     rows = folder.rows
     pooled, bottleneck, groups = pool.pooled[rows], pool.bottleneck[rows], pool.groups[rows]
     prior = score_off_topic(pooled, bottleneck, folder.labels, groups)
     ids = pool.table["id"].take(rows).to_pylist()
-    return loop.simulate(ids, pooled, bottleneck, groups, prior, folder.noise, judged, looks)
+    return simulate_review(ids, pooled, bottleneck, groups, prior, folder.noise, reviewable, budget)
 
 
 def scale(count: int) -> str:
-    """The whole scoring in a process of its own."""
+    """Run all scores in a process of its own."""
     command = [sys.executable, "-m", "benchmarks.scale", str(count)]
     run = subprocess.run(command, capture_output=True, text=True, check=True)
-    said = json.loads(run.stdout)
-    stages = said["seconds"]
+    result = json.loads(run.stdout)
+    stages = result["seconds"]
     row = [f"{count:,} drawn vectors", *(f"{value:.0f}" for value in stages.values())]
-    row += [f"{said['total']:.0f}", f"{said['peak_gb']:.1f}"]
+    row += [f"{result['total']:.0f}", f"{result['peak_gb']:.1f}"]
     return measures.table(["seconds", *stages, "all", "peak GB"], [row])
 
 

@@ -53,10 +53,11 @@ WAYS = {
 
 
 class Way:
-    """A process of `benchmarks.ways`, asked for one round after the other."""
+    """A process of `benchmarks.embedding_methods`, asked for one round after the other."""
 
     def __init__(self, name: str, how: dict, workspace: Workspace) -> None:
-        words = [sys.executable, "-m", "benchmarks.ways", name, workspace.folder, workspace.images, json.dumps(how)]
+        words = [sys.executable, "-m", "benchmarks.embedding_methods", name]
+        words += [workspace.folder, workspace.images, json.dumps(how)]
         quiet = None if os.environ.get("WINNOW_BENCHMARK_ERRORS") else subprocess.DEVNULL
         self.process = subprocess.Popen(
             list(map(str, words)), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=quiet, text=True

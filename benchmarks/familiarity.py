@@ -22,7 +22,7 @@ import numpy as np
 from PIL import Image, ImageEnhance, ImageFilter
 
 from benchmarks import measures
-from benchmarks.unlike import METHODS, EmbeddingConfig, Score, winnow
+from benchmarks.ood_scores import METHODS, Photographs, Score, winnow
 from winnow.curate import manifest, splits
 from winnow.curate.demo.drawings import FLOWERS, SCENES, picture
 from winnow.curate.workspace import Workspace
@@ -72,7 +72,7 @@ def on_message(message: str) -> None:
     print(message, file=sys.stderr)
 
 
-def heading(photographs: EmbeddingConfig, seeds: list[int]) -> str:
+def heading(photographs: Photographs, seeds: list[int]) -> str:
     """When, on what and with what this was measured."""
     versions = ", ".join(f"{name} {version(name)}" for name in ("numpy", "scikit-learn", "onnxruntime"))
     return (
@@ -121,7 +121,7 @@ def _files(workspace: Workspace) -> dict[str, Path]:
     return {id: workspace.images / path for id, path in pairs if id}
 
 
-def embedded(images: Path, folder: Path) -> EmbeddingConfig:
+def embedded(images: Path, folder: Path) -> Photographs:
     """The stored vectors (float16 steps) of a folder's pictures, exact copies once."""
     workspace = Workspace(folder, images.resolve())
     manifest.scan(workspace, on_message=on_message)
@@ -132,28 +132,26 @@ def embedded(images: Path, folder: Path) -> EmbeddingConfig:
     files = _files(workspace)
     names = np.array([files[id].stem for id in ids])
     found = store.read(ids), store.read(ids, "bottleneck")
-    return EmbeddingConfig(np.array(ids), np.array([labels[id] for id in ids]), names, *found)
+    return Photographs(np.array(ids), np.array([labels[id] for id in ids]), names, *found)
 
 
-def divided(pictures: EmbeddingConfig, seed: int) -> Iterator[EmbeddingConfig]:
+def divided(pictures: Photographs, seed: int) -> Iterator[Photographs]:
     """train, val and test, 70/15/15 by class."""
     parts = splits.split_labelled(pictures.ids.tolist(), pictures.labels.tolist(), np.arange(len(pictures.ids)), seed)
     for part in ("train", "val", "test"):
-        yield pictures.of(parts == part)
+        yield pictures.select(parts == part)
 
 
-def cases(
-    photographs: EmbeddingConfig, drawn: EmbeddingConfig
-) -> Iterator[tuple[str, EmbeddingConfig, EmbeddingConfig]]:
+def cases(photographs: Photographs, drawn: Photographs) -> Iterator[tuple[str, Photographs, Photographs]]:
     """Of each column its name, the pictures of known classes, and those of none."""
     for label in np.unique(photographs.labels):
         away = photographs.labels == label
-        yield f"{label} left out", photographs.of(~away), photographs.of(away)
+        yield f"{label} left out", photographs.select(~away), photographs.select(away)
     for kind in ("flowers", "scenes"):
-        yield f"drawn {kind}", photographs, drawn.of(drawn.labels == kind)
+        yield f"drawn {kind}", photographs, drawn.select(drawn.labels == kind)
 
 
-def aurocs(photographs: EmbeddingConfig, drawn: EmbeddingConfig, seeds: list[int]) -> str:
+def aurocs(photographs: Photographs, drawn: Photographs, seeds: list[int]) -> str:
     """Test pictures of known classes against pictures of none, means over seeds; the last columns are means."""
     columns: list[str] = []
     cells: dict[str, list[float]] = {name: [] for name in METHODS}
@@ -175,7 +173,7 @@ def aurocs(photographs: EmbeddingConfig, drawn: EmbeddingConfig, seeds: list[int
     return measures.table(["AUROC", *columns, "mean of left out", "mean of all"], rows)
 
 
-def rejected(photographs: EmbeddingConfig, drawn: EmbeddingConfig, seeds: list[int]) -> str:
+def rejected(photographs: Photographs, drawn: Photographs, seeds: list[int]) -> str:
     """Calibrated on val: the shares of test pictures and of unknown ones below the threshold, mean and extremes."""
     rows = []
     for column, known, unknown in cases(photographs, drawn):
@@ -187,19 +185,19 @@ def rejected(photographs: EmbeddingConfig, drawn: EmbeddingConfig, seeds: list[i
     return measures.table(["", "held-out known pictures", "unknown pictures"], rows)
 
 
-def turned_away(photographs: EmbeddingConfig, changed: EmbeddingConfig, seeds: list[int]) -> str:
+def turned_away(photographs: Photographs, changed: Photographs, seeds: list[int]) -> str:
     """Calibrated on val as it is: the shares of test pictures below the threshold, as they are and changed."""
     shares: dict[str, list[float]] = {kind: [] for kind in ("as they are", *CHANGES)}
     for seed in seeds:
         said, test = usual(photographs, seed)
         for kind, found in shares.items():
-            same = changed.of((changed.labels == kind) & np.isin(changed.names, test.ids))
+            same = changed.select((changed.labels == kind) & np.isin(changed.names, test.ids))
             found.append(float((said(test if kind == "as they are" else same) < THRESHOLD).mean()))
     rows = [[kind, f"{np.mean(found):.1%} ({min(found):.1%}–{max(found):.1%})"] for kind, found in shares.items()]
     return measures.table(["held-out known photographs", "turned away"], rows)
 
 
-def calibrated(photographs: EmbeddingConfig) -> str:
+def calibrated(photographs: Photographs) -> str:
     """Shares of test pictures below several thresholds, over many splits."""
     thresholds = (0.01, THRESHOLD, 0.1, 0.2, 0.5)
     shares = []
@@ -211,7 +209,7 @@ def calibrated(photographs: EmbeddingConfig) -> str:
     return measures.table(title, [["held-out known pictures", *cells]])
 
 
-def usual(known: EmbeddingConfig, seed: int) -> tuple[Score, EmbeddingConfig]:
+def usual(known: Photographs, seed: int) -> tuple[Score, Photographs]:
     """Familiarity fitted on train and calibrated on val, and the pictures of test."""
     train, val, test = divided(known, seed)
     score = winnow(train)
@@ -223,7 +221,7 @@ def _spans(shares: np.ndarray) -> list[tuple[float, float, float]]:
     return list(zip(shares.mean(axis=0), shares.min(axis=0), shares.max(axis=0), strict=True))
 
 
-def _auroc(score: Score, test: EmbeddingConfig, unknown: EmbeddingConfig) -> float:
+def _auroc(score: Score, test: Photographs, unknown: Photographs) -> float:
     strange = np.concatenate([score(test), score(unknown)])
     return measures.ranking(np.arange(len(strange)) >= len(test.ids), strange)["AUROC"]
 

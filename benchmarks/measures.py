@@ -1,4 +1,4 @@
-"""How well scores and groups find what is known: arrays in, numbers out."""
+"""Measures of scores and of groups against the known noise: arrays in, numbers out."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections.abc import Iterable
 
 import numpy as np
 
-DRAWS = 1000  # of a bootstrap
+DRAWS = 1000  # bootstrap samples
 
 
 def ranking(noise: np.ndarray, score: np.ndarray) -> dict[str, float]:
-    """AUROC, average precision, and precision among the first k, k the number of noisy ones; high scores are worse."""
+    """AUROC, average precision, and precision among the k highest scores, where k is the number of noisy pictures."""
     from sklearn.metrics import average_precision_score, roc_auc_score
 
     k = int(noise.sum())
@@ -23,7 +23,7 @@ def ranking(noise: np.ndarray, score: np.ndarray) -> dict[str, float]:
 
 
 def bootstrap(noise: np.ndarray, score: np.ndarray) -> tuple[float, float]:
-    """95% interval of the average precision, noisy and other pictures drawn anew each by themselves (percentiles)."""
+    """95% bootstrap interval of the average precision; noisy and other pictures are resampled separately."""
     from sklearn.metrics import average_precision_score
 
     rng = np.random.default_rng(0)
@@ -36,12 +36,12 @@ def bootstrap(noise: np.ndarray, score: np.ndarray) -> tuple[float, float]:
 Pairs = set[tuple[int, int]]
 
 
-def pairs(found: Pairs, true: Pairs, neither: Pairs) -> dict[str, float]:
-    """Recall and precision of pairs (i, j), i < j; those of `neither` are not counted."""
-    counted = found - neither
-    true = true - neither
-    right = len(counted & true)
-    return {"recall": right / len(true), "precision": right / max(1, len(counted))}
+def pairs(predicted: Pairs, true: Pairs, ignored: Pairs) -> dict[str, float]:
+    """Recall and precision of pairs (i, j), i < j; those in `ignored` are not counted."""
+    counted = predicted - ignored
+    true = true - ignored
+    correct = len(counted & true)
+    return {"recall": correct / len(true), "precision": correct / max(1, len(counted))}
 
 
 def mean(rows: list[dict[str, float]]) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""A pool of photographs and of seeded noise, scanned and embedded once, and the folders that are drawn from it."""
+"""A pool of photographs and of seeded noise, scanned and embedded once, and folders that are sampled from it."""
 
 from __future__ import annotations
 
@@ -18,11 +18,12 @@ from winnow.curate import manifest
 from winnow.curate.demo.drawings import SCENES, picture
 from winnow.curate.noise import duplicates
 from winnow.curate.workspace import Workspace
+from winnow.embed.config import EmbeddingConfig
 from winnow.embed.images import decode
-from winnow.workflow import pipeline
+from winnow.workflow.features import embed
 
 SEEDS = range(10, 15)  # thresholds of `curate` were chosen with seeds below 10
-COPIED = 100  # photographs of a seed that each kind of near-duplicate is made of
+COPIED = 100  # photographs per seed that are copied as each kind of near-duplicate
 OFF_TOPIC = 200  # drawn and blurred pictures in the pool
 
 
@@ -35,11 +36,11 @@ def _resized(image: Image.Image, rng: np.random.Generator) -> tuple[Image.Image,
 
 
 def _cropped(image: Image.Image, rng: np.random.Generator) -> tuple[Image.Image, int]:
-    """5 to 10% off each side length, anywhere."""
+    """Crop 5 to 10% of the width and of the height, at a random position."""
     size = np.array(image.size)
-    kept = np.round(size * (1 - rng.uniform(0.05, 0.10))).astype(int)
-    left, top = (int(rng.integers(0, room + 1)) for room in size - kept)
-    return image.crop((left, top, left + int(kept[0]), top + int(kept[1]))), 90
+    cropped = np.round(size * (1 - rng.uniform(0.05, 0.10))).astype(int)
+    left, top = (int(rng.integers(0, room + 1)) for room in size - cropped)
+    return image.crop((left, top, left + int(cropped[0]), top + int(cropped[1]))), 90
 
 
 def _brightened(image: Image.Image, rng: np.random.Generator) -> tuple[Image.Image, int]:
@@ -61,40 +62,40 @@ NEAR: dict[str, Callable[[Image.Image, np.random.Generator], tuple[Image.Image, 
 
 @dataclass(frozen=True)
 class Pool:
-    """Pictures of the pool, rows (N,) in the order of paths."""
+    """All pictures, rows (N,) in the order of paths."""
 
     table: Any  # the manifest
     pooled: np.ndarray  # float32 (N, 1280)
     bottleneck: np.ndarray  # float32 (N, 320)
-    verdicts: dict[str, str]  # path of a photograph -> what it is by eye, for half of them
+    verdicts: dict[str, str]  # path of a photograph -> verdict by eye, for half of them
 
     @cached_property
     def paths(self) -> list[str]:
-        """Below the pool's folder."""
+        """Paths below the pool's folder."""
         return self.table["path"].to_pylist()
 
     @cached_property
     def photographs(self) -> np.ndarray:
-        """Rows of the photographs as they are: int64 (n,)."""
+        """Rows of the unchanged photographs: int64 (n,)."""
         return self.under("photographs")
 
     @cached_property
     def labels(self) -> np.ndarray:
-        """Class of the photograph that a picture is made of: int64 (N,), any number for the drawn ones."""
+        """Class of the photograph that a picture shows or copies: int64 (N,), a number of their own for drawn ones."""
         return np.unique([path.split("/")[-2] for path in self.paths], return_inverse=True)[1]
 
     @cached_property
     def source(self) -> list[str]:
-        """`LABEL/NAME` of the photograph that a picture is made of."""
+        """`LABEL/NAME` of the photograph that a picture shows or copies."""
         return ["/".join(path.split("/")[-2:]) for path in self.paths]
 
     @cached_property
     def groups(self) -> np.ndarray:
         """Near-duplicates among the photographs and the off-topic pictures, as Winnow finds them: int64 (N,)."""
         rows = np.concatenate([self.photographs, self.under("drawn"), self.under("blurred")])
-        found = self.near(rows).group
+        near = self.near(rows).group
         groups = np.arange(len(self.paths))
-        for row, number in zip(rows[found >= 0], found[found >= 0], strict=True):
+        for row, number in zip(rows[near >= 0], near[near >= 0], strict=True):
             groups[row] = len(groups) + number
         return groups
 
@@ -103,7 +104,7 @@ class Pool:
         return np.array([row for row, path in enumerate(self.paths) if path.startswith(f"{folder}/")], dtype=np.int64)
 
     def near(self, rows: np.ndarray, thumbnails: bool = True) -> duplicates.Duplicates:
-        """Near-duplicates among rows of the pool, also without the thumbnails that verify them."""
+        """Find near-duplicates among rows of the pool, verified on thumbnails or not."""
         table = self.table.take(rows)
         return duplicates.find_near_duplicates(
             self.bottleneck[rows],
@@ -117,7 +118,7 @@ class Pool:
 
 
 class Folder(NamedTuple):
-    """A folder of pictures some of which are noise."""
+    """A folder of pictures, some of which are noise."""
 
     rows: np.ndarray  # int64 (n,), of the pool
     labels: np.ndarray  # int64 (n,), as the folder says
@@ -125,10 +126,10 @@ class Folder(NamedTuple):
 
 
 def off_topic(pool: Pool, kind: str, share: float, seed: int) -> Folder:
-    """The photographs, less those known as noise, with a share of `kind`: "drawn", "blurred" or "left out".
+    """Add a share of noise of `kind` to the photographs without known noise: "drawn", "blurred" or "left out".
 
-    Drawn pictures get any label, a blurred one takes the place of its photograph; "left out" are pictures of one class
-    (another one for each seed) among the other four.
+    Drawn pictures get a random label; a blurred picture replaces its photograph; "left out" pictures are of one class
+    (which depends on the seed) among the other four.
     """
     rng = np.random.default_rng([seed, int(1000 * share)])
     rows = clean(pool)
@@ -149,7 +150,7 @@ def off_topic(pool: Pool, kind: str, share: float, seed: int) -> Folder:
 
 
 def flipped(pool: Pool, kind: str, seed: int, share: float = 0.1) -> Folder:
-    """The photographs, less those known as noise, a share with another label: any ("uniform"), or that of the next
+    """Flip a share of the labels of the photographs without known noise: to any other class ("uniform"), or to the next
     class ("asymmetric")."""
     rng = np.random.default_rng(seed)
     rows = clean(pool)
@@ -160,15 +161,15 @@ def flipped(pool: Pool, kind: str, seed: int, share: float = 0.1) -> Folder:
 
 
 def clean(pool: Pool) -> np.ndarray:
-    """Rows of the photographs that are not known as noise: those found good by eye, and those not looked at."""
+    """Rows of the photographs without known noise: those that are good by eye, and those without a verdict."""
     good = [row for row in pool.photographs if pool.verdicts.get(pool.source[row], "ok") == "ok"]
     return np.array(good, dtype=np.int64)
 
 
 def pool(photographs: Path, verdicts: Path, folder: Path, on_message: Callable[[str], None]) -> Pool:
-    """The pool in `folder`: made, scanned and embedded when it is not there yet.
+    """Load the pool in `folder`, which is written, scanned and embedded when it is not there yet.
 
-    Below it `photographs` (links), `near/SEED/KIND`, `drawn` and `blurred`; the same seed gives the same pictures.
+    It holds `photographs` (links), `near/SEED/KIND`, `drawn` and `blurred`; the same seed gives the same pictures.
     """
     images = folder / "pool"
     if not images.is_dir():
@@ -178,8 +179,8 @@ def pool(photographs: Path, verdicts: Path, folder: Path, on_message: Callable[[
         (folder / "pool.part").rename(images)
     workspace = Workspace(folder / "pool.winnow", images)
     manifest.scan(workspace, on_message=on_message)
-    store, made = pipeline.embed(workspace, pipeline.EmbeddingConfig(), lambda done, total: None, on_message)
-    on_message(f"embedded {made['embedded']} pictures, {made['reused']} were there")
+    store, summary = embed(workspace, EmbeddingConfig(), lambda done, total: None, on_message)
+    on_message(f"embedded {summary['embedded']} pictures, {summary['reused']} were there")
     table = manifest.read(workspace)
     ids = table["id"].to_pylist()
     with verdicts.open(newline="", encoding="utf-8") as file:

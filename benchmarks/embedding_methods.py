@@ -1,11 +1,12 @@
-"""Ways from files to vectors, each in a process of its own: Winnow, its parts alone, and what people use instead.
+"""Methods of embedding, each timed in a process of its own: Winnow, its parts alone, and other tools.
 
-`python -m benchmarks.ways NAME WORKSPACE PHOTOGRAPHS JSON` prepares, says `ready`, and then does the work once for each
-line that it reads, answering with the seconds.
+`python -m benchmarks.embedding_methods NAME WORKSPACE PHOTOGRAPHS JSON` prepares the method, prints `ready`, and then
+runs it once for each line on standard input, and prints the seconds. JSON holds the method's keyword arguments.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import sys
@@ -28,9 +29,9 @@ from winnow.embed.recipe import Recipe
 from winnow.embed.store import Store
 from winnow.workflow.features import backbone_of
 
-Experiment = Callable[[], float]  # does it once, and gives the seconds that it took
+Round = Callable[[], float]  # runs a method once on all photographs, and returns the seconds
 LISTENER = reporter("embed")
-# Its preprocessing: what the weights expect, and the crop that is Winnow's.
+# fastembed's preprocessing: the scaling that the weights expect, and Winnow's crop.
 PREPROCESSOR = {
     "image_processor_type": "CLIPImageProcessor",
     "do_resize": True,
@@ -46,24 +47,24 @@ PREPROCESSOR = {
 }
 
 
-def timed(experiment: Callable[[], object]) -> Experiment:
+def timed(run: Callable[[], object]) -> Round:
     def once() -> float:
         start = time.perf_counter()
-        experiment()
+        run()
         return time.perf_counter() - start
 
     return once
 
 
-def winnow(workspace: Workspace, precision: str = "fp32") -> Experiment:
+def winnow(workspace: Workspace, precision: str = "fp32") -> Round:
     files = manifest.files_by_id(workspace)
-    made = backbone_of(workspace, EmbeddingConfig(Recipe(precision=precision)), files, LISTENER.message)
-    session = create_onnx_session(made)
+    backbone = backbone_of(workspace, EmbeddingConfig(Recipe(precision=precision)), files, LISTENER.message)
+    session = create_onnx_session(backbone)
 
     def once() -> float:
         with tempfile.TemporaryDirectory() as folder:
-            writer = TableWriter(Store(Path(folder), made))
-            embed_to_table(writer, list(files.items()), made.recipe, session)
+            writer = TableWriter(Store(Path(folder), backbone))
+            embed_to_table(writer, list(files.items()), backbone.recipe, session)
         if writer.embedded != len(files):
             raise RuntimeError(f"{writer.embedded} of {len(files)} embedded")
         return writer.seconds
@@ -71,61 +72,62 @@ def winnow(workspace: Workspace, precision: str = "fp32") -> Experiment:
     return once
 
 
-def decode(workspace: Workspace) -> Experiment:
+def decode(workspace: Workspace) -> Round:
     files = [*manifest.files_by_id(workspace).items()]
 
-    def experiment() -> None:
+    def run() -> None:
         with ThreadPoolExecutor(processors()) as pool:
             for _ in pool.map(lambda file: read_square(file[1], Recipe(), file[0]), files):
                 pass
 
-    return timed(experiment)
+    return timed(run)
 
 
-def inference(workspace: Workspace, precision: str = "fp32", engine: str = "onnxruntime") -> Experiment:
+def inference(workspace: Workspace, precision: str = "fp32", engine: str = "onnxruntime") -> Round:
     files = manifest.files_by_id(workspace)
-    made = backbone_of(workspace, EmbeddingConfig(Recipe(precision=precision)), files, LISTENER.message)
-    squares = np.stack([read_square(path, made.recipe) for path in files.values()])
+    backbone = backbone_of(workspace, EmbeddingConfig(Recipe(precision=precision)), files, LISTENER.message)
+    squares = np.stack([read_square(path, backbone.recipe) for path in files.values()])
     batches = [squares[list(rows)] for rows in batched(range(len(squares)), BATCH_SIZES["onnx"])]
     if engine == "openvino":
         import openvino
 
-        # Without the hint it computes in bfloat16 where the processor can.
+        # Without the hint it computes in bfloat16 where the processor supports that.
         options = {"INFERENCE_PRECISION_HINT": "f32", "NUM_STREAMS": str(processors())}
-        network = openvino.Core().compile_model(made.file, "CPU", options)
+        network = openvino.Core().compile_model(backbone.file, "CPU", options)
         queue = openvino.AsyncInferQueue(network, processors())
 
-        def experiment() -> None:
+        def run() -> None:
             for pixels in batches:
                 queue.start_async({"image": pixels})
             queue.wait_all()
 
     else:
-        session = create_onnx_session(made)
+        session = create_onnx_session(backbone)
 
-        def experiment() -> None:
+        def run() -> None:
             with ThreadPoolExecutor(processors()) as pool:
                 list(pool.map(session, batches))
 
-    return timed(experiment)
+    return timed(run)
 
 
-def fastembed(workspace: Workspace, threads: int | None = None, trial: bool = False, **how) -> Experiment:
+def fastembed(workspace: Workspace, threads: int | None = None, trial: bool = False, **how) -> Round:
     from fastembed import ImageEmbedding
 
     os.environ["HF_HUB_OFFLINE"] = "1"
     files = manifest.files_by_id(workspace)
-    made = backbone_of(workspace, EmbeddingConfig(), files, LISTENER.message)
+    backbone = backbone_of(workspace, EmbeddingConfig(), files, LISTENER.message)
     folder = workspace.folder / "fastembed"
     folder.mkdir(exist_ok=True)
     if not (folder / "preprocessor_config.json").is_file():
-        channels_first(made.file, folder / "model.onnx")
+        channels_first(backbone.file, folder / "model.onnx")
         (folder / "preprocessor_config.json").write_text(json.dumps(PREPROCESSOR))
     model = ImageEmbedding("Qdrant/resnet50-onnx", threads=threads, specific_model_path=str(folder))
     paths = [str(path) for path in files.values()]
-    if trial:  # of its settings, and of whether it gives the same vectors
+    if trial:  # of settings: check that the vectors are the same
         first = np.stack(list(model.embed(paths[:8], batch_size=8)))
-        own = create_onnx_session(made)(np.stack([read_square(Path(path), made.recipe) for path in paths[:8]]))[0]
+        squares = np.stack([read_square(Path(path), backbone.recipe) for path in paths[:8]])
+        own = create_onnx_session(backbone)(squares)[0]
         cosine = (first * own).sum(axis=1) / np.linalg.norm(first, axis=1) / np.linalg.norm(own, axis=1)
         if not cosine.mean() > 0.98:
             raise RuntimeError(f"fastembed gives other vectors: cosine {cosine.mean():.3f}")
@@ -133,7 +135,7 @@ def fastembed(workspace: Workspace, threads: int | None = None, trial: bool = Fa
 
 
 def channels_first(exported: Path, file: Path) -> None:
-    """The same network for pixels that are scaled already, float32 (batch, 3, S, S)."""
+    """Write the same network for scaled pixels, float32 (batch, 3, S, S)."""
     import onnx
 
     model = onnx.load(exported)
@@ -152,7 +154,7 @@ def channels_first(exported: Path, file: Path) -> None:
     onnx.save(model, file)
 
 
-def keras(workspace: Workspace) -> Experiment:
+def keras(workspace: Workspace) -> Round:
     from winnow.embed.keras_import import import_keras
 
     kit, tf = import_keras("this benchmark")
@@ -160,7 +162,7 @@ def keras(workspace: Workspace) -> Experiment:
     net = kit.applications.MobileNetV2(include_top=False, pooling="avg", weights=weights, input_shape=(224, 224, 3))
     scale = kit.applications.mobilenet_v2.preprocess_input
 
-    def experiment() -> None:
+    def run() -> None:
         pictures = kit.utils.image_dataset_from_directory(
             workspace.images,
             labels=None,
@@ -172,10 +174,10 @@ def keras(workspace: Workspace) -> Experiment:
         net.predict(pictures.map(scale, tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE), verbose=0)
 
     net.predict(np.zeros((32, 224, 224, 3), np.float32), verbose=0)
-    return timed(experiment)
+    return timed(run)
 
 
-WAYS = {
+METHODS = {
     "winnow": winnow,
     "decode": decode,
     "inference": inference,
@@ -185,14 +187,19 @@ WAYS = {
 
 
 def main() -> None:
-    name, place, photographs, how = sys.argv[1:]
-    workspace = find_workspace(Path(photographs), Path(place))
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.embedding_methods", description=__doc__)
+    parser.add_argument("name", choices=METHODS)
+    parser.add_argument("workspace", type=Path)
+    parser.add_argument("photographs", type=Path)
+    parser.add_argument("arguments", metavar="JSON", type=json.loads)
+    given = parser.parse_args()
+    workspace = find_workspace(given.photographs, given.workspace)
     if not workspace.manifest.exists():
         manifest.scan(workspace)
-    experiment = WAYS[name](workspace, **json.loads(how))
+    run_once = METHODS[given.name](workspace, **given.arguments)
     print("ready", flush=True)
     for _ in sys.stdin:
-        print(experiment(), flush=True)
+        print(run_once(), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The feedback loop as a person would run it, the verdicts read from what is known."""
+"""Simulation of a review: the feedback loop with verdicts read from the known noise."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ import numpy as np
 from winnow.curate.noise.active_learning import next_batch, rerank
 
 
-def simulate(
+def simulate_review(
     ids: Sequence[str],
     pooled: np.ndarray,
     bottleneck: np.ndarray,
     groups: np.ndarray,
     prior: np.ndarray,
     noise: np.ndarray,
-    judged: np.ndarray,
-    looks: int,
+    reviewable: np.ndarray,
+    budget: int,
 ) -> tuple[int, int]:
-    """How many noisy pictures are found in `looks` looks: with feedback in batches of ten, and by the prior alone.
+    """Count the noisy pictures among `budget` reviewed ones: with feedback in batches of ten, and by the prior alone.
 
-    Every picture is scored; only those that are `judged` (bool (N,)) are looked at, the others stay undecided.
+    Every picture is scored; only those that are `reviewable` (bool (N,)) are reviewed, the others stay undecided.
     """
     verdicts = np.full(len(ids), -1, dtype=np.int8)
-    rows = np.flatnonzero(judged)
+    rows = np.flatnonzero(reviewable)
     known = [ids[row] for row in rows.tolist()]
-    while (left := looks - int((verdicts >= 0).sum())) > 0:
+    while (left := budget - int((verdicts >= 0).sum())) > 0:
         score = rerank(pooled, bottleneck, prior, verdicts, groups)
         batch = rows[next_batch(known, score[rows], verdicts[rows])][:left]
         verdicts[batch] = noise[batch]
-    fixed = rows[np.argsort(-prior[rows], kind="stable")][:looks]
+    fixed = rows[np.argsort(-prior[rows], kind="stable")][:budget]
     return int((verdicts == 1).sum()), int(noise[fixed].sum())
