@@ -160,9 +160,11 @@ def near(pool: Pool) -> str:
         same: dict[str, list[int]] = {}
         for row, name in enumerate(source):
             same.setdefault(name, []).append(row)
-        true = peers.grouped(same.values())
+        true = peers.pairs_within(same.values())
         ignored = (
-            peers.grouped([row for name in names for row in same[name]] for names in NATURAL if names <= same.keys())
+            peers.pairs_within(
+                [row for name in names for row in same[name]] for names in NATURAL if names <= same.keys()
+            )
             - true
         )
         kinds = {kind: _copies(pool, rows, same, kind) for kind in noise.NEAR}
@@ -185,7 +187,7 @@ def duplicates(pool: Pool, rows: np.ndarray) -> Iterator[tuple[str, set[tuple[in
     """Yield every method's name and the pairs that it finds, as positions in `rows`."""
     for name, thumbnails in (("**Winnow** near", True), ("the same without thumbnails", False)):
         group = pool.near(rows, thumbnails).group
-        yield name, peers.grouped(np.flatnonzero(group == number).tolist() for number in range(group.max() + 1))
+        yield name, peers.pairs_within(np.flatnonzero(group == number).tolist() for number in range(group.max() + 1))
     phash = pool.table["phash"].to_numpy()[rows]
     yield f"imagededup's hash, {peers.IMAGEDEDUP_BITS} bits", peers.imagededup_phash(phash)
     if peers.has("FiftyOne"):

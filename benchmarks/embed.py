@@ -1,8 +1,8 @@
-"""Embedding beside what people use instead: `python -m benchmarks.embed PHOTOGRAPHS [--plot FILE]`.
+"""Compare the speed of embedding with other tools: `python -m benchmarks.embed PHOTOGRAPHS [--plot FILE]`.
 
-Every way runs in a process of its own that has loaded its network; the rounds take them by turns, each round beginning
-with another. Files lie in the disk cache, for all. The seconds are those from the first file to the last vector
-(Winnow's: to its last commit to disk). Peers that are not installed are named as absent.
+Every method runs in a process of its own that has loaded its network. Rounds run all methods in turn, and each round
+starts with another one. All files are in the disk cache. Times are from the first file to the last vector (for Winnow,
+to its last commit to disk). Peers that are not installed are reported as absent.
 """
 
 from __future__ import annotations
@@ -35,43 +35,45 @@ from winnow.heads.evaluation.metrics import paired
 from winnow.workflow.experiment import Division, prepare
 from winnow.workflow.int8 import effect
 
-LISTENER = reporter("embed")
+REPORTER = reporter("embed")
 PACKAGES = ("onnxruntime", "pillow", "tensorflow", "keras", "fastembed", "openvino")
 WINNOW, INT8 = "Winnow", "Winnow, int8"
-DECODE, INFER, INFER8 = "decoding alone", "inference alone", "inference alone, int8"
+DECODE, INFER, INFER_INT8 = "decoding alone", "inference alone", "inference alone, int8"
 DEFAULT, BEST, KERAS, OPENVINO = "fastembed, default", "fastembed, best setting", "Keras", "OpenVINO, inference alone"
-WAYS = {
+METHODS = {  # name -> (function of `benchmarks.embedding_methods`, its options)
     WINNOW: ("winnow", {}),
     INT8: ("winnow", {"precision": "int8"}),
     DECODE: ("decode", {}),
     INFER: ("inference", {}),
-    INFER8: ("inference", {"precision": "int8"}),
+    INFER_INT8: ("inference", {"precision": "int8"}),
     DEFAULT: ("fastembed", {}),
     KERAS: ("keras", {}),
     OPENVINO: ("inference", {"engine": "openvino"}),
 }
 
 
-class Way:
-    """A process of `benchmarks.embedding_methods`, asked for one round after the other."""
+class MethodProcess:
+    """A process of `benchmarks.embedding_methods` that runs one round at a time."""
 
-    def __init__(self, name: str, how: dict, workspace: Workspace) -> None:
-        words = [sys.executable, "-m", "benchmarks.embedding_methods", name]
-        words += [workspace.folder, workspace.images, json.dumps(how)]
-        quiet = None if os.environ.get("WINNOW_BENCHMARK_ERRORS") else subprocess.DEVNULL
+    def __init__(self, name: str, options: dict, workspace: Workspace) -> None:
+        command = [
+            *(sys.executable, "-m", "benchmarks.embedding_methods", name),
+            *(str(workspace.folder), str(workspace.images), json.dumps(options)),
+        ]
+        stderr = None if os.environ.get("WINNOW_BENCHMARK_ERRORS") else subprocess.DEVNULL
         self.process = subprocess.Popen(
-            list(map(str, words)), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=quiet, text=True
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr, text=True
         )
         self.ready = self.process.stdout.readline() == "ready\n"
 
-    def seconds(self) -> float:
-        """Of one more round."""
+    def run_round(self) -> float:
+        """Run one round and return its seconds."""
         self.process.stdin.write("again\n")
         self.process.stdin.flush()
         return float(self.process.stdout.readline())
 
-    def end(self) -> None:
-        """Let it go."""
+    def close(self) -> None:
+        """End the process."""
         self.process.stdin.close()
         self.process.wait()
 
@@ -81,156 +83,154 @@ def main() -> None:
     parser.add_argument("photographs", type=Path)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--plot", type=Path)
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        workspace = find_workspace(given.photographs, Path(folder) / "embed.winnow")
-        count = len(set(manifest.scan(workspace) and manifest.read(workspace)["id"].to_pylist()))
-        quality = int8_quality(workspace)
-        best = best_of_fastembed(workspace)
-        ways = WAYS | ({BEST: ("fastembed", best)} if best else {})
-        rates = {
-            name: [count / took for took in times] for name, times in rounds(workspace, ways, given.rounds).items()
-        }
-        show(rates, count, best)
+        workspace = find_workspace(arguments.photographs, Path(folder) / "embed.winnow")
+        manifest.scan(workspace)
+        count = len(set(manifest.read(workspace)["id"].to_pylist()))
+        quality = describe_int8_quality(workspace)
+        best = find_best_fastembed_options(workspace)
+        methods = METHODS | ({BEST: ("fastembed", best)} if best else {})
+        seconds = run_rounds(workspace, methods, arguments.rounds)
+        rates = {name: [count / value for value in values] for name, values in seconds.items()}
+        print_rates(rates, count, best)
         print(f"\n{quality}")
-        folder_to_vectors(workspace, ways, Path(folder), min(given.rounds, 3))
-    if given.plot:
-        draw(rates, given.plot)
+        compare_whole_runs(workspace, methods, Path(folder), min(arguments.rounds, 3))
+    if arguments.plot:
+        draw_rates(rates, arguments.plot)
 
 
-def rounds(workspace: Workspace, ways: dict, count: int) -> dict[str, list[float]]:
-    running = {name: Way(*way, workspace) for name, way in ways.items()}
-    for name in [name for name, way in running.items() if not way.ready]:
+def run_rounds(workspace: Workspace, methods: dict, count: int) -> dict[str, list[float]]:
+    running = {name: MethodProcess(function, options, workspace) for name, (function, options) in methods.items()}
+    for name in [name for name, process in running.items() if not process.ready]:
         print(f"{name} is absent: it did not start", file=sys.stderr)
-        running.pop(name).end()
+        running.pop(name).close()
     seconds: dict[str, list[float]] = {name: [] for name in running}
     order = [*running]
     for number in range(count):
-        turn = number * len(order) // count
-        for name in order[turn:] + order[:turn]:
-            seconds[name].append(running[name].seconds())
+        first = number * len(order) // count
+        for name in order[first:] + order[:first]:
+            seconds[name].append(running[name].run_round())
         print(f"round {number + 1} of {count}", file=sys.stderr)
-    for way in running.values():
-        way.end()
+    for process in running.values():
+        process.close()
     return seconds
 
 
-def best_of_fastembed(workspace: Workspace) -> dict | None:
-    """The fastest of its settings on all pictures, each tried once."""
-    found = []
+def find_best_fastembed_options(workspace: Workspace) -> dict | None:
+    """Find the fastest options of fastembed on all images, each tried once; None if it is absent."""
+    trials = []
     for threads, parallel, batch in product((None, 1), (None, processors()), (1, 4, 16, 64)):
         if parallel and threads is None:
-            continue  # every worker would take all processors
-        how = {"threads": threads, "parallel": parallel, "batch_size": batch}
-        way = Way("fastembed", how | {"trial": True}, workspace)
-        if not way.ready:
+            continue  # every worker would use all processors
+        options = {"threads": threads, "parallel": parallel, "batch_size": batch}
+        process = MethodProcess("fastembed", options | {"trial": True}, workspace)
+        if not process.ready:
             return None
-        found.append((way.seconds(), how))
-        way.end()
-    return min(found, key=lambda pair: pair[0])[1]
+        trials.append((process.run_round(), options))
+        process.close()
+    return min(trials, key=lambda pair: pair[0])[1]
 
 
-def show(rates: dict[str, list[float]], count: int, best: dict | None) -> None:
-    middle = {name: median(values) for name, values in rates.items()}
-    bound = 1 / (1 / middle[DECODE] + 1 / middle[INFER])
-    bound8 = 1 / (1 / middle[DECODE] + 1 / middle[INFER8])
+def print_rates(rates: dict[str, list[float]], count: int, best: dict | None) -> None:
+    medians = {name: median(values) for name, values in rates.items()}
+    bound = 1 / (1 / medians[DECODE] + 1 / medians[INFER])
+    int8_bound = 1 / (1 / medians[DECODE] + 1 / medians[INFER_INT8])
     rows = [
         [
             name,
-            f"{middle[name]:.0f}",
+            f"{medians[name]:.0f}",
             " ".join(f"{rate:.0f}" for rate in values),
-            f"{middle[WINNOW] / middle[name]:.2f}",
+            f"{medians[WINNOW] / medians[name]:.2f}",
         ]
-        for name, values in sorted(rates.items(), key=lambda pair: -middle[pair[0]])
+        for name, values in sorted(rates.items(), key=lambda pair: -medians[pair[0]])
     ]
-    rows.append(["bound, 1 / (1 / decoding + 1 / inference)", f"{bound:.0f}", "", f"{middle[WINNOW] / bound:.2f}"])
-    rows.append(["the same, int8", f"{bound8:.0f}", "", f"{middle[INT8] / bound8:.2f} (int8)"])
-    print(f"{count:,} pictures, medians of {len(rates[WINNOW])} rounds. {machine(*PACKAGES)}\n")
-    print(table(["way", "pictures a second", "rounds", "Winnow is faster"], rows))
-    print(f"\nint8 is {middle[INT8] / middle[WINNOW]:.2f} times as fast as fp32. fastembed's best setting: {best}.")
+    rows.append(["bound, 1 / (1 / decoding + 1 / inference)", f"{bound:.0f}", "", f"{medians[WINNOW] / bound:.2f}"])
+    rows.append(["the same, int8", f"{int8_bound:.0f}", "", f"{medians[INT8] / int8_bound:.2f} (int8)"])
+    print(f"{count:,} images, medians of {len(rates[WINNOW])} rounds. {machine(*PACKAGES)}\n")
+    print(table(["method", "images per second", "rounds", "Winnow's speed-up"], rows))
+    print(f"\nint8 is {medians[INT8] / medians[WINNOW]:.2f} times as fast as fp32. fastembed's best options: {best}.")
 
 
-def int8_quality(workspace: Workspace) -> str:
-    """What int8 costs on all pictures: cosine, and weighted F1 over ten splits."""
-    plain, small = (
-        prepare(workspace, EmbeddingConfig(Recipe(precision=precision)), LISTENER, Division(), 10)
+def describe_int8_quality(workspace: Workspace) -> str:
+    """Describe the loss by int8 on all images: cosine to fp32, and weighted F1 over ten splits."""
+    fp32, int8 = (
+        prepare(workspace, EmbeddingConfig(Recipe(precision=precision)), REPORTER, Division(), 10)
         for precision in ("fp32", "int8")
     )
-    a, b = (experiment.store.read(plain.data.ids) for experiment in (plain, small))
+    a, b = (experiment.store.read(fp32.data.ids) for experiment in (fp32, int8))
     cosine = (a * b).sum(axis=1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
     parts = []
     for kind in ("lda", "logistic", "svm-rbf"):
         scores = []
         for X in (a, b):
             fits = [
-                fit_head(HeadSpec(kind, kind), Task(X, plain.data.y, plain.data.classes), split, FitOptions(seed))
-                for seed, split in enumerate(plain.splits)
+                fit_head(HeadSpec(kind, kind), Task(X, fp32.data.y, fp32.data.classes), split, FitOptions(seed))
+                for seed, split in enumerate(fp32.splits)
             ]
             scores.append(np.array([fit.metrics["test"]["weighted_f1"] for _, fit in fits]))
-        split = plain.splits[0]
+        split = fp32.splits[0]
         gap = paired(scores[1], scores[0], len(split.train), len(split.test))
         parts.append(f"{kind} {scores[0].mean():.3f} -> {scores[1].mean():.3f} ({gap.describe_points()})")
-    said = effect(load_backbone(Path(small.made["backbone"]), Recipe(precision="int8")))
+    measured = effect(load_backbone(Path(int8.made["backbone"]), Recipe(precision="int8")))
     return (
-        f"int8 on all {len(a):,} pictures, calibrated on {said['calibrated_on']} of them: cosine to fp32 "
-        f"{cosine.mean():.4f} (least {cosine.min():.4f}); weighted F1 over {len(plain.splits)} splits: "
+        f"int8 on all {len(a):,} images, calibrated on {measured['calibrated_on']} of them: cosine to fp32 "
+        f"{cosine.mean():.4f} (minimum {cosine.min():.4f}); weighted F1 over {len(fp32.splits)} splits: "
         + "; ".join(parts)
     )
 
 
-def folder_to_vectors(workspace: Workspace, ways: dict, folder: Path, count: int) -> None:
-    """Whole processes on a folder that was never scanned, from their start to their end; the networks are exported."""
+def compare_whole_runs(workspace: Workspace, methods: dict, folder: Path, count: int) -> None:
+    """Compare whole processes on a folder that was not scanned before; the networks are already exported."""
     seconds: dict[str, list[float]] = {}
-    made = []
+    documents = []
     for number in range(count):
-        place = folder / f"{number}.winnow"
-        took = winnow_commands(workspace, place, "embed")
-        made.append(took[1])
-        seconds.setdefault("`winnow embed`", []).append(took[0])
-        place = folder / f"{number}-apart.winnow"
-        took = winnow_commands(workspace, place, "scan", "embed")
-        seconds.setdefault("`winnow scan`, then `winnow embed`", []).append(took[0])
+        elapsed, document = run_commands(workspace, folder / f"{number}.winnow", "embed")
+        documents.append(document)
+        seconds.setdefault("`winnow embed`", []).append(elapsed)
+        elapsed, _ = run_commands(workspace, folder / f"{number}-two-steps.winnow", "scan", "embed")
+        seconds.setdefault("`winnow scan`, then `winnow embed`", []).append(elapsed)
         for name in (BEST, DEFAULT, KERAS):
-            if name in ways:
+            if name in methods:
                 start = time.perf_counter()
-                way = Way(*ways[name], workspace)
-                if way.ready:
-                    way.seconds()
+                process = MethodProcess(*methods[name], workspace)
+                if process.ready:
+                    process.run_round()
                     seconds.setdefault(name, []).append(time.perf_counter() - start)
-                way.end()
-    middle = {name: median(times) for name, times in seconds.items()}
-    own = middle["`winnow embed`"]
-    rows = [[name, f"{took:.1f}", f"{took / own:.2f}"] for name, took in middle.items()]
-    rate, total = (median(one[key] for one in made) for key in ("images_per_second", "total_seconds"))
-    print("\nFrom a folder never scanned to its vectors, whole processes (a peer makes no manifest):\n")
-    print(table(["way", "seconds", "times as long"], rows))
-    print(f"\n`embed` says: total_seconds {total:.1f}, images_per_second {rate:.0f} with the scan inside.")
+                process.close()
+    medians = {name: median(values) for name, values in seconds.items()}
+    winnow = medians["`winnow embed`"]
+    rows = [[name, f"{value:.1f}", f"{value / winnow:.2f}"] for name, value in medians.items()]
+    rate, total = (median(document[key] for document in documents) for key in ("images_per_second", "total_seconds"))
+    print("\nWhole processes, from a folder that was not scanned before to its vectors (peers write no manifest):\n")
+    print(table(["method", "seconds", "relative time"], rows))
+    print(f"\n`embed --json` prints total_seconds {total:.1f}, images_per_second {rate:.0f} including the scan.")
 
 
-def winnow_commands(workspace: Workspace, place: Path, *steps: str) -> tuple[float, dict]:
-    """Seconds of the commands one after the other, and what the last printed as JSON."""
+def run_commands(workspace: Workspace, folder: Path, *names: str) -> tuple[float, dict]:
+    """Run commands one after the other: (seconds, the JSON document of the last one)."""
     start = time.perf_counter()
-    for step in steps:
-        words = [sys.executable, "cli.py", step, str(workspace.images), "--workspace", str(place), "--json"]
-        said = subprocess.run(words, capture_output=True, text=True, check=True).stdout
-    return time.perf_counter() - start, json.loads(said)
+    for name in names:
+        command = [sys.executable, "cli.py", name, str(workspace.images), "--workspace", str(folder), "--json"]
+        output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return time.perf_counter() - start, json.loads(output)
 
 
-def draw(rates: dict[str, list[float]], file: Path) -> None:
+def draw_rates(rates: dict[str, list[float]], file: Path) -> None:
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    middle = {name: median(values) for name, values in rates.items()}
-    shown = [name for name in (KERAS, DEFAULT, BEST, WINNOW, INT8) if name in middle]
+    medians = {name: median(values) for name, values in rates.items()}
+    shown = [name for name in (KERAS, DEFAULT, BEST, WINNOW, INT8) if name in medians]
     figure, axes = plt.subplots(figsize=(7, 2.6), layout="constrained")
     colours = ["#2a6f97" if name in (WINNOW, INT8) else "#b0b7bd" for name in shown]
-    axes.bar_label(axes.barh(shown, [middle[name] for name in shown], color=colours), fmt="%.0f", padding=3)
-    bound = 1 / (1 / middle[DECODE] + 1 / middle[INFER])
+    axes.bar_label(axes.barh(shown, [medians[name] for name in shown], color=colours), fmt="%.0f", padding=3)
+    bound = 1 / (1 / medians[DECODE] + 1 / medians[INFER])
     axes.axvline(bound, color="#c1121f", linestyle="--", linewidth=1)
     axes.annotate("decoding and\ninference alone", (bound, 0), (4, -6), textcoords="offset points", fontsize=7)
-    axes.set_xlabel(f"pictures a second, {processors()} processors")
+    axes.set_xlabel(f"images per second, {processors()} processors")
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(file, dpi=150)
 

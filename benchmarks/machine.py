@@ -1,4 +1,4 @@
-"""What a table was measured on."""
+"""The machine and the package versions that a table was measured with."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from winnow.workflow.int8 import has_vnni
 
 
 def machine(*packages: str) -> str:
-    """The processor, and the versions of Python and of the packages that are installed."""
+    """Describe the date, the processor, and the versions of Python and of the installed packages."""
     name, file = platform.processor() or platform.machine(), Path("/proc/cpuinfo")
     lines = file.read_text().splitlines() if file.is_file() else []
     name = next((line.split(": ", 1)[1] for line in lines if line.startswith("model name")), name)

@@ -1,4 +1,4 @@
-"""Other tools, each a function from the same vectors to the same kind of answer, with its own default settings."""
+"""Other tools with their default settings, each a function from the same vectors to scores or pairs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FIFTYONE_DISTANCE = 0.2  # its default `threshold`, a cosine distance
 
 
 def absent() -> list[str]:
-    """Names of the peers that are not installed."""
+    """Return the names of the peers that are not installed."""
     needed = {"cleanlab": "cleanlab", "FiftyOne": "fiftyone", "cleanlab's Datalab": "datasets"}
     return [name for name, module in needed.items() if importlib.util.find_spec(module) is None]
 
@@ -29,7 +29,7 @@ def has(name: str) -> bool:
 
 
 def cleanlab_outlier(x: np.ndarray) -> np.ndarray:
-    """`OutOfDistribution`: distance to the ten nearest; 1 is typical, so the complement is taken."""
+    """`OutOfDistribution`: mean distance to the ten nearest neighbours. 1 is typical, so 1 minus it is returned."""
     from cleanlab.outlier import OutOfDistribution
 
     return 1 - OutOfDistribution().fit_score(features=x, verbose=False)
@@ -39,8 +39,8 @@ def fiftyone_uniqueness(x: np.ndarray) -> np.ndarray:
     import fiftyone.brain as fob
 
     with _dataset(len(x)) as data:
-        fob.compute_uniqueness(data, uniqueness_field="found", embeddings=x)
-        return np.array(data.values("found"))
+        fob.compute_uniqueness(data, uniqueness_field="uniqueness", embeddings=x)
+        return np.array(data.values("uniqueness"))
 
 
 @cache
@@ -72,11 +72,11 @@ def fiftyone_mistakenness(labels: np.ndarray, p: np.ndarray) -> np.ndarray:
 
     with _dataset(len(p)) as data:
         data.set_values("label", [fo.Classification(label=str(label)) for label in labels])
-        said = zip(p.argmax(1), p.max(1), np.log(p + 1e-12), strict=True)
-        guesses = [fo.Classification(label=str(i), confidence=float(c), logits=logits) for i, c, logits in said]
+        predictions = zip(p.argmax(1), p.max(1), np.log(p + 1e-12), strict=True)
+        guesses = [fo.Classification(label=str(i), confidence=float(c), logits=logits) for i, c, logits in predictions]
         data.set_values("guess", guesses)
-        fob.compute_mistakenness(data, "guess", label_field="label", mistakenness_field="found")
-        return np.array(data.values("found"))
+        fob.compute_mistakenness(data, "guess", label_field="label", mistakenness_field="mistakenness")
+        return np.array(data.values("mistakenness"))
 
 
 Pairs = set[tuple[int, int]]
@@ -89,19 +89,19 @@ def imagededup_phash(phash: np.ndarray, bits: int = IMAGEDEDUP_BITS) -> Pairs:
 
 
 def fiftyone_near(x: np.ndarray, distance: float = FIFTYONE_DISTANCE) -> Pairs:
-    """Pairs within what `compute_near_duplicates` puts together: a picture that stays and its duplicates."""
+    """Pairs within the groups of `compute_near_duplicates`: an image that is kept and its duplicates."""
     import fiftyone.brain as fob
 
     unit = x / np.linalg.norm(x, axis=1, keepdims=True)
     with _dataset(len(x)) as data:
         rows = {id: row for row, id in enumerate(data.values("id"))}
-        found = fob.compute_near_duplicates(data, threshold=distance, embeddings=unit)
-        groups = [[kept, *(id for id, _ in copies)] for kept, copies in found.neighbors_map.items()]
-    return grouped([rows[str(id)] for id in group] for group in groups)
+        index = fob.compute_near_duplicates(data, threshold=distance, embeddings=unit)
+        groups = [[kept, *(id for id, _ in copies)] for kept, copies in index.neighbors_map.items()]
+    return pairs_within([rows[str(id)] for id in group] for group in groups)
 
 
 def datalab_near(x: np.ndarray) -> Pairs:
-    """Pairs that Datalab's near-duplicate check names."""
+    """Pairs that Datalab's near-duplicate check reports."""
     from cleanlab import Datalab
 
     with contextlib.redirect_stdout(io.StringIO()):
@@ -111,7 +111,7 @@ def datalab_near(x: np.ndarray) -> Pairs:
     return {(min(i, int(j)), max(i, int(j))) for i, others in enumerate(near) for j in others}
 
 
-def grouped(groups: Any) -> Pairs:
+def pairs_within(groups: Any) -> Pairs:
     """All pairs (i, j), i < j, within groups of rows."""
     return {pair for group in groups for pair in combinations(sorted(group), 2)}
 
@@ -127,7 +127,7 @@ def _dataset(count: int) -> Iterator[Any]:
 
 
 def use_database(folder: Path) -> None:
-    """Give FiftyOne a database of its own, without telemetry, messages and progress bars; before its first use."""
+    """Give FiftyOne a separate database, without telemetry, messages or progress bars; call it before the first use."""
     os.environ |= {
         "FIFTYONE_DATABASE_DIR": str(folder),
         "FIFTYONE_DATABASE_VALIDATION": "false",

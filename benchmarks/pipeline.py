@@ -1,8 +1,8 @@
-"""What the settings of the embedding pipeline were chosen by: `python -m benchmarks.pipeline PHOTOGRAPHS`.
+"""Measure the settings of the embedding pipeline: `python -m benchmarks.pipeline PHOTOGRAPHS`.
 
-Three tables: inference alone by threads, batch and options of onnxruntime; decoding a photograph and a large one, by
-decoder; the kernel that makes a picture square, its time and the weighted F1 of heads on the vectors that follow.
-All are medians of interleaved rounds on one machine.
+Three tables: inference alone by threads, batch size and options of onnxruntime; decoding of a photograph and of a large
+one, by decoder; the resampling kernel that resizes an image to a square, its time and the weighted F1 of heads on the
+resulting vectors. All times are medians of interleaved rounds on one machine.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import io
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from statistics import median
@@ -33,45 +34,46 @@ from winnow.heads.evaluation.metrics import paired
 from winnow.heads.models.baselines import lda, logistic
 from winnow.workflow.experiment import Division, prepare
 
-ROUNDS, INFERRED, DECODED = 5, 96, 200
+ROUNDS = 5
+INFERENCE_IMAGES, DECODED_IMAGES = 96, 200
 KERNELS = ("BICUBIC", "LANCZOS", "BILINEAR", "HAMMING", "BOX", "NEAREST")
-LISTENER = reporter("pipeline")
+REPORTER = reporter("pipeline")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("photographs", type=Path)
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         experiment = prepare(
-            find_workspace(given.photographs, Path(folder) / "pipeline.winnow"),
+            find_workspace(arguments.photographs, Path(folder) / "pipeline.winnow"),
             EmbeddingConfig(),
-            LISTENER,
+            REPORTER,
             Division(),
             10,
         )
         files = [experiment.workspace.images / path for path in experiment.data.paths]
         backbone = Path(experiment.made["backbone"])
-        data = [file.read_bytes() for file in files[:: len(files) // DECODED]]
-        inference(backbone, np.stack([images.decode_square(one, 224) for one in data[:INFERRED]]), Path(folder))
+        data = [file.read_bytes() for file in files[:: len(files) // DECODED_IMAGES]]
+        inference(backbone, np.stack([images.decode_square(one, 224) for one in data[:INFERENCE_IMAGES]]), Path(folder))
         decoding(data)
         kernels(experiment, files, backbone)
 
 
-def medians(ways: dict[str, object], count: int) -> dict[str, float]:
-    """Of each way to do `count` pieces of work, the median milliseconds a piece; a way takes no arguments."""
-    spent: dict[str, list[float]] = {name: [] for name in ways}
-    names = list(ways)
-    for number in range(ROUNDS + 1):  # the first warms up; each round begins with another
+def median_times(methods: dict[str, Callable[[], object]], count: int) -> dict[str, float]:
+    """Median milliseconds per item of each method, a function that processes `count` items."""
+    spent: dict[str, list[float]] = {name: [] for name in methods}
+    names = list(methods)
+    for number in range(ROUNDS + 1):  # the first round warms up; each begins with another method
         for name in names[number % len(names) :] + names[: number % len(names)]:
             start = time.perf_counter()
-            ways[name]()
+            methods[name]()
             if number:
                 spent[name].append(1000 * (time.perf_counter() - start) / count)
     return {name: median(times) for name, times in spent.items()}
 
 
-def session(model: Path, intra: int = 1, spinning: bool = True, layout: bool = True, saved: Path | None = None):
+def open_session(model: Path, intra: int = 1, spinning: bool = True, layout: bool = True, saved: Path | None = None):
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -88,101 +90,111 @@ def session(model: Path, intra: int = 1, spinning: bool = True, layout: bool = T
 def inference(backbone: Path, squares: np.ndarray, folder: Path) -> None:
     cores = processors()
 
-    def way(threads: int, batch: int, **how):
-        made = session(backbone, **how)
+    def method(threads: int, batch: int, **options):
+        session = open_session(backbone, **options)
         batches = [squares[i : i + batch] for i in range(0, len(squares), batch)]
 
-        def experiment():
+        def infer():
             with ThreadPoolExecutor(threads) as pool:
-                list(pool.map(lambda pixels: made.run(OUTPUTS, {"image": pixels}), batches))
+                list(pool.map(lambda pixels: session.run(OUTPUTS, {"image": pixels}), batches))
 
-        return experiment
+        return infer
 
-    ways = {f"{cores} threads, one each | {batch}": way(cores, batch) for batch in (1, 2, 4, 8, 32)}
-    ways |= {f"one inference in {cores} threads | {batch}": way(1, batch, intra=cores) for batch in (1, 4, 32)}
-    ways["the same, not spinning | 4"] = way(1, 4, intra=cores, spinning=False)
-    ways[f"{cores} threads, one each, without NCHWc layout | 4"] = way(cores, 4, layout=False)
-    print(f"\nInference alone, {len(squares)} pictures, {cores} processors\n")
-    rows = [[*name.split(" | "), f"{1000 / ms:.0f}"] for name, ms in medians(ways, len(squares)).items()]
-    print(table(["onnxruntime", "batch", "pictures a second"], rows))
+    methods = {f"{cores} threads, one each | {batch}": method(cores, batch) for batch in (1, 2, 4, 8, 32)}
+    methods |= {f"one inference in {cores} threads | {batch}": method(1, batch, intra=cores) for batch in (1, 4, 32)}
+    methods["the same, not spinning | 4"] = method(1, 4, intra=cores, spinning=False)
+    methods[f"{cores} threads, one each, without NCHWc layout | 4"] = method(cores, 4, layout=False)
+    print(f"\nInference alone, {len(squares)} images, {cores} processors\n")
+    rows = [[*name.split(" | "), f"{1000 / ms:.0f}"] for name, ms in median_times(methods, len(squares)).items()]
+    print(table(["onnxruntime", "batch", "images per second"], rows))
     saved = folder / "optimised.onnx"
-    session(backbone, saved=saved)
-    starts = medians({"exported": lambda: session(backbone), "saved": lambda: session(saved)}, 1)
+    open_session(backbone, saved=saved)
+    start_times = median_times({"exported": lambda: open_session(backbone), "saved": lambda: open_session(saved)}, 1)
     print(
-        f"\nA session starts in {starts['exported']:.0f} ms; from an optimised graph that was saved, in "
-        f"{starts['saved']:.0f} ms."
+        f"\nA session starts in {start_times['exported']:.0f} ms; from a saved optimised graph, in "
+        f"{start_times['saved']:.0f} ms."
     )
 
 
 def decoding(data: list[bytes]) -> None:
     large = io.BytesIO()
     Image.open(io.BytesIO(data[0])).convert("RGB").resize((4032, 3024)).save(large, "JPEG", quality=90)
-    phone = [large.getvalue()] * 5
-    ways = {
-        "square of a photograph, as Winnow makes it": (lambda: [images.decode_square(one, 224) for one in data], data)
+    large_images = [large.getvalue()] * 5
+    methods = {
+        "square of a photograph, as Winnow decodes it": (lambda: [images.decode_square(one, 224) for one in data], data)
     }
-    ways["Pillow, decoded whole"] = (lambda: [images.decode(one) for one in data], data)
+    methods["Pillow, decoded at full size"] = (lambda: [images.decode(one) for one in data], data)
     try:
         import simplejpeg
 
-        ways["simplejpeg, decoded whole"] = (lambda: [simplejpeg.decode_jpeg(one) for one in data], data)
+        methods["simplejpeg, decoded at full size"] = (lambda: [simplejpeg.decode_jpeg(one) for one in data], data)
     except ImportError:
         print("\nsimplejpeg is absent")
-    ways["square of a JPEG of 12 megapixels"] = (lambda: [images.decode_square(one, 224) for one in phone], phone)
-    ways["the same, decoded whole"] = (
-        lambda: [images.resize_to_square(images.decode(one)[0], 224) for one in phone],
-        phone,
+    methods["square of a JPEG of 12 megapixels"] = (
+        lambda: [images.decode_square(one, 224) for one in large_images],
+        large_images,
+    )
+    methods["the same, decoded at full size"] = (
+        lambda: [images.resize_to_square(images.decode(one)[0], 224) for one in large_images],
+        large_images,
     )
     rows = []
-    for name, (experiment, pieces) in ways.items():
-        rows.append([name, f"{medians({name: experiment}, len(pieces))[name]:.2f}"])
+    for name, (decode, items) in methods.items():
+        rows.append([name, f"{median_times({name: decode}, len(items))[name]:.2f}"])
     print("\nDecoding, one thread\n")
-    print(table(["what", "ms each"], rows))
+    print(table(["method", "ms per image"], rows))
 
 
 def kernels(experiment, files: list[Path], backbone: Path) -> None:
-    made, scores, times = session(backbone), {}, {}
+    session = open_session(backbone)
+    scores: dict[str, dict[str, np.ndarray]] = {}
+    times: dict[str, float] = {}
     pictures = [Image.open(file).convert("RGB") for file in files[::5]]
     for kernel in KERNELS:
-        how = Image.Resampling[kernel]
-        times |= medians({kernel: lambda how=how: [square(one, how) for one in pictures]}, len(pictures))
+        resampling = Image.Resampling[kernel]
+        times |= median_times(
+            {kernel: lambda resampling=resampling: [center_crop(one, resampling) for one in pictures]}, len(pictures)
+        )
         batches = decode_and_infer(
             files,
-            lambda file, how=how: square(Image.fromarray(images.decode(images.read_bytes(file))[0]), how),
-            lambda pixels: made.run(OUTPUTS, {"image": pixels}),
+            lambda file, resampling=resampling: center_crop(
+                Image.fromarray(images.decode(images.read_bytes(file))[0]), resampling
+            ),
+            lambda pixels: session.run(OUTPUTS, {"image": pixels}),
         )
-        X = np.concatenate([done.outputs[0] for done in batches])
-        scores[kernel] = {head.__name__: f1(head, X, experiment) for head in (lda, logistic)}
+        X = np.concatenate([batch.outputs[0] for batch in batches])
+        scores[kernel] = {head.__name__: weighted_f1(head, X, experiment) for head in (lda, logistic)}
     split, rows = experiment.splits[0], []
     for kernel in KERNELS:
         row = [kernel.lower(), f"{times[kernel]:.2f}"]
-        for head, own in scores[kernel].items():
-            with_bicubic = scores[KERNELS[0]][head]
-            text = f"{own.mean():.3f}"
+        for head, values in scores[kernel].items():
+            bicubic = scores[KERNELS[0]][head]
+            text = f"{values.mean():.3f}"
             if kernel != KERNELS[0]:
-                gap = paired(own, with_bicubic, len(split.train), len(split.test))
+                gap = paired(values, bicubic, len(split.train), len(split.test))
                 text += f" ({gap.describe_points()})"
             row.append(text)
         rows.append(row)
     print(
-        f"\nThe kernel, {len(files):,} photographs, weighted F1 over {len(experiment.splits)} splits "
-        "(points to bicubic)\n"
+        f"\nThe resampling kernel, {len(files):,} photographs, weighted F1 over {len(experiment.splits)} splits "
+        "(difference to bicubic in points)\n"
     )
-    print(table(["kernel", "ms each", "lda", "logistic"], rows))
+    print(table(["kernel", "ms per image", "lda", "logistic"], rows))
 
 
-def square(image: Image.Image, kernel: Image.Resampling, size: int = 224) -> np.ndarray:
+def center_crop(image: Image.Image, resampling: Image.Resampling, size: int = 224) -> np.ndarray:
+    """Resize to a square as `embed.images` does for "crop", with another kernel."""
     side = min(image.size) * images.CROP_SHARE
     left, top = (image.width - side) / 2, (image.height - side) / 2
-    return np.asarray(image.resize((size, size), kernel, box=(left, top, left + side, top + side)))
+    return np.asarray(image.resize((size, size), resampling, box=(left, top, left + side, top + side)))
 
 
-def f1(head, X: np.ndarray, experiment) -> np.ndarray:
-    y, found = experiment.data.y, []
+def weighted_f1(head, X: np.ndarray, experiment) -> np.ndarray:
+    y, scores = experiment.data.y, []
     for split in experiment.splits:
         predicted = head().fit(X[split.train], y[split.train]).predict(X[split.test])
-        found.append(f1_score(y[split.test], predicted, average="weighted"))
-    return np.array(found)
+        scores.append(f1_score(y[split.test], predicted, average="weighted"))
+    return np.array(scores)
 
 
 if __name__ == "__main__":

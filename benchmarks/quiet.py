@@ -1,16 +1,17 @@
-"""Who listens to what a benchmark does: nobody."""
+"""A reporter for benchmarks that shows no progress and no messages."""
 
 from __future__ import annotations
 
 from contextlib import contextmanager
 
-from winnow.common.progress import Reporter
+from winnow.common.progress import Reporter, ignore_message, ignore_progress
 
 
 @contextmanager
-def silent(what: str):
-    yield lambda done, total: None
+def silent_progress(stage: str):
+    yield ignore_progress
 
 
 def reporter(name: str) -> Reporter:
-    return Reporter(silent, lambda message: None, f"python -m benchmarks.{name}")
+    """A silent reporter for `python -m benchmarks.NAME`."""
+    return Reporter(silent_progress, ignore_message, f"python -m benchmarks.{name}")
