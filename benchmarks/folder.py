@@ -46,7 +46,7 @@ class EmbedRun:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--images", type=int, default=20_000)
+    parser.add_argument("--pictures", type=int, default=20_000)
     count = parser.parse_args().pictures
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
@@ -86,9 +86,7 @@ def measure_start(root: Path) -> list[list[str]]:
     runs = [embed(root / "one", f"-{number}") for number in range(START_RUNS)]
     typical = replace(runs[0], seconds=median(run.seconds for run in runs))
     total = median(run.document["total_seconds"] for run in runs)
-    return [
-        row(f"one image, new workspace (median of {START_RUNS})", typical, f"{total:.2f} s of it after the imports")
-    ]
+    return [row(f"one image, median of {START_RUNS} workspaces", typical, f"{total:.2f} s of it after imports")]
 
 
 def measure_large_images(root: Path) -> list[list[str]]:
