@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from winnow.embed.config import TTA_OF_0_1_0
+from winnow.heads.kinds import current_kind
 
 RENAMED_OPTIONS = {"--views": "--augment", "--test-views": "--tta"}
-RENAMED_VALUES = {"--tta": TTA_OF_0_1_0, "--head": {"tail": "finetune"}, "--heads": {"tail": "finetune"}}
+CURRENT_VALUE: dict[str, Callable[[str], str]] = {
+    "--tta": lambda name: TTA_OF_0_1_0.get(name, name),
+    "--head": current_kind,
+    "--heads": current_kind,
+}
 NOTE = "note: {} is now {}; the old name goes with the next release"
 
 
@@ -24,7 +29,7 @@ def replace_old_spellings(args: Sequence[str], options: Collection[str]) -> tupl
             return [*updated, word, *remaining], notes
         name, equals, value = word.partition("=")
         option = RENAMED_OPTIONS.get(name, name)
-        if option not in options or (option == name and name not in RENAMED_VALUES):
+        if option not in options or (option == name and name not in CURRENT_VALUE):
             updated.append(word)
             continue
         if option != name:
@@ -36,9 +41,9 @@ def replace_old_spellings(args: Sequence[str], options: Collection[str]) -> tupl
 
 
 def _rename_values(option: str, text: str, notes: list[str]) -> str:
-    renamed = RENAMED_VALUES.get(option, {})
+    """The values of an option, separated by commas, by their current names."""
+    current_value = CURRENT_VALUE.get(option, str)
     values = text.split(",")
-    notes += [
-        NOTE.format(f"{option} {value}", renamed[value]) for value in values if renamed.get(value, value) != value
-    ]
-    return ",".join(renamed.get(value, value) for value in values)
+    renamed = [current_value(value) for value in values]
+    notes += [NOTE.format(f"{option} {old}", new) for old, new in zip(values, renamed, strict=True) if old != new]
+    return ",".join(renamed)
