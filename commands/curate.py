@@ -219,13 +219,13 @@ def materialize(paths: tuple[Path, ...], link: bool, workspace: Path | None, as_
         raise click.UsageError("name one new folder, as in `winnow materialize clean`")
     located = console.open_workspace(images, workspace)
     with progress.show_progress("Writing") as on_progress:
-        summary = export.materialize(
+        result = export.materialize(
             located, rest[0], copy=not link, on_progress=on_progress, on_message=console.message
         )
     if as_json:
-        return console.print_json(summary)
+        return console.print_json(result.to_json())
     how = "linked" if link else "copied"
-    return click.echo(f"{summary['written']:,} pictures {how} to {console.printable(str(rest[0]))}")
+    return click.echo(f"{result.written:,} pictures {how} to {console.printable(str(rest[0]))}")
 
 
 GROUP = "Curate"

@@ -272,7 +272,7 @@ def _open_targets(
     from winnow.curate.export.image_folder import ImageFolderWriter
 
     into = output.uncertain_folder(file)
-    uncertain_workspace = None if into is None else collect.place(into, folders)
+    uncertain_workspace = None if into is None else collect.plan_workspace(into, folders)
     if output.sort_into is None:
         return None, uncertain_workspace
     out = output.sort_into.expanduser().resolve()

@@ -49,6 +49,14 @@ REMEDIES: dict[str, str] = {
     "scan-new-file": "run `winnow scan` when it is new",
     "similar-path": "did you mean {similar}?",
     "picture-paths": "paths are those of files, or as `winnow score` prints them",
+    "copy": "use --copy",
+    "new-folder": "name a new folder",
+    "another-folder": "name another folder",
+    "folder-outside": "name a folder outside of them",
+    "room-or-folder": "make room, or name another folder",
+    "nothing-to-write": "`winnow scan` it, or take verdicts back with `winnow undo`",
+    "wait": "wait for it",
+    "remove-or-rename": "remove it, or name another folder than {name}",
     "update": "update Winnow",
 }
 

@@ -8,12 +8,12 @@ import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import click
 
 from winnow.commands import console
+from winnow.curate.export.collect import UncertainPicture
 from winnow.curate.export.image_folder import ImageFolderWriter
 from winnow.deploy.inference.predict import Prediction
 from winnow.embed.images import PictureError
@@ -65,7 +65,7 @@ class Doubtful:
     """The pictures that a person should look at: unfamiliar, or of a label that is not probable."""
 
     below: float
-    rows: dict[str, tuple[Path, str, float, float]] = field(default_factory=dict)  # file, label, probability, …
+    rows: dict[str, UncertainPicture] = field(default_factory=dict)  # by the resolved path
 
     def add(self, found: Prediction) -> None:
         """Keep one if it is doubtful; the same file once, by whatever links it is met."""
@@ -73,7 +73,9 @@ class Doubtful:
         if label is None or probability is None or familiarity is None:
             return
         if found.unfamiliar or not probability >= self.below:
-            self.rows.setdefault(os.path.realpath(found.file), (found.file, label, probability, familiarity))
+            self.rows.setdefault(
+                os.path.realpath(found.file), UncertainPicture(found.file, label, probability, familiarity)
+            )
 
     def document(self) -> dict[str, Any]:
         """As `predict --json` prints it, before anything is gathered in a folder."""
@@ -89,7 +91,7 @@ def sorting(sorter: ImageFolderWriter) -> Sink:
             return
         seen.add(file)
         try:
-            sorter.put(found.file, None if found.unfamiliar else found.label)
+            sorter.add(found.file, None if found.unfamiliar else found.label)
         except PictureError as error:
             console.message(f"{found.path} is not in {sorter.out}: {error}")
 

@@ -78,7 +78,7 @@ class PullResult:
 
 def initial_page(workspace: Workspace) -> str:
     """Return the path and query of the App's address: the dataset and the view that it opens with."""
-    view = "unfamiliar-first" if collect.read(workspace) else "off-topic-first"
+    view = "unfamiliar-first" if collect.read_predictions(workspace) else "off-topic-first"
     return f"/datasets/{DATASET}?view={view}&workspace=pictures"
 
 
@@ -93,7 +93,7 @@ def push(workspace: Workspace, table: pa.Table, store: Path) -> Any:
     import fiftyone as fo
 
     dataset = fo.load_dataset(DATASET) if fo.dataset_exists(DATASET) else fo.Dataset(DATASET, persistent=True)
-    predictions = collect.read(workspace)
+    predictions = collect.read_predictions(workspace)
     fields = FIELDS | PREDICTION_FIELDS if predictions else FIELDS
     _add_fields(dataset, fields)
     dataset.info["winnow"] = {"workspace": str(workspace.folder), "store": str(store)}

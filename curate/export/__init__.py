@@ -1,1 +1,1 @@
-"""Writes pictures as a new folder: the dataset as decided, or predictions sorted by label."""
+"""Write pictures to a new folder: the dataset as decided, or predictions sorted by label."""

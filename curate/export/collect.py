@@ -1,4 +1,4 @@
-"""From use back to curation: pictures that a model is doubtful of become a folder with a workspace of its own."""
+"""Collect the pictures that a model is uncertain about into a folder with a workspace, to curate them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import shutil
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,115 +24,127 @@ from winnow.embed.images import PictureError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-Row = tuple[Path, str, float, float]  # a picture, what a model says that it is, probability and familiarity (0-1)
+
+@dataclass(frozen=True)
+class UncertainPicture:
+    """A picture with the prediction of a model."""
+
+    file: Path
+    label: str
+    probability: float  # 0-1, NaN when unknown
+    familiarity: float  # 0-1, conformal p-value of the picture being of the known classes; NaN when unknown
 
 
-def place(out: Path, among: Sequence[Path] = ()) -> Workspace:
-    """Where doubtful pictures can be put: a folder that is new or empty, and OUT.winnow beside it, which is not there.
+def plan_workspace(out: Path, sources: Sequence[Path] = ()) -> Workspace:
+    """Check where uncertain pictures can be collected: a folder that is new or empty, with OUT.winnow beside it.
 
-    Parameters: `among`, as `ImageFolderWriter` takes it. Raises: InputError.
+    Parameters: `sources`, as `ImageFolderWriter` takes it. Returns: the workspace that `collect` creates.
+    Raises: InputError, also when OUT.winnow exists.
     """
-    out = resolve_target(out, dict.fromkeys(among, "the pictures"))
+    out = resolve_target(out, dict.fromkeys(sources, "the pictures"))
     folder = out.with_name(f"{out.name}.winnow")
     if any(unicodedata.category(character) in ("Cc", "Cs") for character in str(folder)):
-        raise InputError(
-            f"{to_text(str(out))!r} has control characters or bytes that are not UTF-8 in its path, which a workspace "
-            "cannot have: name another folder"
-        )
+        message = f"the path of {to_text(str(out))!r} has control characters or bytes that are not UTF-8"
+        raise InputError(f"{message}, which a workspace cannot have", remedy="another-folder")
     if os.path.lexists(folder):
-        raise InputError(f"{folder} is left of an earlier folder: remove it, or name another than {out.name}")
+        raise InputError(f"{folder} exists, from an earlier folder", remedy="remove-or-rename", name=out.name)
     return Workspace(folder, out)
 
 
 def collect(
-    rows: Sequence[Row],
+    pictures: Sequence[UncertainPicture],
     out: Path,
     copy: bool,
     on_message: Callable[[str], None] = lambda _: None,
-    among: Sequence[Path] = (),
+    sources: Sequence[Path] = (),
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Workspace:
-    """Put doubtful pictures as `out`/LABEL/NAME, whole or not at all, and scan them; what the model says of them is
-    kept beside the scan, for the App. Verdicts on them, and what `materialize` makes of those, are of this folder only.
+    """Write uncertain pictures as `out`/LABEL/NAME, all or none, scan them, and store their predictions for the App.
 
-    Their labels are those of the model, to the letter: of the folders, or where a folder cannot bear a label, of a
-    table in the workspace.
-    Parameters: `copy` and `among`, as `ImageFolderWriter` takes them; `on_progress`, of the scan; `on_message`, called
-    for pictures that have vanished.
-    Returns: the workspace, that of a scanned `out`. Raises: InputError; then nothing is left.
+    Their labels are exactly the predicted ones: those of the folders, or where a label is not a valid folder name,
+    those of a table in the workspace. Verdicts on them apply to this folder only, not to the pictures' own workspace.
+    Parameters: `copy` and `sources`, as `ImageFolderWriter` takes them; `on_progress`, of the scan; `on_message`,
+    called for pictures that have vanished.
+    Returns: the workspace of the scanned folder. Raises: InputError; then nothing is left behind.
     """
     from winnow.curate import manifest
 
-    if not rows:
-        raise InputError("no picture is doubtful: there is nothing to collect")
-    workspace, placed = place(out, among), dict[str, Row]()
+    if not pictures:
+        raise InputError("no picture is uncertain: there is nothing to collect")
+    workspace, written = plan_workspace(out, sources), dict[str, UncertainPicture]()
     with ExitStack() as undo:
-        _claim(workspace.folder)
+        _create_folder(workspace.folder)
         undo.callback(shutil.rmtree, workspace.folder, ignore_errors=True)
-        sorter = ImageFolderWriter(workspace.images, copy, among)
-        undo.callback(sorter.remove, placed)
-        _put(sorter, rows, placed, on_message)
-        workspace = replace(workspace, labels=_rule(workspace, placed))
+        writer = ImageFolderWriter(workspace.images, copy, sources)
+        undo.callback(writer.remove, written)
+        _write_pictures(writer, pictures, written, on_message)
+        workspace = replace(workspace, labels=_label_rule(workspace, written))
         manifest.scan(workspace, workspace.labels, on_progress, on_message=on_message)
-        ids = manifest.read(workspace).select(["path", "id"]).to_pylist()
-        said = {row["id"]: placed[row["path"]] for row in ids if row["id"] and row["path"] in placed}
+        rows = manifest.read(workspace, ["path", "id"]).to_pylist()
+        predictions = {row["id"]: written[row["path"]] for row in rows if row["id"] and row["path"] in written}
         with workspace.lock(on_message):
-            write_table(_file(workspace), _table(said))
+            write_table(_predictions_path(workspace), _predictions_table(predictions))
         undo.pop_all()
     return workspace
 
 
-def read(workspace: Workspace) -> dict[str, dict[str, Any]]:
-    """Id -> what a model said of the picture: predicted, probability, familiarity (None: no number); empty where no
-    model was asked. Raises: InputError when the table is damaged."""
-    found = open_table(_file(workspace))
-    if found is None:
+def read_predictions(workspace: Workspace) -> dict[str, dict[str, Any]]:
+    """Read the predictions of collected pictures.
+
+    Returns: id -> predicted (label), probability and familiarity (None when unknown); empty in other workspaces.
+    Raises: InputError when the table is damaged.
+    """
+    table = open_table(_predictions_path(workspace))
+    if table is None:
         return {}
-    with wrap_read_errors(_file(workspace)):
-        rows = found.to_table(_schema().names).to_pylist()
+    with wrap_read_errors(_predictions_path(workspace)):
+        rows = table.to_table(_schema().names).to_pylist()
     return {row.pop("id"): {"predicted": row.pop("label")} | row for row in rows}
 
 
-def _claim(folder: Path) -> None:
-    """Make the folder of the workspace, which no other process makes then. Raises: InputError."""
+def _create_folder(folder: Path) -> None:
+    """Create the folder of the workspace. Raises: InputError, also when another process has created it."""
     try:
         folder.mkdir(parents=True)
     except FileExistsError:
-        raise InputError(f"{folder} is being made by another command: name another folder") from None
+        raise InputError(f"{folder} is being created by another command", remedy="another-folder") from None
     except OSError as error:
-        raise InputError(f"{folder}: {error.strerror}: name another folder") from None
+        raise InputError(f"{folder}: {error.strerror}", remedy="another-folder") from None
 
 
-def _put(
-    sorter: ImageFolderWriter, rows: Iterable[Row], placed: dict[str, Row], on_message: Callable[[str], None]
+def _write_pictures(
+    writer: ImageFolderWriter,
+    pictures: Iterable[UncertainPicture],
+    written: dict[str, UncertainPicture],
+    on_message: Callable[[str], None],
 ) -> None:
-    """Put the pictures, and note the row of each by its manifest path in `placed`."""
-    gone = []
-    for row in rows:
+    """Write the pictures, and add each to `written` under its manifest path."""
+    vanished = []
+    for picture in pictures:
         try:
-            path = sorter.put(row[0], row[1])
-            placed[to_text(path.relative_to(sorter.out).as_posix())] = row
+            path = writer.add(picture.file, picture.label)
+            written[to_text(path.relative_to(writer.out).as_posix())] = picture
         except PictureError as error:
-            gone.append(f"{to_text(str(row[0]))}: {error}")
-    if not placed:
-        raise InputError(f"no doubtful picture is there any more, as {gone[0]}")
-    if gone:
-        pictures = "1 picture" if len(gone) == 1 else f"{len(gone):,} pictures"
-        on_message(f"left out, {pictures} that cannot be read any more, as {gone[0]}")
+            vanished.append(f"{to_text(str(picture.file))}: {error}")
+    if not written:
+        raise InputError(f"none of the uncertain pictures can be read any more, for example {vanished[0]}")
+    if vanished:
+        count = "1 picture" if len(vanished) == 1 else f"{len(vanished):,} pictures"
+        on_message(f"left out: {count} that cannot be read any more, for example {vanished[0]}")
 
 
-def _rule(workspace: Workspace, placed: Mapping[str, Row]) -> str:
-    """The label rule that gives each picture the label of its row; a table that it names is written."""
-    told = [label for _, label, _, _ in placed.values()]
-    if labels.assign_labels("folder", [*placed], workspace.images).labels == told:
+def _label_rule(workspace: Workspace, written: Mapping[str, UncertainPicture]) -> str:
+    """The label rule that gives each picture its predicted label; when it is a table, the table is written."""
+    predicted = [picture.label for picture in written.values()]
+    if labels.assign_labels("folder", [*written], workspace.images).labels == predicted:
         return "folder"
     file = workspace.folder / "labels.csv"
     with file.open("w", newline="", encoding="utf-8") as stream:
-        csv.writer(stream).writerows([("path", "label"), *zip(placed, told, strict=True)])
+        csv.writer(stream).writerows([("path", "label"), *zip(written, predicted, strict=True)])
     return str(file)
 
 
-def _file(workspace: Workspace) -> Path:
+def _predictions_path(workspace: Workspace) -> Path:
     return workspace.folder / "predictions.lance"
 
 
@@ -143,12 +155,20 @@ def _schema() -> pa.Schema:
     return pa.schema({"id": pa.string(), "label": pa.string(), "probability": number, "familiarity": number})
 
 
-def _table(said: Mapping[str, Row]) -> pa.Table:
+def _predictions_table(predictions: Mapping[str, UncertainPicture]) -> pa.Table:
     import pyarrow as pa
 
-    rows = [(id, label, _number(p), _number(f)) for id, (_, label, p, f) in said.items()]
-    return pa.Table.from_pylist([dict(zip(_schema().names, row, strict=True)) for row in rows], _schema())
+    rows = [
+        {
+            "id": id,
+            "label": picture.label,
+            "probability": _finite(picture.probability),
+            "familiarity": _finite(picture.familiarity),
+        }
+        for id, picture in predictions.items()
+    ]
+    return pa.Table.from_pylist(rows, _schema())
 
 
-def _number(value: float) -> float | None:
+def _finite(value: float) -> float | None:
     return float(value) if math.isfinite(value) else None

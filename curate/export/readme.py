@@ -1,60 +1,57 @@
-"""What a materialized folder says of itself: what it holds, what was left out, by whom, when and why."""
+"""The README of a materialized folder: what it holds, and what was left out, by whom, when and why."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from winnow.common.paths import to_text
 from winnow.common.versions import installed_version
+from winnow.curate.export.decided_pictures import DecidedPicture, MaterializeResult
 
-if TYPE_CHECKING:
-    from winnow.curate.export.materialize import Picture
-
-LISTED = 1000  # pictures that a list names
+LISTED = 1000  # the most pictures that a table lists
 
 
-def readme(images: Path, pictures: Sequence[Picture], result: Mapping[str, Any]) -> str:
-    """Markdown, names escaped. Parameters: `pictures`, of the manifest; `result`, what `materialize` returns."""
-    moved = {problem["path"]: problem["message"] for problem in result["problems"]}
+def readme(images: Path, pictures: Sequence[DecidedPicture], result: MaterializeResult) -> str:
+    """Write the README as Markdown, with names escaped. Parameters: `pictures`, all of the manifest."""
     decided = [(picture, picture.line) for picture in pictures if picture.line]
     dropped = [
-        (picture.path, picture.found, line.reason, line.who, line.when[:16])
+        (picture.path, picture.label_as_found, line.reason, line.who, line.when[:16])
         for picture, line in decided
         if picture.is_dropped
     ]
     relabelled = [
-        (picture.path, picture.found, picture.label, line.who, line.when[:16])
+        (picture.path, picture.label_as_found, picture.label, line.who, line.when[:16])
         for picture, line in decided
-        if line.verdict == "relabel" and not picture.problem and picture.path not in moved
+        if line.verdict == "relabel" and not picture.problem and picture.path not in result.problems
     ]
     bad = [(picture.path, picture.problem) for picture in pictures if picture.problem and not picture.is_dropped]
-    kind = "copies of" if result["copied"] else "links to"
+    kind = "copies of" if result.copied else "links to"
     return "\n".join(
         [
             f"# {_plain(to_text(images.name))}, as decided\n",
-            f"{result['written']} pictures, {kind} the files in {_plain(to_text(str(images)))}, written on "
+            f"{result.written} pictures, {kind} the files in {_plain(to_text(str(images)))}, written on "
             f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC by Winnow {installed_version('winnow-images')}.\n",
             _table(("label", "found", "written"), _counts(pictures, result)),
             _section(
                 "Dropped", ("picture", "label", "reason", "who", "when"), sorted(dropped, key=lambda row: str(row[2]))
             ),
             _section("Relabelled", ("picture", "from", "to", "who", "when"), relabelled),
-            _section("With a problem", ("picture", "problem"), [*bad, *moved.items()]),
+            _section("With a problem", ("picture", "problem"), [*bad, *result.problems.items()]),
         ]
     )
 
 
-def _counts(pictures: Sequence[Picture], result: Mapping[str, Any]) -> list[tuple[str, int, int]]:
-    """Of every label: pictures found and written, exact copies counted once."""
-    found = Counter(picture.found for picture in pictures if not picture.problem)
-    written = result["labels"]
-    rows = [(label, found[label], written.get(label, 0)) for label in sorted({*written, *found} - {None})]
-    return rows + ([("(no label)", found[None], result["unlabelled"])] if found[None] else [])
+def _counts(pictures: Sequence[DecidedPicture], result: MaterializeResult) -> list[tuple[str, int, int]]:
+    """Label, pictures found and pictures written, exact copies counted once."""
+    as_found = Counter(picture.label_as_found for picture in pictures if not picture.problem)
+    written = result.labels
+    rows = [(label, as_found[label], written.get(label, 0)) for label in sorted({*written, *as_found} - {None})]
+    return rows + ([("(no label)", as_found[None], result.unlabelled)] if as_found[None] else [])
 
 
 def _section(title: str, columns: Sequence[str], rows: Sequence[Sequence[str | None]]) -> str:
@@ -68,7 +65,7 @@ def _table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
 
 
 def _plain(text: str) -> str:
-    """Text that Markdown and HTML show as it is, on one line."""
+    """Escape text so that Markdown and HTML show it literally, on one line."""
     text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
     text = re.sub(r"([\\`*_\[\]|~$#!])", r"\\\1", text)
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

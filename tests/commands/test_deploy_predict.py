@@ -23,7 +23,7 @@ from support.project import PACKAGE
 from winnow import cli
 from winnow.common.errors import InputError
 from winnow.curate import manifest
-from winnow.curate.export import collect as doubtful
+from winnow.curate.export.collect import read_predictions
 from winnow.curate.workspace import find_workspace
 from winnow.deploy.inference import predict as prediction
 
@@ -290,7 +290,7 @@ class TestDoubtful:
         workspace = find_workspace(Path("doubtful"))
         rows = manifest.read(workspace).to_pylist()
         assert [row["path"] for row in rows] == ["red/c.jpg", "red/d.png"]
-        kept = doubtful.read(workspace)
+        kept = read_predictions(workspace)
         assert kept[rows[0]["id"]]["predicted"] == "red"
         assert kept[rows[0]["id"]]["familiarity"] < 0.05
         assert 0.4 < kept[rows[1]["id"]]["probability"] < 0.7
@@ -345,12 +345,12 @@ class TestDoubtful:
         Path("new.winnow").mkdir()
         done = winnow("predict", model, "mixed", "--into", "new")
         assert (done.exit_code, done.stdout) == (1, "")
-        assert "new.winnow is left of an earlier folder" in done.stderr
+        assert "new.winnow exists, from an earlier folder" in done.stderr
 
     def test_have_a_workspace_of_their_own(self, model: Path, mixed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("WINNOW_WORKSPACE", str(Path("other.winnow").resolve()))
         assert said("predict", model, "mixed", "--into", "new")["doubtful"]["folder"] == str(Path("new").resolve())
-        assert doubtful.read(find_workspace(Path("new"), Path("new.winnow")))
+        assert read_predictions(find_workspace(Path("new"), Path("new.winnow")))
 
     @pytest.mark.parametrize(
         ("error", "told"), [(InputError("full"), "full"), (KeyboardInterrupt(), "Nothing is coll")]

@@ -1,21 +1,23 @@
-"""Pictures that a model is doubtful of become a folder to look through, in the App and after it."""
+"""Pictures that a model is uncertain about are collected into a folder to curate, with or without the App."""
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import signal
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from support.errors import input_error
 from support.review_app import EVIL, App, open_app, open_samples, shorten, wait_until
 
-from winnow.common.errors import InputError
 from winnow.curate import manifest
 from winnow.curate.decisions import decide
-from winnow.curate.export import collect as doubtful
-from winnow.curate.export.collect import collect
+from winnow.curate.export import collect as collecting
+from winnow.curate.export.collect import UncertainPicture, collect, read_predictions
 from winnow.curate.export.materialize import materialize
 from winnow.curate.journal import Journal, current_verdicts
 from winnow.curate.noise import score_table
@@ -23,17 +25,15 @@ from winnow.curate.workspace import Workspace, find_workspace
 from winnow.embed.config import EmbeddingConfig
 from winnow.workflow.features import embed
 
-Row = doubtful.Row
-
 
 @pytest.fixture
-def rows(hues: Path) -> list[Row]:
-    """Three that the model calls red or green, the second least familiar and the third least sure."""
-    said = [("red", "00", "red", 0.9, 0.04), ("green", "01", "red", 0.8, 0.0), ("blue", "02", "green", 0.4, 0.5)]
-    return [(hues / label / f"{name}.jpg", told, sure, usual) for label, name, told, sure, usual in said]
+def uncertain(hues: Path) -> list[UncertainPicture]:
+    """Three pictures predicted as red or green, the second least familiar and the third least probable."""
+    rows = [("red", "00", "red", 0.9, 0.04), ("green", "01", "red", 0.8, 0.0), ("blue", "02", "green", 0.4, 0.5)]
+    return [UncertainPicture(hues / folder / f"{name}.jpg", *prediction) for folder, name, *prediction in rows]
 
 
-def below(out: Path) -> list[str]:
+def files_below(out: Path) -> list[str]:
     return sorted(path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file())
 
 
@@ -44,144 +44,146 @@ def score(workspace: Workspace, backbone: Path) -> tuple[Workspace, Path]:
 
 
 @pytest.mark.parametrize("copy", [False, True])
-def test_they_become_a_scanned_folder_that_knows_what_the_model_said(rows, tmp_path, copy):
-    told: list[tuple[int, int]] = []
-    workspace = collect(rows, Path("doubtful"), copy, on_progress=lambda *done: told.append(done))
-    assert workspace == find_workspace(tmp_path / "doubtful")
-    assert workspace.folder == tmp_path / "doubtful.winnow"
-    assert below(tmp_path / "doubtful") == ["green/02.jpg", "red/00.jpg", "red/01.jpg"]
+def test_they_become_a_scanned_folder_with_stored_predictions(uncertain, tmp_path, copy):
+    progress: list[tuple[int, int]] = []
+    workspace = collect(uncertain, Path("uncertain"), copy, on_progress=lambda *done: progress.append(done))
+    assert workspace == find_workspace(tmp_path / "uncertain")
+    assert workspace.folder == tmp_path / "uncertain.winnow"
+    assert files_below(tmp_path / "uncertain") == ["green/02.jpg", "red/00.jpg", "red/01.jpg"]
     assert {path.is_symlink() for path in workspace.images.rglob("*.jpg")} == {not copy}
     table = manifest.read(workspace)
     assert table["label"].to_pylist() == ["green", "red", "red"]
-    said = doubtful.read(workspace)
+    predictions = read_predictions(workspace)
     names = ("predicted", "probability", "familiarity")
-    assert [tuple(said[id][name] for name in names) for id in table["id"].to_pylist()] == [
+    assert [tuple(predictions[id][name] for name in names) for id in table["id"].to_pylist()] == [
         ("green", 0.4, 0.5),
         ("red", 0.9, 0.04),
         ("red", 0.8, 0.0),
     ]
-    assert told[-1] == (3, 3)
-    assert doubtful.read(find_workspace(tmp_path / "hues")) == {}
+    assert progress[-1] == (3, 3)
+    assert read_predictions(find_workspace(tmp_path / "hues")) == {}
 
 
-def test_what_is_decided_there_is_what_materialize_writes(rows, tmp_path):
-    workspace = collect(rows, tmp_path / "doubtful", False)
+def test_materialize_writes_the_collected_folder_as_decided(uncertain, tmp_path):
+    workspace = collect(uncertain, tmp_path / "uncertain", False)
     decide(workspace, ["red/01.jpg"], "relabel", label="green")
     decide(workspace, ["green/02.jpg"], "drop")
     materialize(workspace, tmp_path / "labelled")
-    assert below(tmp_path / "labelled") == ["README.md", "green/01.jpg", "red/00.jpg"]
-    assert (tmp_path / "labelled/green/01.jpg").readlink() == rows[1][0]  # the folder in between may go
+    assert files_below(tmp_path / "labelled") == ["README.md", "green/01.jpg", "red/00.jpg"]
+    assert (tmp_path / "labelled/green/01.jpg").readlink() == uncertain[1].file  # the collected folder may be removed
 
 
-def test_labels_that_are_no_folders_copies_and_numbers_that_are_none(rows, tmp_path):
+def test_labels_that_are_not_folder_names_copies_and_unknown_probabilities(uncertain, tmp_path):
     again = tmp_path / "again.jpg"
-    shutil.copy(rows[0][0], again)
-    odd = [(rows[0][0], "a/b", 0.5, 0.5), (rows[1][0], "<b>花\n", float("nan"), 0.5), (again, "a/b", 0.5, 0.5)]
+    shutil.copy(uncertain[0].file, again)
+    odd = [
+        replace(uncertain[0], label="a/b", probability=0.5),
+        replace(uncertain[1], label="<b>花\n", probability=math.nan),
+        UncertainPicture(again, "a/b", 0.5, 0.5),
+    ]
     workspace = collect(odd, tmp_path / "out", False)
-    assert below(tmp_path / "out") == ["_b_花_/01.jpg", "a_b/00.jpg", "a_b/again.jpg"]
-    assert sorted((row["predicted"], row["probability"]) for row in doubtful.read(workspace).values()) == [
+    assert files_below(tmp_path / "out") == ["_b_花_/01.jpg", "a_b/00.jpg", "a_b/again.jpg"]
+    assert sorted((row["predicted"], row["probability"]) for row in read_predictions(workspace).values()) == [
         ("<b>花\n", None),
         ("a/b", 0.5),
     ]
     manifest.scan(find_workspace(tmp_path / "out"))  # labels stay those of the model
     assert manifest.read(workspace)["label"].to_pylist() == ["<b>花", "a/b", "a/b"]
     decide(workspace, ["_b_花_/01.jpg"], "relabel", label="a/b")
-    assert materialize(workspace, tmp_path / "labelled")["labels"] == {"a/b": 2}
+    assert materialize(workspace, tmp_path / "labelled").labels == {"a/b": 2}
 
 
-def test_labels_that_are_names_of_splits_are_labels(rows, tmp_path):
-    said = [(file, label, *numbers) for (file, _, *numbers), label in zip(rows, ("train", "test", "test"), strict=True)]
-    workspace = collect(said, tmp_path / "out", False)
+def test_labels_named_like_splits_stay_labels(uncertain, tmp_path):
+    pictures = [replace(one, label=label) for one, label in zip(uncertain, ("train", "test", "test"), strict=True)]
+    workspace = collect(pictures, tmp_path / "out", False)
     assert sorted(manifest.read(workspace)["label"].to_pylist()) == ["test", "test", "train"]
     assert manifest.read(workspace)["split"].to_pylist() == [None] * 3
 
 
-def test_those_that_are_gone_are_told_and_left_out(rows, tmp_path):
-    rows[0][0].unlink()
-    said: list[str] = []
-    collect(rows, tmp_path / "out", True, said.append)
-    gone = f"{rows[0][0]}: no such file: check the path"
-    assert said == [f"left out, 1 picture that cannot be read any more, as {gone}"]
-    assert below(tmp_path / "out") == ["green/02.jpg", "red/01.jpg"]
-    with pytest.raises(InputError, match=f"^no doubtful picture is there any more, as {gone}$"):
-        collect(rows[:1], tmp_path / "more", True)
+def test_vanished_pictures_are_reported_and_left_out(uncertain, tmp_path):
+    uncertain[0].file.unlink()
+    messages: list[str] = []
+    collect(uncertain, tmp_path / "out", True, messages.append)
+    vanished = f"{uncertain[0].file}: no such file: check the path"
+    assert messages == [f"left out: 1 picture that cannot be read any more, for example {vanished}"]
+    assert files_below(tmp_path / "out") == ["green/02.jpg", "red/01.jpg"]
+    with input_error(f"^none of the uncertain pictures can be read any more, for example {vanished}$"):
+        collect(uncertain[:1], tmp_path / "more", True)
     assert not (tmp_path / "more").exists()
 
 
-def test_nothing_is_left_where_it_cannot_be_done(rows, tmp_path):
-    with pytest.raises(InputError, match="^no picture is doubtful: there is nothing to collect$"):
+def test_a_failed_collection_leaves_nothing_behind(uncertain, tmp_path):
+    with input_error("^no picture is uncertain: there is nothing to collect$"):
         collect([], tmp_path / "out", False)
-    with pytest.raises(InputError, match="out would lie inside the pictures"):
-        collect(rows, tmp_path / "hues/out", False, among=[tmp_path / "hues"])
-    with pytest.raises(InputError, match="hues is not empty: name a new folder"):
-        collect(rows, tmp_path / "hues", False)
-    with pytest.raises(InputError, match="has control characters or bytes that are not UTF-8 in its path"):
-        collect(rows, tmp_path / "o\nut", False)
+    with input_error("out would lie inside the pictures", "folder-outside"):
+        collect(uncertain, tmp_path / "hues/out", False, sources=[tmp_path / "hues"])
+    with input_error("hues is not empty$", "new-folder"):
+        collect(uncertain, tmp_path / "hues", False)
+    with input_error("has control characters or bytes that are not UTF-8", "another-folder"):
+        collect(uncertain, tmp_path / "o\nut", False)
     (tmp_path / "out.winnow").mkdir()
-    with pytest.raises(
-        InputError, match=r"out\.winnow is left of an earlier folder: remove it, or name another than out"
-    ):
-        collect(rows, tmp_path / "out", False)
+    with input_error(r"out\.winnow exists, from an earlier folder$", "remove-or-rename"):
+        collect(uncertain, tmp_path / "out", False)
     (tmp_path / "out.winnow").rmdir()
 
     def interrupt(done: int, total: int) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        collect(rows, tmp_path / "out", False, on_progress=interrupt)
+        collect(uncertain, tmp_path / "out", False, on_progress=interrupt)
     assert os.listdir(tmp_path) == ["hues"]
-    assert all(row[0].is_file() for row in rows)
+    assert all(picture.file.is_file() for picture in uncertain)
 
 
-def test_what_another_command_makes_meanwhile_stays(rows, tmp_path, monkeypatch):
+def test_files_that_another_process_creates_meanwhile_stay(uncertain, tmp_path, monkeypatch):
     def filled(done: int, total: int) -> None:
         (tmp_path / "out/of others.txt").touch()
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        collect(rows, tmp_path / "out", False, on_progress=filled)
-    assert below(tmp_path / "out") == ["of others.txt"]
-    claim = doubtful._claim
-    monkeypatch.setattr(doubtful, "_claim", lambda folder: folder.mkdir() or claim(folder))
-    with pytest.raises(InputError, match=r"new\.winnow is being made by another command"):
-        collect(rows, tmp_path / "new", False)
+        collect(uncertain, tmp_path / "out", False, on_progress=filled)
+    assert files_below(tmp_path / "out") == ["of others.txt"]
+    create = collecting._create_folder
+    monkeypatch.setattr(collecting, "_create_folder", lambda folder: folder.mkdir() or create(folder))
+    with input_error(r"new\.winnow is being created by another command$", "another-folder"):
+        collect(uncertain, tmp_path / "new", False)
     assert (tmp_path / "new.winnow").is_dir()
 
 
-def test_the_workspace_lies_beside_them_whatever_the_environment_says(rows, tmp_path, monkeypatch):
+def test_the_workspace_is_beside_the_folder_whatever_the_environment_says(uncertain, tmp_path, monkeypatch):
     monkeypatch.setenv("WINNOW_WORKSPACE", str(tmp_path / "other.winnow"))
-    monkeypatch.chdir(rows[0][0].parent)
-    assert collect(rows, tmp_path / "deep/out", False).folder == tmp_path / "deep/out.winnow"
+    monkeypatch.chdir(uncertain[0].file.parent)
+    assert collect(uncertain, tmp_path / "deep/out", False).folder == tmp_path / "deep/out.winnow"
     assert len(manifest.read(find_workspace(tmp_path / "deep/out", tmp_path / "deep/out.winnow"))) == 3
 
 
 @pytest.mark.parametrize("many", [1, 2, 3])
-def test_few_pictures_are_enough_to_be_scored(rows, colours, tmp_path, many):
-    workspace, _ = score(collect(rows[:many], tmp_path / "out", False), colours)
+def test_few_pictures_are_enough_to_be_scored(uncertain, colours, tmp_path, many):
+    workspace, _ = score(collect(uncertain[:many], tmp_path / "out", False), colours)
     assert len(score_table.read(workspace)) == many
 
 
 @pytest.mark.slow
-def test_in_the_app_they_are_sorted_by_what_the_model_said_and_verdicts_lead_to_a_labelled_folder(
+def test_the_app_sorts_them_by_prediction_and_verdicts_give_a_labelled_folder(
     scored_workspace: tuple[Workspace, Path],
     chromium: Any,
-    rows: list[Row],
+    uncertain: list[UncertainPicture],
     colours: Path,
     tmp_path: Path,
 ) -> None:
     evil = EVIL.removesuffix(".jpg")
     more = (scored_workspace[0].images / "red" / EVIL, evil, 0.45, 0.3)
-    workspace, store = score(collect([*rows, more], tmp_path / "doubtful", False), colours)
+    workspace, store = score(collect([*uncertain, more], tmp_path / "uncertain", False), colours)
     decide(workspace, ["red/00.jpg"], "keep")  # so that no two views in a row have as many pictures
     with open_app((workspace, store)) as running:
         app = App(chromium, running.address())
         with open_samples(running) as collection:
-            said = {
+            predictions = {
                 row["path"]: (row["predicted"], row["probability"], row["familiarity"]) for row in collection.find()
             }
-        assert len(said) == 4
-        assert said["red/01.jpg"] == ("red", 0.8, 0.0)
-        assert (evil, 0.45, 0.3) in said.values()
+        assert len(predictions) == 4
+        assert predictions["red/01.jpg"] == ("red", 0.8, 0.0)
+        assert (evil, 0.45, 0.3) in predictions.values()
         app.view("Unfamiliar first", 3)
         app.select(0)
         app.press("drop", "Dropped as off_topic: 1 picture.")
@@ -212,13 +214,13 @@ def test_in_the_app_they_are_sorted_by_what_the_model_said_and_verdicts_lead_to_
         ("relabel", "blue", "green/02.jpg"),
     ]
     materialize(workspace, tmp_path / "labelled")
-    written = below(tmp_path / "labelled")
+    written = files_below(tmp_path / "labelled")
     assert len(written) == 4
     assert {"README.md", "blue/02.jpg", "red/00.jpg"} < set(written)
 
 
 @pytest.mark.slow
-def test_the_app_of_any_other_folder_is_as_it_was(scored_workspace: tuple[Workspace, Path]) -> None:
+def test_the_app_of_any_other_folder_has_no_predictions(scored_workspace: tuple[Workspace, Path]) -> None:
     with open_app(scored_workspace) as running:
         running.address()
         with open_samples(running) as collection:

@@ -1,4 +1,4 @@
-"""Pictures put in folders by label: whatever labels and files are called, each lies in OUT and none over another."""
+"""Pictures are written to folders by label: whatever the names, each is inside OUT and none replaces another."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from support.errors import input_error
 
-from winnow.common.errors import InputError
 from winnow.curate.export.image_folder import UNFAMILIAR, ImageFolderWriter
 from winnow.embed.images import PictureError
 
@@ -20,56 +20,56 @@ def one(tmp_path: Path) -> Path:
     return tmp_path / "in/one.jpg"
 
 
-def below(out: Path) -> dict[str, bytes]:
-    """Path -> content of every file below a folder, links followed."""
+def files_below(out: Path) -> dict[str, bytes]:
+    """Map path to content of every file below a folder, links followed."""
     return {path.relative_to(out).as_posix(): path.read_bytes() for path in out.rglob("*") if path.is_file()}
 
 
 @pytest.mark.parametrize("copy", [False, True])
-def test_pictures_lie_in_folders_by_label_and_unfamiliar_ones_in_their_own(one, tmp_path, monkeypatch, copy):
+def test_pictures_are_in_folders_by_label_and_unfamiliar_ones_in_their_own(one, tmp_path, monkeypatch, copy):
     monkeypatch.chdir(one.parent)
-    sorter = ImageFolderWriter(Path("../deep/out"), copy, [Path("one.jpg"), Path("no*such")])
-    assert sorter.put(Path("one.jpg"), "roses") == tmp_path / "deep/out/roses/one.jpg"
-    assert sorter.put(Path("one.jpg"), None) == tmp_path / "deep/out/_unfamiliar/one.jpg"
-    assert below(tmp_path / "deep/out") == {"roses/one.jpg": b"one", "_unfamiliar/one.jpg": b"one"}
-    put = tmp_path / "deep/out/roses/one.jpg"
-    assert put.is_symlink() == (not copy)
+    writer = ImageFolderWriter(Path("../deep/out"), copy, [Path("one.jpg"), Path("no*such")])
+    assert writer.add(Path("one.jpg"), "roses") == tmp_path / "deep/out/roses/one.jpg"
+    assert writer.add(Path("one.jpg"), None) == tmp_path / "deep/out/_unfamiliar/one.jpg"
+    assert files_below(tmp_path / "deep/out") == {"roses/one.jpg": b"one", "_unfamiliar/one.jpg": b"one"}
+    added = tmp_path / "deep/out/roses/one.jpg"
+    assert added.is_symlink() == (not copy)
     if not copy:
-        assert put.readlink() == one
+        assert added.readlink() == one
     assert os.listdir(one.parent) == ["one.jpg"]
 
 
-def test_a_link_to_a_link_leads_to_the_file_itself(one, tmp_path):
+def test_a_link_to_a_link_points_to_the_file_itself(one, tmp_path):
     (tmp_path / "a.jpg").symlink_to(one)
     (tmp_path / "b.jpg").symlink_to("a.jpg")
-    put = ImageFolderWriter(tmp_path / "out", False).put(tmp_path / "b.jpg", "x")
-    assert (put.name, put.readlink()) == ("b.jpg", one)
+    added = ImageFolderWriter(tmp_path / "out", False).add(tmp_path / "b.jpg", "x")
+    assert (added.name, added.readlink()) == ("b.jpg", one)
 
 
-def test_of_two_that_make_one_folder_the_second_is_told(one, tmp_path, monkeypatch):
-    made = Path.mkdir
+def test_of_two_processes_that_create_one_folder_the_second_is_refused(one, tmp_path, monkeypatch):
+    mkdir = Path.mkdir
 
-    def later(self: Path, *args: object, **how: object) -> None:
-        made(self)
-        made(self, *args, **how)
+    def too_late(self: Path, *args: object, **options: object) -> None:
+        mkdir(self)
+        mkdir(self, *args, **options)
 
-    monkeypatch.setattr(Path, "mkdir", later)
-    with pytest.raises(InputError, match="out: File exists: name another folder"):
+    monkeypatch.setattr(Path, "mkdir", too_late)
+    with input_error("out: File exists$", "another-folder"):
         ImageFolderWriter(tmp_path / "out", False)
 
 
-@pytest.mark.parametrize("was_there", [False, True])
-def test_what_is_taken_back_is_only_what_was_put(one, tmp_path, was_there):
-    if was_there:
+@pytest.mark.parametrize("existed", [False, True])
+def test_only_added_pictures_are_removed(one, tmp_path, existed):
+    if existed:
         (tmp_path / "out").mkdir()
-    sorter = ImageFolderWriter(tmp_path / "out", False)
-    put = [sorter.put(one, label).relative_to(tmp_path / "out").as_posix() for label in ("x", "y")]
+    writer = ImageFolderWriter(tmp_path / "out", False)
+    added = [writer.add(one, label).relative_to(tmp_path / "out").as_posix() for label in ("x", "y")]
     (tmp_path / "out/x/other.txt").write_bytes(b"of others")
-    sorter.remove(put)
-    assert below(tmp_path / "out") == {"x/other.txt": b"of others"}
+    writer.remove(added)
+    assert files_below(tmp_path / "out") == {"x/other.txt": b"of others"}
     (tmp_path / "out/x/other.txt").unlink()
-    sorter.remove(put)
-    assert (tmp_path / "out").exists() is was_there
+    writer.remove(added)
+    assert (tmp_path / "out").exists() is existed
     assert one.read_bytes() == b"one"
 
 
@@ -92,27 +92,27 @@ LABELS = {
 
 @pytest.mark.parametrize("label", LABELS)
 def test_any_label_becomes_one_folder_inside(one, tmp_path, label):
-    sorter = ImageFolderWriter(tmp_path / "deep/out", False)
-    sorter.put(one, label)
+    writer = ImageFolderWriter(tmp_path / "deep/out", False)
+    writer.add(one, label)
     assert os.listdir(tmp_path / "deep/out") == [LABELS[label]]
     assert os.listdir(tmp_path / "deep") == ["out"]
     assert (tmp_path / "deep/out" / LABELS[label] / "one.jpg").read_bytes() == b"one"
 
 
-def test_no_two_labels_share_a_folder_and_none_takes_that_of_the_unfamiliar(one, tmp_path):
+def test_no_two_labels_share_a_folder_nor_use_that_of_the_unfamiliar(one, tmp_path):
     labels = ["a/b", "a:b", "a_b", "Red", "red", "caf\u00e9", "cafe\u0301", UNFAMILIAR, UNFAMILIAR.upper(), None]
-    sorter = ImageFolderWriter(tmp_path / "out", False)
-    first = [sorter.put(one, label).parent.name for label in labels]
+    writer = ImageFolderWriter(tmp_path / "out", False)
+    first = [writer.add(one, label).parent.name for label in labels]
     assert len(set(first)) == len(labels)
     assert first[0] == "a_b"
     assert first[1].startswith("a_b-")
     assert (first[7].startswith("_unfamiliar-"), first[8].startswith("_UNFAMILIAR-")) == (True, True)
     assert first[9] == UNFAMILIAR
-    assert [sorter.put(one, label).parent.name for label in labels] == first
+    assert [writer.add(one, label).parent.name for label in labels] == first
 
 
 @pytest.mark.parametrize("copy", [False, True])
-def test_files_of_one_name_all_have_a_place(tmp_path, copy):
+def test_files_of_one_name_are_all_kept(tmp_path, copy):
     long, odd = "ä" * 125 + ".jpg", os.fsdecode(b"caf\xe9\n.jpg")
     contents = {}
     for folder in ("a", "b"):
@@ -120,12 +120,12 @@ def test_files_of_one_name_all_have_a_place(tmp_path, copy):
         for name in ("1.jpg", long, odd, ".hidden.jpg", "two.tar.gz", "-rf"):
             contents[tmp_path / folder / name] = os.fsencode(f"{folder} {name}")
             (tmp_path / folder / name).write_bytes(contents[tmp_path / folder / name])
-    sorter = ImageFolderWriter(tmp_path / "out", copy)
-    put = {sorter.put(file, "x"): data for file, data in contents.items()}
-    put |= {sorter.put(tmp_path / "a/1.jpg", "x"): b"a 1.jpg" for _ in range(2)}
-    assert len(put) == 14
-    assert {path: path.read_bytes() for path in put} == put
-    names = sorted(path.name for path in put)
+    writer = ImageFolderWriter(tmp_path / "out", copy)
+    added = {writer.add(file, "x"): data for file, data in contents.items()}
+    added |= {writer.add(tmp_path / "a/1.jpg", "x"): b"a 1.jpg" for _ in range(2)}
+    assert len(added) == 14
+    assert {path: path.read_bytes() for path in added} == added
+    names = sorted(path.name for path in added)
     assert {"1.jpg", long, odd, "_.hidden.jpg", "two.tar.gz", "-rf"} < set(names)
     assert not any(name.startswith(".") for name in names)
     assert max(len(os.fsencode(name)) for name in names) == 255
@@ -134,47 +134,47 @@ def test_files_of_one_name_all_have_a_place(tmp_path, copy):
 
 
 @pytest.mark.parametrize("copy", [False, True])
-def test_a_picture_that_is_gone_is_told_and_the_rest_goes_on(one, tmp_path, copy):
-    sorter = ImageFolderWriter(tmp_path / "out", copy)
+def test_a_missing_picture_is_reported_and_others_can_be_added(one, tmp_path, copy):
+    writer = ImageFolderWriter(tmp_path / "out", copy)
     (tmp_path / "dangling.jpg").symlink_to("nowhere")
     os.mkfifo(tmp_path / "pipe.jpg")
-    told = {"gone.jpg": "no such file", "dangling.jpg": "a link to nothing", "pipe.jpg": "not a regular file"}
-    for name, said in (told | {"in": "not a regular file", "nul\0.jpg": "no such file"}).items():
-        with pytest.raises(PictureError, match=said):
-            sorter.put(tmp_path / name, "x")
+    reasons = {"gone.jpg": "no such file", "dangling.jpg": "a link to nothing", "pipe.jpg": "not a regular file"}
+    for name, reason in (reasons | {"in": "not a regular file", "nul\0.jpg": "no such file"}).items():
+        with pytest.raises(PictureError, match=reason):
+            writer.add(tmp_path / name, "x")
     assert os.listdir(tmp_path / "out") == []  # no folder without a picture
-    assert sorter.put(one, "x").read_bytes() == b"one"
+    assert writer.add(one, "x").read_bytes() == b"one"
 
 
 @pytest.mark.parametrize("where", ["in", "in/out", "in/deep/er/out", "link/out"])
 def test_out_is_not_inside_a_folder_of_the_pictures(one, tmp_path, where):
     (tmp_path / "link").symlink_to(one.parent)
-    with pytest.raises(InputError, match=r"would lie inside the pictures \(.*in\): name a folder outside of them"):
+    with input_error(r"would lie inside the pictures \(.*in\)$", "folder-outside"):
         ImageFolderWriter(Path(where), False, [Path("in")])
     assert os.listdir(one.parent) == ["one.jpg"]
 
 
 def test_out_must_be_new_or_empty(one, tmp_path):
-    with pytest.raises(InputError, match="in is not empty: name a new folder"):
+    with input_error("in is not empty$", "new-folder"):
         ImageFolderWriter(one.parent, False)
-    with pytest.raises(InputError, match=r"one\.jpg is a file: name a new folder"):
+    with input_error(r"one\.jpg is a file$", "new-folder"):
         ImageFolderWriter(one, False)
-    with pytest.raises(InputError, match=r"one\.jpg/out: Not a directory|one\.jpg/out cannot be written to"):
+    with input_error(r"one\.jpg/out: Not a directory|one\.jpg/out cannot be written to", "another-folder"):
         ImageFolderWriter(one / "out", False)
     (tmp_path / "empty").mkdir()
-    ImageFolderWriter(tmp_path / "empty", False).put(one, "x")
-    assert below(tmp_path / "empty") == {"x/one.jpg": b"one"}
+    ImageFolderWriter(tmp_path / "empty", False).add(one, "x")
+    assert files_below(tmp_path / "empty") == {"x/one.jpg": b"one"}
 
 
-def test_where_no_links_can_be_made_it_asks_for_copies_before_the_work(one, tmp_path, monkeypatch):
+def test_where_links_are_not_possible_it_fails_before_the_work(one, tmp_path, monkeypatch):
     def refuse(*_: object, **__: object) -> None:
         raise PermissionError(1, "Operation not permitted")
 
     monkeypatch.setattr(os, "symlink", refuse)
-    with pytest.raises(InputError, match="links cannot be made there, by this system or this user: use --copy"):
+    with input_error("this system or this user cannot create links there$", "copy"):
         ImageFolderWriter(tmp_path / "out", False)
-    assert below(tmp_path / "out") == {}
-    assert ImageFolderWriter(tmp_path / "out", True).put(one, "x").read_bytes() == b"one"
+    assert files_below(tmp_path / "out") == {}
+    assert ImageFolderWriter(tmp_path / "out", True).add(one, "x").read_bytes() == b"one"
 
 
 @pytest.fixture
@@ -188,18 +188,17 @@ def small(tmp_path):
     subprocess.run(["umount", folder], check=True)
 
 
-def test_on_a_full_disk_what_was_put_stays_and_nothing_is_cut_off(one, small):
-    sorter = ImageFolderWriter(small / "out", True)
-    sorter.put(one, "x")
+def test_on_a_full_disk_added_pictures_stay_and_none_is_truncated(one, small):
+    writer = ImageFolderWriter(small / "out", True)
+    writer.add(one, "x")
     (one.parent / "large.jpg").write_bytes(bytes(100_000))
-    with pytest.raises(InputError) as caught:
-        sorter.put(one.parent / "large.jpg", "x")
-    advice = "what lies there stays: make room, or name another folder"
-    assert str(caught.value) == f"{small}/out: No space left on device; {advice}"
-    assert below(small) == {"out/x/one.jpg": b"one"}
+    message = f"^{small}/out: No space left on device; the pictures written so far stay$"
+    with input_error(message, "room-or-folder"):
+        writer.add(one.parent / "large.jpg", "x")
+    assert files_below(small) == {"out/x/one.jpg": b"one"}
 
 
-def test_a_disk_that_cannot_be_written_to_is_one_line(one, small):
+def test_a_read_only_disk_is_refused(one, small):
     subprocess.run(["mount", "-o", "remount,ro", small], check=True)
-    with pytest.raises(InputError, match=r"^/.*small/out: Read-only file system: name another folder$"):
+    with input_error(r"^/.*small/out: Read-only file system$", "another-folder"):
         ImageFolderWriter(small / "out", False)
