@@ -361,7 +361,7 @@ class TestDoubtful:
         def collect(*_: object) -> None:
             raise error
 
-        monkeypatch.setattr(doubtful, "collect", collect)
+        monkeypatch.setattr("winnow.curate.export.collect.collect", collect)
         done = winnow("predict", model, "mixed", "--into", "new", "--json")
         assert (done.exit_code, told in done.stderr) == (1, True)
         assert "run the same command" not in done.stderr
