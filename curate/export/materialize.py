@@ -20,7 +20,7 @@ from winnow.curate.export.image_folder import (
     safe_folder_name,
     write_new,
 )
-from winnow.curate.export.readme import readme
+from winnow.curate.export.readme import format_readme
 from winnow.curate.journal import Journal, current_verdicts
 from winnow.curate.workspace import Workspace
 from winnow.embed import images
@@ -69,7 +69,7 @@ def materialize(
         if not written:
             raise InputError(f"every picture changed since the scan, for example {chosen[0].path}", remedy="scan")
         result = count_written(pictures, written, problems, out, copy)
-        (part / README).write_text(readme(workspace.images, pictures, result), encoding="utf-8")
+        (part / README).write_text(format_readme(workspace.images, pictures, result), encoding="utf-8")
     if problems:
         example = next(iter(problems))
         on_message(f"left out: {len(problems)} pictures that changed since the scan, for example {example}")

@@ -16,7 +16,7 @@ from winnow.curate.export.decided_pictures import DecidedPicture, MaterializeRes
 LISTED = 1000  # the most pictures that a table lists
 
 
-def readme(images: Path, pictures: Sequence[DecidedPicture], result: MaterializeResult) -> str:
+def format_readme(images: Path, pictures: Sequence[DecidedPicture], result: MaterializeResult) -> str:
     """Write the README as Markdown, with names escaped. Parameters: `pictures`, all of the manifest."""
     decided = [(picture, picture.line) for picture in pictures if picture.line]
     dropped = [
@@ -29,28 +29,28 @@ def readme(images: Path, pictures: Sequence[DecidedPicture], result: Materialize
         for picture, line in decided
         if line.verdict == "relabel" and not picture.problem and picture.path not in result.problems
     ]
-    bad = [(picture.path, picture.problem) for picture in pictures if picture.problem and not picture.is_dropped]
+    unreadable = [(picture.path, picture.problem) for picture in pictures if picture.problem and not picture.is_dropped]
     kind = "copies of" if result.copied else "links to"
     return "\n".join(
         [
-            f"# {_plain(to_text(images.name))}, as decided\n",
-            f"{result.written} pictures, {kind} the files in {_plain(to_text(str(images)))}, written on "
+            f"# {_escape(to_text(images.name))}, as decided\n",
+            f"{result.written} pictures, {kind} the files in {_escape(to_text(str(images)))}, written on "
             f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC by Winnow {installed_version('winnow-images')}.\n",
-            _table(("label", "found", "written"), _counts(pictures, result)),
+            _table(("label", "found", "written"), _count_labels(pictures, result)),
             _section(
                 "Dropped", ("picture", "label", "reason", "who", "when"), sorted(dropped, key=lambda row: str(row[2]))
             ),
             _section("Relabelled", ("picture", "from", "to", "who", "when"), relabelled),
-            _section("With a problem", ("picture", "problem"), [*bad, *result.problems.items()]),
+            _section("With a problem", ("picture", "problem"), [*unreadable, *result.problems.items()]),
         ]
     )
 
 
-def _counts(pictures: Sequence[DecidedPicture], result: MaterializeResult) -> list[tuple[str, int, int]]:
+def _count_labels(pictures: Sequence[DecidedPicture], result: MaterializeResult) -> list[tuple[str, int, int]]:
     """Label, pictures found and pictures written, exact copies counted once."""
     as_found = Counter(picture.label_as_found for picture in pictures if not picture.problem)
-    written = result.labels
-    rows = [(label, as_found[label], written.get(label, 0)) for label in sorted({*written, *as_found} - {None})]
+    labels = sorted({label for label in (*result.labels, *as_found) if label is not None})
+    rows = [(label, as_found[label], result.labels.get(label, 0)) for label in labels]
     return rows + ([("(no label)", as_found[None], result.unlabelled)] if as_found[None] else [])
 
 
@@ -59,12 +59,12 @@ def _section(title: str, columns: Sequence[str], rows: Sequence[Sequence[str | N
 
 
 def _table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    cells = [[_plain("" if value is None else str(value)) for value in row] for row in rows[:LISTED]]
+    cells = [[_escape("" if value is None else str(value)) for value in row] for row in rows[:LISTED]]
     lines = [f"| {' | '.join(line)} |\n" for line in (columns, ["---"] * len(columns), *cells)]
     return "".join(lines) + (f"\n… and {len(rows) - LISTED} more.\n" if len(rows) > LISTED else "")
 
 
-def _plain(text: str) -> str:
+def _escape(text: str) -> str:
     """Escape text so that Markdown and HTML show it literally, on one line."""
     text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
     text = re.sub(r"([\\`*_\[\]|~$#!])", r"\\\1", text)
