@@ -155,8 +155,8 @@ def _calibrated_softmax(scores: np.ndarray, codes: np.ndarray) -> np.ndarray:
     labelled = labelled[:: max(1, len(labelled) // CALIBRATION)]
     sample = scores[labelled].astype(np.float64)
     given = sample[np.arange(len(labelled)), codes[labelled]]
-    learnt = given > UNKNOWN / 10  # a label that is in one fold only cannot be learnt without it
-    given, sample = given[learnt], sample[learnt]
+    learnable = given > UNKNOWN / 10  # a label that is in one fold only cannot be learnt without it
+    given, sample = given[learnable], sample[learnable]
 
     def loss(log_t: float) -> float:
         return float(np.mean(logsumexp(np.exp(log_t) * sample, axis=1) - np.exp(log_t) * given))

@@ -21,6 +21,6 @@ def perceptual_hash(pixels: np.ndarray) -> int:
     ordered = np.sort(low, axis=None)
     if ordered[32] - ordered[31] > TIE:
         return int.from_bytes(np.packbits(low > (ordered[31] + ordered[32]) / 2).tobytes(), "big")
-    import imagehash  # imports SciPy: on plain pictures the order of additions decides, so theirs is used
+    import imagehash  # imports SciPy, whose order of additions decides the bits of plain pictures
 
     return int(str(imagehash.phash(image)), 16)

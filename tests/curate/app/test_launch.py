@@ -7,10 +7,12 @@ import hashlib
 import shutil
 import signal
 import subprocess
+import sys
 from base64 import urlsafe_b64encode
 from importlib.metadata import PackageNotFoundError, distribution
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -277,6 +279,29 @@ def test_without_scores_nothing_is_started(hues: Path, monkeypatch: pytest.Monke
     with pytest.raises(InputError, match=r"hues have no scores yet$") as error:
         launch.open_review(find_workspace(hues), hues)
     assert error.value.remedy == "score"
+
+
+def test_tags_are_recorded_after_a_question_at_a_terminal_or_by_accept(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(question: str) -> bool:
+        return False
+
+    monkeypatch.setattr(sys, "stdin", None)
+    assert launch.ReviewOptions(ask=refuse).confirmation() is None
+    accepted = launch.ReviewOptions(accept=True, ask=refuse).confirmation()
+    assert accepted is not None
+    assert accepted("Record 1 verdict?")
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(isatty=lambda: True))
+    assert launch.ReviewOptions(ask=refuse).confirmation() is refuse
+    assert launch.ReviewOptions().confirmation() is None
+
+
+def test_the_result_of_a_review_keeps_its_json_keys() -> None:
+    result = launch.ReviewResult("http://127.0.0.1:5151/datasets/pictures", {"drop": 2}, unconfirmed=1)
+    assert result.to_json() == {
+        "address": "http://127.0.0.1:5151/datasets/pictures",
+        "recorded": {"drop": 2},
+        "running": False,
+    }
 
 
 def test_in_a_remote_shell_the_ssh_command_is_given(monkeypatch: pytest.MonkeyPatch) -> None:

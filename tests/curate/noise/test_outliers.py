@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.project import Photographs
-from support.vectors import around, two_classes
+from support.vectors import ODD_KINDS, around, odd_pictures, two_classes
 
 from winnow.curate.noise.outliers import score_off_topic
 
@@ -64,20 +64,9 @@ def test_pictures_without_a_label_are_one_group():
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 5])
-@pytest.mark.parametrize("kind", ["one class", "a class each", "unlabelled", "alike", "zero", "one group"])
+@pytest.mark.parametrize("kind", ODD_KINDS)
 def test_few_or_odd_pictures_get_scores(count, kind):
-    x = around([1, 0, 0, 0], count, spread=0.5)
-    labels, groups = np.zeros(count, dtype=int), np.arange(count)
-    if kind == "a class each":
-        labels = np.arange(count)
-    elif kind == "unlabelled":
-        labels -= 1
-    elif kind == "alike":
-        x[:] = x[0]
-    elif kind == "zero":
-        x[:] = 0
-    elif kind == "one group":
-        groups[:], labels[: count // 2] = 0, 1
+    x, labels, groups = odd_pictures(kind, count)
     score = score_off_topic(x, x[:, :3], labels, groups)
     assert ((score >= 0) & (score <= 1)).all()
     if kind in ("alike", "zero", "a class each"):  # nothing to compare with, or nothing that differs

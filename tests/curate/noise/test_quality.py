@@ -20,7 +20,8 @@ def photo(size: tuple[int, int] = (320, 240)) -> Image.Image:
     return Image.fromarray(pixels)
 
 
-def broken(*pictures: Image.Image) -> list[list[str]]:
+def check_rules(*pictures: Image.Image) -> list[list[str]]:
+    """The names of the rules that each picture breaks."""
     rows = [measure(np.asarray(p)) | {"width": p.width, "height": p.height} for p in pictures]
     return broken_rules(pa.Table.from_pylist(rows))
 
@@ -36,17 +37,17 @@ SPOILT = {
 
 
 def test_a_good_picture_breaks_no_rule():
-    assert broken(photo()) == [[]]
+    assert check_rules(photo()) == [[]]
 
 
 @pytest.mark.parametrize("rule", SPOILT)
-def test_each_rule_finds_what_it_is_for(rule):
-    assert rule in broken(SPOILT[rule](photo()))[0]
+def test_each_rule_detects_its_kind_of_picture(rule):
+    assert rule in check_rules(SPOILT[rule](photo()))[0]
 
 
 @pytest.mark.parametrize("rule", [rule for rule in SPOILT if rule != "near_uniform"])
-def test_a_rule_finds_nothing_else(rule):
-    assert broken(SPOILT[rule](photo())) == [[rule]]
+def test_a_spoilt_picture_breaks_only_that_rule(rule):
+    assert check_rules(SPOILT[rule](photo())) == [[rule]]
 
 
 def test_rules_have_names_bounds_and_descriptions():
@@ -100,13 +101,13 @@ def test_pictures_that_were_not_measured_break_nothing():
 
 
 @pytest.mark.slow
-def test_real_photographs_are_left_alone_and_spoilt_ones_are_found(flowers):
+def test_real_photographs_pass_and_spoilt_ones_break_their_rule(flowers):
     chosen = sorted(flowers.rglob("*.jpg"))[::10]
     good = [Image.fromarray(images.decode(path.read_bytes())[0]) for path in chosen]
-    assert sum(map(bool, broken(*good))) <= 1
+    assert sum(map(bool, check_rules(*good))) <= 1
     for rule in ("too_dark", "too_bright", "blurred"):
-        found = broken(*map(SPOILT[rule], good))
-        assert sum(rule in names for names in found) >= 99
+        broken = check_rules(*map(SPOILT[rule], good))
+        assert sum(rule in names for names in broken) >= 99
 
 
 def test_counted_percentiles_and_deviations_are_numpys():
