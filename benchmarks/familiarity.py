@@ -24,7 +24,7 @@ from PIL import Image, ImageEnhance, ImageFilter
 from benchmarks import measures
 from benchmarks.ood_scores import METHODS, Photographs, Score, winnow
 from winnow.curate import manifest, splits
-from winnow.curate.demo.drawings import FLOWERS, SCENES, picture
+from winnow.curate.demo.drawings import FLOWERS, SCENES, draw_picture
 from winnow.curate.workspace import Workspace
 from winnow.deploy import novelty
 from winnow.embed.images import decode, read_bytes
@@ -93,7 +93,7 @@ def draw(folder: Path) -> None:
         (part / kind).mkdir(parents=True)
         rng = np.random.default_rng([SEEDS.start, len(kind)])
         for number in range(DRAWN):
-            image = picture(names[number % len(names)], rng, None)
+            image = draw_picture(names[number % len(names)], rng, None)
             image.save(part / kind / f"{number:03}.jpg", quality=90)
     part.rename(folder)
 

@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 
 from winnow.curate import manifest
-from winnow.curate.demo.drawings import SCENES, picture
+from winnow.curate.demo.drawings import SCENES, draw_picture
 from winnow.curate.noise import duplicates
 from winnow.curate.workspace import Workspace
 from winnow.embed.config import EmbeddingConfig
@@ -204,7 +204,9 @@ def _write(photographs: Path, folder: Path) -> None:
     scenes = list(SCENES)
     rng = np.random.default_rng(SEEDS.stop)
     for number in range(OFF_TOPIC):
-        _save(picture(scenes[number % len(scenes)], rng, None), folder / "drawn" / "scene" / f"{number:03}.jpg", 90)
+        _save(
+            draw_picture(scenes[number % len(scenes)], rng, None), folder / "drawn" / "scene" / f"{number:03}.jpg", 90
+        )
     for row in rng.choice(len(originals), OFF_TOPIC, replace=False):
         image = _open(photographs / originals[row])
         blur = ImageFilter.GaussianBlur(max(image.size) / rng.uniform(10, 20))

@@ -36,4 +36,4 @@ def draw(folder: Path, per_class: int, seed: int, reporter: Reporter) -> None:
         reporter.message(f"{folder} was drawn before and is used again; delete it to draw anew")
         return
     with reporter.progress("Drawing") as told:
-        dataset.draw(folder, per_class=per_class, seed=seed, on_picture=told)
+        dataset.draw_dataset(folder, per_class=per_class, seed=seed, on_progress=told)

@@ -1,4 +1,4 @@
-"""Draws a labelled folder of procedural flower pictures whose noise is known: for `winnow demo` and for tests."""
+"""Draw a labelled folder of procedural flower pictures with known noise, for the demo and for tests."""
 
 from __future__ import annotations
 
@@ -6,58 +6,65 @@ import csv
 import io
 import shutil
 from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps
 
 from winnow.common.errors import InputError
-from winnow.curate.demo.drawings import FLOWERS, SCENES, picture
+from winnow.curate.demo.drawings import FLOWERS, SCENES, draw_picture
 
-Row = dict[str, str]
+# Kind of noise -> its share of each class.
+NOISE = {"broken": 0.02, "off_topic": 0.05, "mislabelled": 0.05, "duplicate": 0.07}
 
-NOISE = {"broken": 0.02, "off_topic": 0.05, "mislabelled": 0.05, "duplicate": 0.07}  # share of each class
+
+@dataclass(frozen=True)
+class DrawnFile:
+    """A row of the truth table."""
+
+    path: str  # relative to the folder, with "/"
+    label: str  # the class folder
+    noise: str  # "", or a key of NOISE
+    what: str  # the class or scene shown, how a duplicate was made, or how a file was broken
+    duplicate_of: str  # a path or ""
 
 
-def draw(
+def draw_dataset(
     folder: Path,
     *,
     per_class: int = 60,
     seed: int = 0,
     size: tuple[int, int] | None = None,
     noise: bool = True,
-    on_picture: Callable[[int, int], None] | None = None,
-) -> list[Row]:
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+) -> list[DrawnFile]:
     """Write `folder/CLASS/NAME.jpg` and, beside the folder, the truth table `truth_path(folder)`.
 
-    Each of the five classes gets `per_class` files, its noise among them; `noise=False` draws only what the label
-    says. The same `seed` gives the same bytes with the same NumPy and Pillow. `size` is (width, height) in pixels;
-    without it pictures vary from 240 to 500. `on_picture` is called after each with (files done, files in all).
-
-    Returns the rows of the truth table in the order of `path`: `path` (relative to the folder, with "/"), `label`
-    (the class folder), `noise` ("", "off_topic", "duplicate", "mislabelled" or "broken"), `what` (the class or scene
-    shown, how a duplicate was made, or how a file was broken) and `duplicate_of` (a path or "").
-
-    Raises InputError when the folder is a file or not empty, or when `per_class` is less than 5 (1 without noise).
+    The same `seed` gives the same bytes with the same NumPy and Pillow.
+    Parameters: `per_class`, files of each of the five classes, including their noise; `size`, (width, height) in
+    pixels (None: varied, from 240 to 500); `noise`, False: draw only clean pictures; `on_progress`, called after each
+    file with the number of files done and of all files.
+    Returns: the rows of the truth table in the order of `path`.
+    Raises: InputError when the folder is a file or not empty, or when `per_class` is less than 5 (1 without noise).
     """
     least = len(NOISE) + 1 if noise else 1
     if per_class < least:
-        raise InputError(f"per_class must be {least} or more. Got {per_class} instead.")
+        raise InputError(f"per_class must be {least} or more, not {per_class}")
     if folder.name in ("", ".."):
-        raise InputError(f"{folder} is not the name of a new folder: give one, as in `{folder / 'photos'}`.")
+        raise InputError(f"{folder} is not the name of a new folder, as {folder / 'photos'} is")
     if folder.exists() and not (folder.is_dir() and next(folder.iterdir(), None) is None):
-        raise InputError(f"{folder} is there already and is not an empty folder: name a new one, or delete it.")
-    part = folder.with_name(f"{folder.name}.part")  # becomes `folder` when all is drawn: a half-drawn one is none
+        raise InputError(f"{folder} exists and is not an empty folder", remedy="new-folder")
+    part = folder.with_name(f"{folder.name}.part")  # renamed at the end, so that `folder` is always complete
     shutil.rmtree(part, ignore_errors=True)
     for label in FLOWERS:
         (part / label).mkdir(parents=True)
     rows = _plan(per_class, np.random.default_rng(seed), noise)
     for index, row in enumerate(rows):
         content = _content(row, part, np.random.default_rng([seed, index]), size)
-        (part / row["path"]).write_bytes(content)
-        if on_picture is not None:
-            on_picture(index + 1, len(rows))
-    rows.sort(key=lambda row: row["path"])
+        (part / row.path).write_bytes(content)
+        on_progress(index + 1, len(rows))
+    rows.sort(key=lambda row: row.path)
     _write_truth(folder, rows)
     if folder.exists():
         folder.rmdir()
@@ -65,46 +72,46 @@ def draw(
     return rows
 
 
-def _write_truth(folder: Path, rows: list[Row]) -> None:
+def _write_truth(folder: Path, rows: list[DrawnFile]) -> None:
     with truth_path(folder).open("w", newline="", encoding="utf-8") as file:
-        table = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        table = csv.DictWriter(file, [field.name for field in fields(DrawnFile)], lineterminator="\n")
         table.writeheader()
-        table.writerows(rows)
+        table.writerows(map(asdict, rows))
 
 
 def truth_path(folder: Path) -> Path:
-    """Where the truth table of a drawn folder is: `photos-truth.csv` beside `photos`."""
+    """The path of the truth table of a drawn folder: `photos-truth.csv` beside `photos`."""
     folder = folder.resolve()
     return folder.with_name(f"{folder.name}-truth.csv")
 
 
-def _plan(per_class: int, rng: np.random.Generator, noise: bool) -> list[Row]:
-    """The truth table, duplicates last: they are made from files that have been written by then."""
+def _plan(per_class: int, rng: np.random.Generator, noise: bool) -> list[DrawnFile]:
+    """Plan the truth table, duplicates last, because they are made from files that are written before."""
     numbers = iter(rng.permutation(len(FLOWERS) * per_class) + 1)
     counts = {kind: max(1, round(share * per_class)) for kind, share in NOISE.items()} if noise else {}
-    rows: list[Row] = []
+    rows: list[DrawnFile] = []
     for turn, label in enumerate(FLOWERS):
         others = [other for other in FLOWERS if other != label]
-        ways = {"broken": list(BREAKS), "off_topic": list(SCENES), "mislabelled": others, "duplicate": list(COPIES)}
+        variants = {"broken": list(BREAKS), "off_topic": list(SCENES), "mislabelled": others, "duplicate": list(COPIES)}
         plan = [("", label)] * (per_class - sum(counts.values()))
         for kind, count in counts.items():
-            plan += [(kind, ways[kind][(turn * count + k) % len(ways[kind])]) for k in range(count)]
+            plan += [(kind, variants[kind][(turn * count + k) % len(variants[kind])]) for k in range(count)]
         paths = [f"{label}/IMG_{next(numbers):04d}.jpg" for _ in plan]
         originals = iter(paths)
         for path, (kind, what) in zip(paths, plan, strict=True):
             original = next(originals) if kind == "duplicate" else ""
-            rows.append({"path": path, "label": label, "noise": kind, "what": what, "duplicate_of": original})
-    return sorted(rows, key=lambda row: row["noise"] == "duplicate")
+            rows.append(DrawnFile(path, label, kind, what, original))
+    return sorted(rows, key=lambda row: row.noise == "duplicate")
 
 
-def _content(row: Row, folder: Path, rng: np.random.Generator, size: tuple[int, int] | None) -> bytes:
-    what = row["what"]
-    if row["noise"] == "duplicate":
-        original = (folder / row["duplicate_of"]).read_bytes()
-        return original if what == "exact" else _jpeg(COPIES[what](Image.open(io.BytesIO(original))), 80)
-    if row["noise"] == "broken":
-        return BREAKS[what](_jpeg(picture(row["label"], rng, size), 90))
-    return _jpeg(picture(what, rng, size), int(rng.integers(72, 96)))
+def _content(row: DrawnFile, folder: Path, rng: np.random.Generator, size: tuple[int, int] | None) -> bytes:
+    """The bytes of a file. Parameters: `folder`, that of the files written so far."""
+    if row.noise == "duplicate":
+        original = (folder / row.duplicate_of).read_bytes()
+        return original if row.what == "exact" else _jpeg(COPIES[row.what](Image.open(io.BytesIO(original))), 80)
+    if row.noise == "broken":
+        return BREAKS[row.what](_jpeg(draw_picture(row.label, rng, size), 90))
+    return _jpeg(draw_picture(row.what, rng, size), int(rng.integers(72, 96)))
 
 
 def _jpeg(image: Image.Image, quality: int) -> bytes:
@@ -113,6 +120,7 @@ def _jpeg(image: Image.Image, quality: int) -> bytes:
     return buffer.getvalue()
 
 
+# How a duplicate is made -> from its original.
 COPIES: dict[str, Callable[[Image.Image], Image.Image]] = {
     "exact": lambda image: image,
     "re-encoded": lambda image: image,
@@ -120,6 +128,7 @@ COPIES: dict[str, Callable[[Image.Image], Image.Image]] = {
     "cropped": lambda image: ImageOps.crop(image, min(image.size) // 20),
     "mirrored": ImageOps.mirror,
 }
+# How a file is broken -> from its bytes.
 BREAKS: dict[str, Callable[[bytes], bytes]] = {
     "truncated": lambda data: data[: len(data) // 2],
     "empty": lambda data: b"",

@@ -1,4 +1,4 @@
-"""Draws procedural pictures of five classes of flowers, and off-topic scenes, with NumPy and Pillow."""
+"""Draw procedural pictures of five classes of flowers, and off-topic scenes, with NumPy and Pillow."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ Colour = tuple[int, ...]
 Values = float | np.ndarray | tuple[int, ...]
 
 
-def picture(what: str, rng: np.random.Generator, size: Size | None) -> Image.Image:
-    """A flower class or an off-topic scene as a camera sees it, RGB; drawn at twice the size, to smooth edges.
+def draw_picture(subject: str, rng: np.random.Generator, size: Size | None) -> Image.Image:
+    """Draw a flower class or an off-topic scene like a photograph, in RGB; at twice the size first, to smooth edges.
 
-    `what` is a name in FLOWERS or SCENES; `size` is (width, height) in pixels, without it from 240 to 500.
+    Parameters: `subject`, a key of FLOWERS or SCENES; `size`, (width, height) in pixels (None: from 240 to 500).
     """
     if size is None:
         long, short = int(rng.integers(320, 501)), int(rng.integers(240, 321))
         size = (long, short) if rng.random() < 0.6 else (short, long)
     image = _ground(rng, (size[0] // 3, size[1] // 3)).resize((size[0] * 2, size[1] * 2), Image.Resampling.BILINEAR)
-    if what in FLOWERS:
-        _garden(image, rng, *FLOWERS[what])
+    if subject in FLOWERS:
+        _garden(image, rng, *FLOWERS[subject])
     else:
-        SCENES[what](Pen(image, rng, np.zeros(2), np.diag(image.size)))
+        SCENES[subject](Pen(image, rng, np.zeros(2), np.diag(image.size)))
     image = image.reduce(2)
     return _expose(image.filter(ImageFilter.GaussianBlur(rng.uniform(0, 1.6))) if rng.random() < 0.3 else image, rng)
 
 
 def _expose(image: Image.Image, rng: np.random.Generator) -> Image.Image:
-    """Uneven light, a colour cast and sensor noise."""
+    """Add uneven light, a colour cast and sensor noise."""
     shape = (image.height, image.width * 3)
     down, across = (rng.normal(0, 0.14) * np.linspace(-1, 1, n, dtype=np.float32) for n in image.size[::-1])
     cast = np.tile(rng.normal(1, 0.04, 3) * rng.uniform(0.85, 1.15), image.width).astype(np.float32)
@@ -42,7 +42,7 @@ def _expose(image: Image.Image, rng: np.random.Generator) -> Image.Image:
 
 @dataclass(frozen=True)
 class Pen:
-    """Draws in units of its own, y down: pixels = shape @ matrix.T + centre. A flower's head has radius 1."""
+    """Draws in its own coordinates, y down: pixels = shape @ matrix.T + centre. The head of a flower has radius 1."""
 
     image: Image.Image
     rng: np.random.Generator
@@ -50,7 +50,7 @@ class Pen:
     matrix: np.ndarray
 
     def fill(self, shapes: np.ndarray, colour: Values, gain: Values = 1.0, alpha: int = 255) -> None:
-        """Polygons (..., n, 2) in one colour, or in one each (..., 3), made lighter or darker by `gain` (...)."""
+        """Fill polygons (..., n, 2) with one colour, or one each (..., 3), made lighter or darker by `gain` (...)."""
         canvas = ImageDraw.Draw(self.image, "RGB" if alpha == 255 else "RGBA")  # blending takes five times as long
         outlines = (shapes @ self.matrix.T + self.centre).reshape(-1, 2 * shapes.shape[-2])
         gains = np.broadcast_to(gain, shapes.shape[:-2]).reshape(-1, 1)
@@ -59,14 +59,14 @@ class Pen:
             canvas.polygon(outline, (red, green, blue, alpha))
 
     def petals(self, outline: np.ndarray, angles: np.ndarray, radius: Values, colour: Colour, gain: Values = 1) -> None:
-        """A petal at each angle, each with its own length and shade, a dark edge and a pale middle."""
+        """Draw a petal at each angle, each with its own length and shade, a dark edge and a pale middle."""
         layers = outline * np.array([[1, 1], [0.97, 0.86], [0.8, 0.4]])[:, None]  # (3, n, 2)
         lengths = np.multiply(radius, self.rng.uniform(0.9, 1.05, len(angles)))[:, None, None, None]
         shades = np.multiply(gain, self.rng.uniform(0.88, 1.05, len(angles)))[:, None] * [0.72, 0.95, 1.04]
         self.fill(_turn(layers, angles[:, None]) * lengths, colour, shades)
 
     def seeds(self, radius: float, count: int, rim: Colour, core: Colour) -> None:
-        """A flower's disc: seeds along the golden spiral, from the rim to the core."""
+        """Draw the disc of a flower: seeds along the golden spiral, from the rim to the core."""
         self.fill(CIRCLE * radius * 1.06, rim, 0.6)
         r = np.sqrt(np.arange(count, 0, -1) / count)[:, None]
         spots = radius * (r * _ray(np.arange(count) * GOLDEN))[:, None] + CIRCLE[::3] * radius * 1.4 / count**0.5
@@ -82,7 +82,7 @@ def _ray(angles: np.ndarray) -> np.ndarray:
 
 
 def _turn(shapes: np.ndarray, angles: Values) -> np.ndarray:
-    """Shapes (..., n, 2) turned clockwise by each of the angles, which broadcast against (...)."""
+    """Rotate shapes (..., n, 2) clockwise by each of the angles, which broadcast against (...)."""
     cos, sin = np.cos(angles), np.sin(angles)
     return shapes @ np.moveaxis(np.array([[cos, sin], [-sin, cos]]), (0, 1), (-2, -1))
 
@@ -102,7 +102,7 @@ def _box(left: float, top: float, right: float, bottom: float) -> np.ndarray:
     return np.array([[left, top], [right, top], [right, bottom], [left, bottom]])
 
 
-GOLDEN, UP = np.pi * (3 - 5**0.5), -np.pi / 2  # the angle between two seeds of a flower's head; straight up
+GOLDEN, UP = np.pi * (3 - 5**0.5), -np.pi / 2  # golden angle between two seeds; straight up
 CIRCLE = _ray(np.arange(24) * np.pi / 12)
 WHITE, CREAM, YELLOW, GOLD = (246, 244, 238), (250, 232, 190), (250, 214, 30), (246, 176, 16)
 ORANGE, RED, CRIMSON, PINK = (238, 118, 30), (214, 36, 40), (160, 16, 44), (240, 138, 170)
@@ -150,7 +150,7 @@ def _tulip(pen: Pen, colour: Colour) -> None:
     return cup.petals(_petal(0.3, 0.8, 0.62), angles, 1.8, colour, np.array([0.7, 0.7, 0.88, 0.88, 1.0]))
 
 
-# Of each class: the painter of its head, its colours, its leaf.
+# Class -> the function that draws its head, its colours, its leaf.
 FLOWERS: dict[str, tuple[Callable[[Pen, Colour], None], tuple[Colour, ...], np.ndarray]] = {
     "daisy": (_daisy, (WHITE, WHITE, WHITE, CREAM, PINK, YELLOW), _petal(0.12, 1.6)),
     "dandelion": (_dandelion, (YELLOW, YELLOW, GOLD), _petal(0.14, 1.8, 0.8)),
@@ -158,7 +158,7 @@ FLOWERS: dict[str, tuple[Callable[[Pen, Colour], None], tuple[Colour, ...], np.n
     "sunflowers": (_sunflower, (YELLOW, GOLD, GOLD, ORANGE), _petal(0.4, 0.7, 0.8)),
     "tulips": (_tulip, (RED, RED, YELLOW, WHITE, PINK, PURPLE), _petal(0.1, 0.9, 0.9)),
 }
-# Of each background: dark and light colour, cells of the noise between; shape strewn over it, its colour and alpha.
+# Background -> dark and light colour, cells of the noise between them; shape scattered on it, its colour and alpha.
 GROUNDS = {
     "sky": ((96, 156, 222), (226, 236, 246), 2, CIRCLE * [0.3, 0.08], WHITE, 8),
     "grass": ((36, 70, 24), (120, 160, 60), 5, _turn(_petal(0.04), UP) * 0.3, GREEN, 255),
@@ -169,7 +169,7 @@ GROUNDS = {
 
 
 def _ground(rng: np.random.Generator, size: Size) -> Image.Image:
-    """A blurred background, any of them."""
+    """Draw a blurred background, chosen at random."""
     dark, light, cells, shape, colour, alpha = list(GROUNDS.values())[rng.integers(len(GROUNDS))]
     coarse, fine = (Image.fromarray(rng.integers(0, 256, (n, n), dtype=np.uint8)) for n in (cells, 4 * cells))
     mix = Image.blend(coarse.resize(size, Image.Resampling.BICUBIC), fine.resize(size, Image.Resampling.BICUBIC), 0.35)
@@ -188,7 +188,7 @@ def _garden(
     colours: tuple[Colour, ...],
     leaf: np.ndarray,
 ) -> None:
-    """One to four flowers, seen from above or from the side, the small ones first."""
+    """Draw one to four flowers, seen from above or from the side, the small ones first."""
     above, count = rng.random() < 0.35, 1 if rng.random() < 0.55 else int(rng.integers(2, 5))
     colour, green = colours[rng.integers(len(colours))], _vary(rng, GREEN, 0.15)
     radii = rng.uniform(*((0.22, 0.4) if count == 1 else (0.13, 0.24)), count) * min(image.size)
@@ -201,7 +201,7 @@ def _garden(
 
 
 def _leaves(pen: Pen, leaf: np.ndarray, green: Colour, lean: float, height: float) -> None:
-    """A stem of this height and leaves along it; around the head when the height is 0."""
+    """Draw a stem of this height and leaves along it, or around the head when the height is 0."""
     count, t = int(pen.rng.integers(2, 7)), np.linspace(0, 1, 12)[:, None]
     stem = 2 * t * (1 - t) * [lean, height / 2] + t**2 * [pen.rng.normal(0, 0.5), height]
     angles = UP + pen.rng.choice([-1, 1], count) * pen.rng.uniform(0.4, 1.2, count)
@@ -251,10 +251,10 @@ def _sign(pen: Pen) -> None:
     pen.fill(_box(0.07, 0.18, 0.93, 0.7), WHITE)
     pen.fill(_box(0.09, 0.2, 0.91, 0.68), pen.rng.integers(20, 130, 3))
     font = ImageFont.load_default(0.12 * pen.image.width)
-    words = pen.rng.choice(["OPEN", "EXIT", "PARKING", "SALE", "NO ENTRY"], 2, replace=False)
-    for y, word in zip((0.33, 0.55), words, strict=True):
-        where = (0.5 * pen.image.width, y * pen.image.height)
-        ImageDraw.Draw(pen.image).text(where, str(word), WHITE, font, anchor="mm")
+    texts = pen.rng.choice(["OPEN", "EXIT", "PARKING", "SALE", "NO ENTRY"], 2, replace=False)
+    for y, text in zip((0.33, 0.55), texts, strict=True):
+        position = (0.5 * pen.image.width, y * pen.image.height)
+        ImageDraw.Draw(pen.image).text(position, str(text), WHITE, font, anchor="mm")
 
 
 def _chart(pen: Pen) -> None:

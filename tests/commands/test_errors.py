@@ -64,9 +64,9 @@ def test_heads_and_grid_exclude_each_other(folder: Path) -> None:
 
 @pytest.mark.slow
 def test_an_interrupted_command_says_so_and_goes_on_the_next_time(tmp_path: Path) -> None:
-    from winnow.curate.demo.dataset import draw
+    from winnow.curate.demo.dataset import draw_dataset
 
-    draw(tmp_path / "photos", per_class=100, size=(900, 900))
+    draw_dataset(tmp_path / "photos", per_class=100, size=(900, 900))
     running = process("scan", "photos", cwd=tmp_path)
     while not (tmp_path / "photos.winnow" / ".lock").exists():
         time.sleep(0.01)

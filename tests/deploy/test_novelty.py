@@ -233,7 +233,7 @@ def test_drawn_rooms_streets_signs_and_charts_are_told_from_photographs(photogra
     from sklearn.metrics import roc_auc_score
 
     from winnow.curate import manifest
-    from winnow.curate.demo.drawings import SCENES, picture
+    from winnow.curate.demo.drawings import SCENES, draw_picture
     from winnow.curate.workspace import find_workspace
     from winnow.embed.config import EmbeddingConfig
     from winnow.workflow.features import embed
@@ -241,7 +241,7 @@ def test_drawn_rooms_streets_signs_and_charts_are_told_from_photographs(photogra
     rng = np.random.default_rng(0)
     (tmp_path / "drawn" / "scenes").mkdir(parents=True)
     for number in range(40):
-        image = picture(list(SCENES)[number % len(SCENES)], rng, None)
+        image = draw_picture(list(SCENES)[number % len(SCENES)], rng, None)
         image.save(tmp_path / "drawn" / "scenes" / f"{number}.jpg", quality=90)
     workspace = find_workspace(tmp_path / "drawn", tmp_path / "drawn.winnow")
     manifest.scan(workspace)

@@ -243,8 +243,8 @@ def test_changed_photographs_are_found_and_others_are_left_apart(flowers, export
 
 @pytest.mark.slow
 def test_drawn_flowers_of_one_class_are_different_pictures(exported, keras_home, tmp_path):
-    rows = dataset.draw(tmp_path / "drawn", per_class=20, seed=5, noise=False)
-    files = [tmp_path / "drawn" / row["path"] for row in rows]
+    rows = dataset.draw_dataset(tmp_path / "drawn", per_class=20, seed=5, noise=False)
+    files = [tmp_path / "drawn" / row.path for row in rows]
     assert groups_of_files(files, exported, keras_home) == [-1] * 100
 
 
