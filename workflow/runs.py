@@ -10,7 +10,7 @@ import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -28,6 +28,7 @@ from winnow.workflow.report import page as report
 if TYPE_CHECKING:
     from winnow.heads.evaluation.fit import Fit, HeadSpec
     from winnow.heads.evaluation.head_scores import HeadScores
+    from winnow.workflow.report.document import RunDocument
 
 
 def new_folder(runs: Path, name: str, now: datetime) -> Path:
@@ -162,7 +163,7 @@ def leave_run(
         _write_tables(experiment, folder, document, fits)
         start = time.monotonic()
         page = report.write(
-            document, folder, lambda path: report.thumbnail(experiment.workspace.images / from_text(path))
+            cast("RunDocument", document), folder, lambda path: report.thumbnail(experiment.workspace.images / from_text(path))
         )
         experiment.seconds["report"] = round(time.monotonic() - start, 2)
         write_json(folder / "metrics.json", document)

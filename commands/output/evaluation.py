@@ -18,7 +18,8 @@ from winnow.common.errors import InputError
 from winnow.common.paths import from_text
 from winnow.curate.export.image_folder import refuse_inside
 from winnow.workflow.report import page as report
-from winnow.workflow.report import plots
+from winnow.workflow.report.figure_files import inline_svg, to_svg
+from winnow.workflow.report.figures import confusion_figure
 
 if TYPE_CHECKING:
     from winnow.workflow.report.page import Thumbnails
@@ -111,16 +112,16 @@ def write_page(result: dict[str, Any], file: Path, thumbnails: Thumbnails | None
     thumbnails = thumbnails or (lambda path: report.thumbnail(Path(result["folder"]) / from_text(path)))
     counts, classes = np.array(result["confusion"]), result["classes"]
     title = f"{counts.trace()} of {counts.sum()} right"
-    drawn = plots.to_svg(report.matrix(counts, classes, title), "confusion")
-    page = report.template("evaluation.html.j2", Path(__file__).parent).render(
+    drawn = to_svg(confusion_figure(counts, classes, title), "confusion")
+    page = report.load_template("evaluation.html.j2", Path(__file__).parent).render(
         result,
         title=Path(result["folder"]).name,
         name=Path(result["model"]).name,
-        matrix=report.inline(drawn, f"Confusion matrix. {title}"),
-        confused=report.confused(result["confusion"], classes),
+        matrix=inline_svg(drawn, f"Confusion matrix. {title}"),
+        confused=report.most_confused(result["confusion"], classes),
         claimed=_claimed(result),
         remarks=remarks(result | {"warnings": []}),
-        thumbnails=[report.data_address(thumbnails(row["path"])) for row in result["most_wrong"]],
+        thumbnails=report.thumbnail_urls((row["path"] for row in result["most_wrong"]), thumbnails),
     )
     _write(file, page)
 
@@ -142,7 +143,8 @@ def _show_mistakes(classes: list[str], counts: list[list[int]]) -> None:
         tables.print_table(("true, predicted →", *numbers), rows, title="Confusion matrix")
     else:
         mistakes = [
-            (label, other, f"{n:,} of {of:,}") for label, other, n, of in report.confused(counts, classes, SHOWN)
+            (row.label, row.predicted, f"{row.count:,} of {row.total:,}")
+            for row in report.most_confused(counts, classes, SHOWN)
         ]
         tables.print_table(("class", "taken for", "pictures"), mistakes, title="Most often mistaken")
 

@@ -230,7 +230,7 @@ def test_a_run_that_fails_leaves_no_folder(hues: Path, colours: Path, monkeypatc
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("winnow.workflow.report.page._write", full)
+    monkeypatch.setattr("winnow.workflow.report.page._write_file", full)
     done = CliRunner().invoke(cli.main, ["compare", str(hues), "--backbone", str(colours), "--heads", "dummy"])
     assert done.exit_code == 1
     assert "No space left on device" in done.stderr
