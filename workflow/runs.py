@@ -163,7 +163,9 @@ def leave_run(
         _write_tables(experiment, folder, document, fits)
         start = time.monotonic()
         page = report.write(
-            cast("RunDocument", document), folder, lambda path: report.thumbnail(experiment.workspace.images / from_text(path))
+            cast("RunDocument", document),
+            folder,
+            lambda path: report.thumbnail(experiment.workspace.images / from_text(path)),
         )
         experiment.seconds["report"] = round(time.monotonic() - start, 2)
         write_json(folder / "metrics.json", document)

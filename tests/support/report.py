@@ -1,4 +1,4 @@
-"""The document of a run that the tests of the report draw, and a reader of the page."""
+"""The document of a run for the tests of the report, and a reader of the page."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def document(classes=("ants", "bees"), heads=None):
 
 
 def jpeg(path):
-    """A small picture; `ants/2.jpg` is gone."""
+    """A small picture; `ants/2.jpg` does not exist."""
     from PIL import Image
 
     if path == "ants/2.jpg":
@@ -82,7 +82,7 @@ def jpeg(path):
 
 
 class Reader(HTMLParser):
-    """What stands in a page: its text, its tags with their attributes, and the open tags left at the end."""
+    """The content of a page: its text, its tags with their attributes, and the tags that are still open at the end."""
 
     VOID = {"meta", "link", "img", "br"}
 

@@ -93,7 +93,8 @@ def _class_histogram(data: DataSection) -> NamedFigure:
 
 def _intervals(heads: list[HeadRow]) -> NamedFigure:
     figure, ax = plots.new_figure(6.4, 0.8 + 0.3 * len(heads))
-    plots.f1_intervals(ax, [(head["name"], *_ends(Interval(**head["weighted_f1"]))) for head in heads], *f1_axis_limits(heads))
+    rows = [(head["name"], *_ends(Interval(**head["weighted_f1"]))) for head in heads]
+    plots.f1_intervals(ax, rows, *f1_axis_limits(heads))
     return NamedFigure("intervals", "Weighted F1 of every head with its 95% interval", figure)
 
 
@@ -112,7 +113,7 @@ def _learning_curve(curve: LearningCurve) -> NamedFigure:
 
 def _history_figures(slug: str, head: HeadRow) -> Iterator[NamedFigure]:
     """Loss and accuracy over the epochs; learning rate and momentum below the loss where they change."""
-    history = head["shown"]["history"]
+    history = head["shown"]["history"] or {}
     for quantity in ("loss", "accuracy") if history else ():
         train, val = history[quantity], history.get(f"val_{quantity}", [])
         rates = _changing_rates(history) if quantity == "loss" else {}
@@ -145,8 +146,7 @@ def _confusion_figures(slug: str, head: HeadRow, classes: list[str]) -> Iterator
 def _reliability(slug: str, head: HeadRow) -> NamedFigure:
     figure, ax = plots.new_figure(4.4, 4.0)
     bins, title = head["reliability"], f"Expected calibration error {format_number(head['ece'])}"
-    arrays = (np.array(bins[name]) for name in ("confidence", "accuracy", "count"))
-    plots.reliability(ax, *arrays, title)
+    plots.reliability(ax, np.array(bins["confidence"]), np.array(bins["accuracy"]), np.array(bins["count"]), title)
     return NamedFigure(f"{slug}-reliability", f"Reliability diagram of {head['name']}. {title}", figure)
 
 

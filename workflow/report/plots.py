@@ -131,7 +131,7 @@ def confusion_matrix(ax: Axes, counts: np.ndarray, classes: Sequence[str], title
     """
     counts = np.asarray(counts)
     rates = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    # One hue whose opacity is the root of the rate: it suits light and dark pages, and one mistake in thirty is visible.
+    # The opacity of one hue is the root of the rate: it suits light and dark pages, and one error in thirty is visible.
     shade = np.empty((*rates.shape, 4), dtype=np.uint8)
     shade[..., :3] = list(bytes.fromhex(_LIGHT["train"][1:]))
     shade[..., 3] = np.round(255 * np.sqrt(rates))

@@ -1,4 +1,4 @@
-"""The Curation section of the report: what was dropped and why, what it bought, and that names stay text."""
+"""The section on curation: the pictures dropped and why, the effect on the scores, and that names stay text."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from support.report import EVIL, Reader, document, head, jpeg
 from winnow.workflow.report import page as report
 
 
-def curated(name: str = "roses", path: str = "roses/1.jpg") -> dict[str, Any]:
+def curation(name: str = "roses", path: str = "roses/1.jpg") -> dict[str, Any]:
     line = {"when": "2026-01-31T12:00:00+00:00", "who": name, "batch": "b", "id": "i", "path": path}
     line |= {"verdict": "relabel", "reason": None, "label": name, "score": 0.9, "version": "0", "undoes": None}
     pictures = [
@@ -33,7 +33,7 @@ def curated(name: str = "roses", path: str = "roses/1.jpg") -> dict[str, Any]:
     }
 
 
-def bought() -> dict[str, Any]:
+def cleaning() -> dict[str, Any]:
     row = {"before": 0.88, "after": 0.884, "difference": 0.004, "low": -0.001, "high": 0.009, "p": 0.1}
     heads = [{"name": "lda", "as_found": row, "as_decided": row | {"before": 0.9}}]
     return {"heads": heads, "repeats": 10, "dropped": 31, "relabelled": 0, "added": 0, "classes_changed": False}
@@ -46,50 +46,51 @@ def page(**extra: Any) -> Reader:
 @pytest.fixture(scope="module")
 def shown() -> Reader:
     """A page with everything that can be in the section."""
-    return page(curation=curated(), cleaning=bought())
+    return page(curation=curation(), cleaning=cleaning())
 
 
-def test_says_what_was_decided_dropped_and_bought(shown: Reader) -> None:
+def test_shows_the_verdicts_their_reasons_and_their_effect(shown: Reader) -> None:
     text = shown.text
-    assert "By 33 lines of the journal: 31 dropped, 1 relabelled. Dropped as off-topic (30), other (1)." in text
+    assert "Verdicts so far: 31 dropped, 1 relabelled (33 lines in the journal)." in text
+    assert "Reasons for dropping: off-topic (30), other (1)." in text
     assert "Dropping 31: +0.4 points [−0.1, +0.9] of weighted F1 (lda): no clear gain. The same" in text
     assert "lda 0.880 0.884 +0.004 −0.001 to +0.009 0.900 0.884" in text
     assert "Class As found As decided roses 200 170 no label 5 4" in text
-    assert "Dropped, 1 of 31 off-topic from roses roses/1.jpg" in text
-    assert "now roses from no label" in text
+    assert "Dropped pictures (1 of 31 shown) off-topic labelled roses roses/1.jpg" in text
+    assert "now roses before no label" in text
 
 
-def test_shows_duplicates_side_by_side_and_suspects_with_what_is_suggested(shown: Reader) -> None:
+def test_shows_near_duplicates_side_by_side_and_label_errors_with_the_suggested_label(shown: Reader) -> None:
     text = shown.text
-    assert "3 groups, 1 with several labels; no split separates them." in text
+    assert "3 groups of near-duplicates, 1 with different labels." in text
     assert "roses kept roses/1.jpg" in text
     assert "tulips dropped x/2.jpg" in text
-    assert "rather daisy 0.97 labelled roses roses/1.jpg" in text
+    assert "suggested daisy 0.97 labelled roses roses/1.jpg" in text
 
 
 def test_lists_the_journal_newest_first(shown: Reader) -> None:
     text = shown.text
-    assert "The last 2 of 33 lines, the newest first" in text
+    assert "The last 2 of 33 lines, newest first" in text
     assert "roses/1.jpg relabel to roses 2026-01-31 12:00 roses" in text
     assert "roses/1.jpg undo: drop, off-topic 2026-01-31 12:00" in text
 
 
-def test_before_any_verdict_names_the_command_that_begins() -> None:
+def test_without_verdicts_the_command_to_begin_with_is_named() -> None:
     nothing = {"verdicts": {}, "reasons": {}, "dropped": [], "relabelled": [], "classes": [], "suspects": []}
     nothing |= {"duplicates": {"groups": [], "count": 0, "mixed": 0}, "journal": [], "lines": 0}
     text = page(curation=nothing).text
-    assert "Nothing is decided yet" in text
+    assert "There are no verdicts yet" in text
     assert "winnow review" in text
     assert "Journal" not in text
 
 
-def test_a_folder_as_it_lies_has_no_such_section() -> None:
+def test_a_run_on_the_pictures_as_found_has_no_such_section() -> None:
     assert "Curation" not in page(curation=None).text
 
 
-def test_names_from_a_person_are_text() -> None:
+def test_names_from_a_person_stay_text() -> None:
     name = EVIL + "\"quoted\" & 'so' 🌻 玫瑰 {{ 7 * 7 }}"
-    shown = page(curation=curated(name, f"{name}/1.jpg"), cleaning=bought())
+    shown = page(curation=curation(name, f"{name}/1.jpg"), cleaning=cleaning())
     assert shown.text.count(name) >= 9
     assert not any(tag == "script" for tag, _ in shown.tags)
     sources = [attributes["src"] for tag, attributes in shown.tags if tag == "img"]

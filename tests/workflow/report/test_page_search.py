@@ -1,4 +1,4 @@
-"""The Search section of the report: what was found on each split, and what it is worth."""
+"""The section on hyperparameter search: the best settings of each split, and their gain."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from support.report import EVIL, Reader, document, head, jpeg
 from winnow.workflow.report import page
 
 
-def searched(**extra: Any) -> dict[str, Any]:
+def search_result(**extra: Any) -> dict[str, Any]:
     return {
         "head": "svm-rbf",
         "params": {"C": 3.5, "gamma": 0.7},
@@ -24,37 +24,37 @@ def searched(**extra: Any) -> dict[str, Any]:
     } | extra
 
 
-def text_of(said: dict[str, Any] | None, repeats: int = 2) -> str:
+def page_text(search: dict[str, Any] | None, repeats: int = 2) -> str:
     run = document(heads=[head("svm-rbf", 0.897)])
     run["data"]["repeats"] = repeats
-    return Reader(page.render(run | {"search": said}, jpeg)).text
+    return Reader(page.render(run | {"search": search}, jpeg)).text
 
 
-def test_says_what_was_found_on_each_split_and_what_it_is_worth() -> None:
-    text = text_of(searched())
-    words = "Tuned 0.897 [0.871, 0.923], default 0.893: +0.4 points [−0.5, +1.3] of weighted F1: no clear gain. Of 30"
-    assert words in text
-    assert "on the training pictures of each split anew" in text
-    assert "The head in this run has the settings found on the first split." in text
-    assert "Of the default C 3.5 gamma 0.7 0.900 0.880 the default 0.894 0.894" in text.replace("\xa0", " ")
+def test_shows_the_best_settings_of_each_split_and_their_gain() -> None:
+    text = page_text(search_result())
+    sentence = "Tuned 0.897 [0.871, 0.923], default 0.893: +0.4 points [−0.5, +1.3] of weighted F1: no clear gain. The"
+    assert sentence in text
+    assert "in cross-validation on the training pictures of each split." in text
+    assert "The head of this run has the settings that are best on the first split." in text
+    assert "Default settings C 3.5 gamma 0.7 0.900 0.880 the default 0.894 0.894" in text.replace("\xa0", " ")
 
 
-def test_with_one_split_there_is_no_talk_of_others() -> None:
-    text = text_of(searched(), repeats=1)
-    assert "on the training pictures of the split, by" in text
+def test_with_one_split_the_others_are_not_mentioned() -> None:
+    text = page_text(search_result(), repeats=1)
+    assert "on the training pictures of the split." in text
     assert "first split" not in text
 
 
-def test_no_hidden_layer_is_none() -> None:
+def test_no_hidden_layer_is_written_as_none() -> None:
     rows = [{"params": {"hidden": hidden}, "weighted_f1": 0.9, "default": 0.9} for hidden in ([], [64])]
-    text = text_of(searched(chosen_on_each_split=rows)).replace("\xa0", " ")
+    text = page_text(search_result(chosen_on_each_split=rows)).replace("\xa0", " ")
     assert "hidden none 0.900 0.900 hidden 64 0.900 0.900" in text
 
 
 def test_settings_stay_text() -> None:
     row = {"params": {"gamma": EVIL}, "weighted_f1": 0.9, "default": 0.9}
-    assert EVIL in text_of(searched(chosen_on_each_split=[row]))
+    assert EVIL in page_text(search_result(chosen_on_each_split=[row]))
 
 
 def test_a_run_without_a_search_has_no_such_section() -> None:
-    assert "Of the default" not in text_of(None)
+    assert "Default settings" not in page_text(None)
