@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -15,8 +14,6 @@ from pathlib import Path
 import pytest
 from support.command_line import winnow
 from support.project import PACKAGE
-
-from winnow.commands.remedies import REMEDIES
 
 
 def process(*words: str | Path, **settings) -> subprocess.Popen:
@@ -91,12 +88,6 @@ def test_an_error_is_the_fact_then_what_to_do(folder: Path) -> None:
     for words, line in expected.items():
         done = winnow(*words)
         assert (done.exit_code, done.stderr.splitlines()[-1]) == (1, f"Error: {line}")
-
-
-def test_every_remedy_follows_a_fact_in_the_same_sentence() -> None:
-    for remedy in REMEDIES.values():
-        assert not remedy.endswith(".")
-        assert re.match(r"[a-z`]|--", remedy), remedy
 
 
 def test_an_error_of_the_system_names_the_file(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
