@@ -93,17 +93,21 @@ def _deal(groups: list[list[int]], ids: Sequence[str], seed: int) -> dict[str, l
 
 
 def complete_splits(
-    given: Sequence[str | None], ids: Sequence[str], labels: Sequence[str | None], groups: np.ndarray, seed: int
+    given_splits: Sequence[str | None],
+    ids: Sequence[str],
+    labels: Sequence[str | None],
+    groups: np.ndarray,
+    seed: int,
 ) -> tuple[np.ndarray, int]:
     """Use the splits that the folders give, and take a missing val or test split from train, stratified and seeded.
 
     Labelled pictures without a given split, and those of train or val with a duplicate in a later split (test before
     val before train), get "": no duplicate is on both sides. Pictures without a label keep their given split, unless a
     labelled duplicate is elsewhere; they have no effect on the others.
-    Parameters: `given` (N,), a split or None; the others are those of `split_labelled`.
+    Parameters: `given_splits` (N,), a split or None; the others are those of `split_labelled`.
     Returns: (N,) of "train", "val", "test" and "", and the number of labelled pictures that were left out.
     """
-    wanted = np.array([split or "" for split in given], dtype="<U5")
+    wanted = np.array([split or "" for split in given_splits], dtype="<U5")
     is_labelled = np.array([label is not None for label in labels], dtype=bool)
     assigned = _remove_leaks(np.where(is_labelled, wanted, ""), groups)
     left_out = int((assigned[is_labelled] == "").sum())

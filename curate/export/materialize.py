@@ -113,8 +113,8 @@ def _create_label_folders(part: Path, chosen: Sequence[DecidedPicture]) -> dict[
     """Create a folder for every (split, label) of the pictures."""
     (part / README).touch()  # reserve the name
     pairs = {(picture.split, picture.label) for picture in chosen}
-    given = {split for split, _ in pairs}
-    has_splits = "train" in given and len(given) > 1 and None not in given
+    splits = {split for split, _ in pairs}
+    has_splits = "train" in splits and len(splits) > 1 and None not in splits
     names = _folder_names(part / ".names", {label for _, label in pairs if label is not None})
     folders = {}
     for split, label in pairs:

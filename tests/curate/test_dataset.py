@@ -8,8 +8,7 @@ import lance
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import assume, settings
-from hypothesis import given as given_any
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from support.errors import input_error
@@ -203,8 +202,8 @@ def test_a_new_picture_moves_few_others_and_a_renamed_one_none(photos):
     assert len(moved) <= 3
 
 
-def given(tmp_path, **counts):
-    """Folders as given splits: `train=(8, 8)` draws so many of classes a and b."""
+def draw_splits(tmp_path, **counts):
+    """Draw folders with given splits: `train=(8, 6)` draws 8 pictures of class a and 6 of class b."""
     for index, (split, class_counts) in enumerate(counts.items()):
         for label, count in zip("abc", class_counts, strict=False):
             for number in range(count):
@@ -213,7 +212,7 @@ def given(tmp_path, **counts):
 
 
 def test_given_splits_are_used_once_whatever_the_repeats(tmp_path):
-    data = scan_and_read(given(tmp_path, train=(3, 2), val=(1, 1), test=(2, 1)), repeats=10)
+    data = scan_and_read(draw_splits(tmp_path, train=(3, 2), val=(1, 1), test=(2, 1)), repeats=10)
     assert len(data.splits) == 1
     assert data.split_counts() == {"train": {"a": 3, "b": 2}, "val": {"a": 1, "b": 1}, "test": {"a": 2, "b": 1}}
     assert data.split_rule.startswith("as the folders give them")
@@ -221,12 +220,12 @@ def test_given_splits_are_used_once_whatever_the_repeats(tmp_path):
 
 
 def test_a_missing_val_is_taken_from_train(tmp_path):
-    data = scan_and_read(given(tmp_path, train=(20, 20), test=(5, 5)))
+    data = scan_and_read(draw_splits(tmp_path, train=(20, 20), test=(5, 5)))
     assert data.split_counts() == {"train": {"a": 17, "b": 17}, "val": {"a": 3, "b": 3}, "test": {"a": 5, "b": 5}}
 
 
 def test_a_duplicate_in_two_splits_is_left_out_of_train(tmp_path):
-    photos = given(tmp_path, train=(4, 4), val=(2, 2), test=(2, 2))
+    photos = draw_splits(tmp_path, train=(4, 4), val=(2, 2), test=(2, 2))
     (photos / "train/a/copy.png").write_bytes((photos / "test/a/0.png").read_bytes())  # one id: stays in test
     with Image.open(photos / "test/b/0.png") as image:
         image.save(photos / "train/b/near.bmp")  # another id, the same pixels: left out
@@ -240,7 +239,7 @@ def test_a_duplicate_in_two_splits_is_left_out_of_train(tmp_path):
 
 
 def test_a_class_that_is_only_in_test_is_left_out(tmp_path):
-    photos = given(tmp_path, train=(4, 4), val=(1, 1), test=(1, 1))
+    photos = draw_splits(tmp_path, train=(4, 4), val=(1, 1), test=(1, 1))
     draw(photos / "test" / "c" / "0.png", 77)
     data = scan_and_read(photos)
     assert data.classes == ["a", "b"]
@@ -248,7 +247,7 @@ def test_a_class_that_is_only_in_test_is_left_out(tmp_path):
 
 
 def test_pictures_without_a_split_among_given_ones_are_left_out(tmp_path):
-    photos = given(tmp_path, train=(4, 4), val=(1, 1), test=(1, 1))
+    photos = draw_splits(tmp_path, train=(4, 4), val=(1, 1), test=(1, 1))
     table = tmp_path / "labels.csv"
     rows = [path.relative_to(photos).as_posix() for path in sorted(photos.rglob("*.png"))]
     lines = [f"{row},{row.split('/')[1]},{row.split('/')[0] if '/a/3' not in row else ''}" for row in rows]
@@ -259,7 +258,7 @@ def test_pictures_without_a_split_among_given_ones_are_left_out(tmp_path):
 
 
 def test_nothing_but_duplicates_in_train_is_an_error_not_a_crash(tmp_path):
-    photos = given(tmp_path, test=(2, 2))
+    photos = draw_splits(tmp_path, test=(2, 2))
     for file in list(photos.rglob("*.png")):
         with Image.open(file) as image:
             target = photos / "train" / file.parent.name / f"{file.stem}.bmp"
@@ -270,7 +269,7 @@ def test_nothing_but_duplicates_in_train_is_an_error_not_a_crash(tmp_path):
 
 
 def test_a_class_with_one_training_picture_is_left_out(tmp_path):
-    data = scan_and_read(given(tmp_path, train=(4, 4, 1), val=(1, 1, 1), test=(1, 1, 1)))
+    data = scan_and_read(draw_splits(tmp_path, train=(4, 4, 1), val=(1, 1, 1), test=(1, 1, 1)))
     assert data.classes == ["a", "b"]
     assert data.warnings == [
         "left out: 3 pictures without a given split, with a copy in another split, or of a class with fewer than 2 "
@@ -304,7 +303,7 @@ def test_groups_across_classes_leave_no_picture_out(photos):
 
 
 def test_a_split_that_cannot_be_filled_is_an_error_that_names_it(tmp_path):
-    photos = given(tmp_path, train=(2, 2), test=(2, 2))
+    photos = draw_splits(tmp_path, train=(2, 2), test=(2, 2))
     with input_error("no picture is left for val$", "empty-split"):
         scan_and_read(photos)
 
@@ -502,7 +501,7 @@ def test_given_near_duplicates_stay_together_and_replace_equal_hashes(photos):
 
 
 def test_given_splits_are_used_for_pictures_that_verdicts_add(tmp_path):
-    photos = given(tmp_path, train=(4, 4), val=(2, 2), test=(2, 2))
+    photos = draw_splits(tmp_path, train=(4, 4), val=(2, 2), test=(2, 2))
     for split in ("train", "test"):
         (photos / split / "b" / "both.png").write_bytes((photos / split / "a" / "0.png").read_bytes())
     assert len(scan_and_read(photos).ids) == 14
@@ -513,7 +512,7 @@ def test_given_splits_are_used_for_pictures_that_verdicts_add(tmp_path):
 
 
 def test_a_class_that_verdicts_make_learnable_comes_in_with_given_splits(tmp_path):
-    photos = given(tmp_path, train=(4, 4, 1), val=(1, 1, 1), test=(1, 1, 1))
+    photos = draw_splits(tmp_path, train=(4, 4, 1), val=(1, 1, 1), test=(1, 1, 1))
     data = decided(photos, {"train/a/0.png": journal_line("relabel", "c")})
     assert data.split_counts()["train"] == {"a": 3, "b": 4, "c": 2}
     assert data.warnings == []
@@ -539,7 +538,7 @@ def test_labels_as_found_of_every_id(photos):
 
 
 def scanned(folder, splits: bool) -> Workspace:
-    """A workspace whose manifest was made up: four classes, one of them small, copies, duplicates, no labels."""
+    """A workspace with a synthetic manifest: four classes, one of them small, copies, duplicates, no labels."""
     random = np.random.default_rng(7)
     rows = []
     for number in range(70):
@@ -556,7 +555,7 @@ def scanned(folder, splits: bool) -> Workspace:
 
 
 @pytest.fixture(scope="session")
-def made_up(tmp_path_factory) -> dict[bool, Workspace]:
+def synthetic(tmp_path_factory) -> dict[bool, Workspace]:
     return {splits: scanned(tmp_path_factory.mktemp("w"), splits) for splits in (False, True)}
 
 
@@ -569,14 +568,14 @@ VERDICT_LINES = st.one_of(
 
 @settings(max_examples=20)
 @pytest.mark.parametrize(("splits", "group_by"), [(False, None), (False, "^..(.)"), (True, None)])
-@given_any(verdicts=st.dictionaries(st.integers(0, 69), VERDICT_LINES, max_size=40))
+@given(verdicts=st.dictionaries(st.integers(0, 69), VERDICT_LINES, max_size=40))
 @pytest.mark.slow
-def test_no_verdict_moves_a_picture_to_another_split(made_up, splits, group_by, verdicts):
+def test_no_verdict_moves_a_picture_to_another_split(synthetic, splits, group_by, verdicts):
     options = {"repeats": 4, "group_by": group_by}
-    as_found = dataset.read(made_up[splits], **options)
+    as_found = dataset.read(synthetic[splits], **options)
     by_id = {f"id{number}": line for number, line in verdicts.items()}
     try:
-        data = dataset.read(made_up[splits], **options, verdicts=by_id)
+        data = dataset.read(synthetic[splits], **options, verdicts=by_id)
     except InputError:
         assume(False)  # they left too little; other tests say what it says
     for before, after in zip(as_found.splits, data.splits, strict=True):

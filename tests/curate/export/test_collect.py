@@ -207,8 +207,8 @@ def test_the_app_sorts_them_by_prediction_and_verdicts_give_a_labelled_folder(
         wait_until(lambda: len(app.tiles()) == 3, 20)  # all but the most familiar one
         assert chromium.title() != "executed"
         running.end(signal.SIGINT)
-    given = current_verdicts(Journal(workspace.folder).lines())
-    assert [shorten(line) for line in given.values()] == [
+    verdicts = current_verdicts(Journal(workspace.folder).lines())
+    assert [shorten(line) for line in verdicts.values()] == [
         ("keep", "red/00.jpg"),
         ("drop", "off_topic", "red/01.jpg"),
         ("relabel", "blue", "green/02.jpg"),
