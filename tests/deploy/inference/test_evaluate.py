@@ -192,7 +192,7 @@ def damaged(hues):
         (flat, "folder", "no picture has a label: put those of each class in a folder of its own, or use --labels"),
         (damaged, "folder", "no picture of a class that the model knows can be read: begins as GIF"),
         (shutil.rmtree, "folder", "does not exist: name a folder of pictures with labels"),
-        (lambda hues: None, "missing.csv", "missing.csv: no such file; --labels takes folder, parent or a CSV file"),
+        (lambda hues: None, "missing.csv", "missing.csv: no such file$"),
     ],
 )
 def test_what_cannot_be_judged_is_refused_with_what_to_do(hues, model, change, rule, message):
