@@ -124,8 +124,8 @@ class TestScore:
         assert OFF_TOPIC[0] not in {row["path"] for row in after["suspects"]}
         assert after["verdicts"] == {"drop": 1}
         assert (after["outlook"]["looked"], after["outlook"]["found"]) == (1, 1)
-        as_summary = winnow_json("score", scored, "--backbone", colours, "--as-found")
-        assert as_summary["suspects"] == before["suspects"]
+        as_found = winnow_json("score", scored, "--backbone", colours, "--as-found")
+        assert as_found["suspects"] == before["suspects"]
 
     def test_prints_what_to_look_at_next(self, scored: Path, colours: Path) -> None:
         shown = winnow("score", scored, "--backbone", colours).output
@@ -287,9 +287,9 @@ class TestCleaning:
                 assert row["low"] <= row["difference"] <= row["high"]
         plain = winnow_json("compare", scored, *quick)
         assert [head["weighted_f1"] for head in plain["heads"]] == [head["weighted_f1"] for head in done["heads"]]
-        as_summary = winnow_json("compare", scored, *quick, "--as-found")
+        as_found = winnow_json("compare", scored, *quick, "--as-found")
         before = {head["name"]: head["as_found"]["before"] for head in effect["heads"]}
-        assert {head["name"]: head["weighted_f1"]["mean"] for head in as_summary["heads"]} == pytest.approx(before)
+        assert {head["name"]: head["weighted_f1"]["mean"] for head in as_found["heads"]} == pytest.approx(before)
         page = Path(done["report"]).read_text()
         assert "What it bought" in page
         assert "Dropped" in page

@@ -19,5 +19,5 @@ def test_the_line_for_another_command_has_what_was_typed_and_it_takes() -> None:
         click.echo(options.retype(heads.train, words, without=("layer", "augment")))
 
     words = ["-photos", "--workspace", "a b", "--size", "288", "--augment", "4", "--layer", "x", "--repeats", "3"]
-    said = CliRunner().invoke(this, ["--json", *words[1:], "--", words[0]])
-    assert said.output == "winnow train ./-photos --workspace 'a b' --size 288 --head finetune\n"
+    result = CliRunner().invoke(this, ["--json", *words[1:], "--", words[0]])
+    assert result.output == "winnow train ./-photos --workspace 'a b' --size 288 --head finetune\n"
