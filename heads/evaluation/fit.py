@@ -234,7 +234,7 @@ def _fit_estimators(
 
 def _set_calibration_groups(estimator: Any, groups: np.ndarray) -> None:
     """Let the folds of a calibration, of the estimator or of a step of it, keep rows of one group, int (n,), whole."""
-    from winnow.heads.models.estimators import SpreadFolds
+    from winnow.heads.models.calibration import SpreadFolds
 
     for part in (estimator, *estimator.get_params().values()):
         if isinstance(getattr(part, "cv", None), SpreadFolds):

@@ -43,14 +43,14 @@ def dummy(random_state: int = 0, calibration: str = "none", **params: Any) -> An
 
 def centroid(random_state: int = 0, calibration: str = "none", **params: Any) -> Any:
     """NearestMean: 0.801. Its temperature moves only the log loss: 0.70 at 0.02, 0.60 at 0.05, 0.81 at 0.1."""
-    from winnow.heads.models.estimators import NearestMean
+    from winnow.heads.models.neighbours import NearestMean
 
     return _calibrated(_set(NearestMean(), params), calibration)
 
 
 def knn(random_state: int = 0, calibration: str = "none", **params: Any) -> Any:
     """CosineNeighbours: 0.879 for 10, 0.881 for 20 and 30; KNeighborsClassifier has 0.861 at most."""
-    from winnow.heads.models.estimators import CosineNeighbours
+    from winnow.heads.models.neighbours import CosineNeighbours
 
     return _calibrated(_set(CosineNeighbours(), params), calibration)
 
@@ -191,7 +191,7 @@ def _by_class(method: str, estimator: Any, class_weight: Any) -> Any:
     """Of each class against the rest: Platt's sigmoid, or a monotone function (Zadrozny & Elkan, 2002)."""
     from sklearn.calibration import CalibratedClassifierCV
 
-    from winnow.heads.models.estimators import SpreadFolds, WeightedCalibration
+    from winnow.heads.models.calibration import SpreadFolds, WeightedCalibration
 
     if class_weight is None:
         return CalibratedClassifierCV(estimator, method=method, ensemble=False, cv=SpreadFolds())
@@ -199,7 +199,7 @@ def _by_class(method: str, estimator: Any, class_weight: Any) -> Any:
 
 
 def _scaled(estimator: Any, class_weight: Any) -> Any:
-    from winnow.heads.models.estimators import SpreadFolds
+    from winnow.heads.models.calibration import SpreadFolds
     from winnow.heads.models.temperature import TemperatureScaled
 
     return TemperatureScaled(estimator, cv=SpreadFolds(), class_weight=class_weight)

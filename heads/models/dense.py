@@ -3,74 +3,71 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from numbers import Integral, Real
 from typing import Any, ClassVar
 
 import numpy as np
-from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.multiclass import check_classification_targets
+from scipy.special import softmax
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from winnow.heads.models.batched_sgd import moves
-from winnow.heads.models.dense_training import MONITORED, train
-from winnow.heads.models.estimators import held_out
-from winnow.heads.models.schedules import SCHEDULES
+from winnow.heads.kinds import MONITORS, SCHEDULES
+from winnow.heads.models.base import Constraints, HeadClassifier, check_layer_sizes, integer, one_of, real
+from winnow.heads.models.batched_sgd import updates_all_weights
+from winnow.heads.models.dense_training import train_batch, validation_rows
 from winnow.heads.models.temperature import temperature
 
 
-class DenseHead(ClassifierMixin, BaseEstimator):
-    """A Keras network, hidden ReLU layers and a softmax, trained by stochastic gradient descent; the best epoch stays.
+class DenseHead(HeadClassifier):
+    """A Keras network of hidden ReLU layers and a softmax, trained by stochastic gradient descent, best epoch restored.
 
     Training minimises the cross-entropy over shuffled batches; with momentum m, velocity v ← m v − lr g and w ← w +
-    v, or w ← w + m v − lr g with Nesterov's (Sutskever et al., 2013, equations 1–4). After every epoch the validation
-    part is looked at, and the weights of the epoch with the best `monitor` are the ones that stay (of equal epochs
-    the first), as Keras' ModelCheckpoint(save_best_only=True) does. Training ends before the last epoch when there was
-    no better one for `patience` epochs, as with Keras' EarlyStopping, or when the numbers are no longer finite; the
-    best finite epoch stays, and the initial weights when there was none. Keras makes the network and its initial
-    weights; the steps are those of its `fit`, taken by `heads.together` in a fraction of its time.
+    v, or w ← w + m v − lr g with Nesterov momentum (Sutskever et al., 2013, equations 1–4). The validation part is
+    evaluated after every epoch, and the weights of the epoch with the best `monitor` (the first of equals) are
+    restored, as by Keras' ModelCheckpoint(save_best_only=True). Training ends early after `patience` epochs without an
+    improvement, as with Keras' EarlyStopping, or when a value is no longer finite; then the best finite epoch is
+    restored, or the initial weights without any. Keras creates the network and its initial weights; the steps are those
+    of its `fit`, computed by `batched_sgd` in a fraction of its time.
 
     Parameters
     ----------
     hidden : units of each hidden layer; () gives a linear softmax.
     dropout : share of each hidden layer's outputs that is dropped in training, 0 <= dropout < 1.
-    l2 : weight of the sum of squared kernel entries in what is minimised, >= 0.
-    lr, momentum, nesterov : of SGD; lr > 0, 0 <= momentum <= 1.
-    epochs, batch_size : passes over the data; rows in a step.
+    l2 : factor of the sum of squared kernel entries in the loss, >= 0.
+    lr, momentum, nesterov : parameters of SGD; lr > 0, 0 <= momentum <= 1.
+    epochs, batch_size : passes over the data; rows per step.
     monitor : "loss", "accuracy" or "weighted_f1" of the validation part.
-    schedule : how the learning rate goes on from lr: "constant"; "step", times `factor` every `step_size` epochs;
+    schedule : how the learning rate changes from lr: "constant"; "step", times `factor` every `step_size` epochs;
         "exponential", the same without steps; "cosine", down to 0 (SGDR's, without restarts); "plateau", times factor
-        when `monitor` was not better for step_size epochs; "one-cycle", up to lr and down to 0 while the momentum goes
-        down and up. See `heads.schedules` for the equations and their sources.
-    warmup : first epochs, in which the learning rate rises in a straight line to lr, 0 <= warmup < epochs.
+        when `monitor` did not improve for step_size epochs; "one-cycle", up to lr and down to 0 while the momentum goes
+        down and up. See `models.schedules` for the equations and their sources.
+    warmup : number of first epochs in which the learning rate rises linearly to lr, 0 <= warmup < epochs.
     factor : 0 < factor < 1.
     step_size : epochs >= 1; None: a third of those after the warm-up, or a tenth of all for "plateau".
-    momentum_end : where the momentum goes, as in Demon, or with "one-cycle" its lowest value, 0 <= momentum_end < 1;
-        None: it stays, or goes down by 0.1 with "one-cycle".
-    patience : epochs without a better one after which training ends, >= 1; None: never.
-    class_weight : "balanced": in the loss a row counts n / (C n_c), with n_c rows of its class among the n that are
-        trained on, so that all classes count alike (King & Zeng, 2001); None: rows count alike; or a dict from label
-        to weight. Weights are scaled to a mean of 1 over these rows.
-    calibration : "none", or "temperature": the kept network's logits are divided by the number that `heads.temperature`
-        finds on the validation part. That part chose the epoch, so it is predicted slightly too well, and the number
-        comes out slightly too small; five fits for out-of-fold logits would not be worth it. The rows of that part
-        count alike, also with class weights: one picture of a small class would else decide on the number.
-    seed : of initial weights, order of rows, dropout and validation part. The same seed gives the same head on the same
-        machine; no global seed is read or changed. BLAS has one thread while it trains.
+    momentum_end : the final momentum, as in Demon, or with "one-cycle" its lowest value, 0 <= momentum_end < 1;
+        None: constant, or 0.1 lower with "one-cycle".
+    patience : epochs without an improvement after which training ends, >= 1; None: never.
+    class_weight : "balanced": a row has the weight n / (C n_c) in the loss, with n_c rows of its class among the n
+        training rows, so that all classes have the same weight (King & Zeng, 2001); None: all rows have weight 1; or a
+        dict from label to weight. Weights are scaled to a mean of 1 over these rows.
+    calibration : "none", or "temperature": the logits of the restored network are divided by the temperature of the
+        validation part (`models.temperature`). That part chose the epoch, so it is predicted slightly too well, and the
+        temperature is slightly too small; five fits for out-of-fold logits would not be worth it. The rows of that part
+        are not weighted, also with class weights: otherwise one image of a small class would decide.
+    seed : random seed of initial weights, order of rows, dropout and validation part. The same seed gives the same head
+        on the same machine; no global seed is read or changed. BLAS has one thread during training.
 
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,), sorted.
     n_features_in_ : int, D.
-    class_weight_ : float64 (n_classes,), what a row of a class counts in the loss.
+    class_weight_ : float64 (n_classes,), weight of a row of each class in the loss.
     history_ : dict of "loss", "val_loss", "accuracy", "val_accuracy", "weighted_f1", "val_weighted_f1", "lr" and
-        "momentum" to a list of floats, one an epoch that was trained.
-        As in Keras the training figures are taken batch by batch while the weights move, with dropout; all are finite.
-        Both losses are the cross-entropy in nats, without the l2 term; that of training is weighted by class_weight_,
-        that of validation is not, as in Keras: the one or two validation pictures of a small class would else choose
-        the epoch. lr and momentum are those of the last step of the epoch.
+        "momentum" to a list of floats, one per trained epoch.
+        As in Keras the training figures are means over the batches while the weights change, with dropout; all are
+        finite. Both losses are the cross-entropy in nats, without the l2 term; that of training is weighted by
+        class_weight_, that of validation is not, as in Keras: otherwise one or two validation images of a small class
+        would choose the epoch. lr and momentum are those of the last step of the epoch.
     best_epoch_ : int from 0, or −1 when no epoch was finite.
-    temperature_ : float, 1 without calibration. The last layer of model_ is divided by it; history_ is from before.
+    temperature_ : float, 1 without calibration. The last layer of model_ is divided by it; history_ is before that.
     model_ : keras.Sequential; float32 (n, D) -> (n, n_classes) probabilities in the order of classes_.
 
     References
@@ -80,25 +77,25 @@ class DenseHead(ClassifierMixin, BaseEstimator):
     G. King, L. Zeng, Logistic regression in rare events data, Political Analysis 9 (2001) 137-163.
     """
 
-    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+    _parameter_constraints: ClassVar[Constraints] = {
         "hidden": [tuple, list],
-        "dropout": [Interval(Real, 0, 1, closed="left")],
-        "l2": [Interval(Real, 0, None, closed="left")],
-        "lr": [Interval(Real, 0, None, closed="neither")],
-        "momentum": [Interval(Real, 0, 1, closed="both")],
+        "dropout": [real(0, 1)],
+        "l2": [real(0)],
+        "lr": [real(0, closed="neither")],
+        "momentum": [real(0, 1, closed="both")],
         "nesterov": ["boolean"],
-        "epochs": [Interval(Integral, 1, None, closed="left")],
-        "batch_size": [Interval(Integral, 1, None, closed="left")],
-        "monitor": [StrOptions(set(MONITORED))],
-        "schedule": [StrOptions(set(SCHEDULES))],
-        "warmup": [Interval(Integral, 0, None, closed="left")],
-        "factor": [Interval(Real, 0, 1, closed="neither")],
-        "step_size": [Interval(Integral, 1, None, closed="left"), None],
-        "momentum_end": [Interval(Real, 0, 1, closed="left"), None],
-        "patience": [Interval(Integral, 1, None, closed="left"), None],
-        "class_weight": [StrOptions({"balanced"}), dict, None],
-        "calibration": [StrOptions({"none", "temperature"})],
-        "seed": [Interval(Integral, 0, 2**31, closed="left")],
+        "epochs": [integer(1)],
+        "batch_size": [integer(1)],
+        "monitor": [one_of(*MONITORS)],
+        "schedule": [one_of(*SCHEDULES)],
+        "warmup": [integer(0)],
+        "factor": [real(0, 1, closed="neither")],
+        "step_size": [integer(1), None],
+        "momentum_end": [real(0, 1), None],
+        "patience": [integer(1), None],
+        "class_weight": [one_of("balanced"), dict, None],
+        "calibration": [one_of("none", "temperature")],
+        "seed": [integer(0, 2**31)],
     }
 
     def __init__(
@@ -150,9 +147,9 @@ class DenseHead(ClassifierMixin, BaseEstimator):
     ) -> DenseHead:
         """Train on X, float (N, D), and y, (N,) labels of at least two classes.
 
-        groups: (N,), rows that stay together when the validation part is drawn; validation_data: (X, y) to choose the
-        epoch by. Without it a seeded tenth of each class is held out (see `held_out`); data too small for that is
-        validated on itself.
+        groups: (N,), rows of one group are on the same side when the validation part is drawn; validation_data: (X, y)
+        to choose the epoch. Without it a seeded tenth of each class is held out (`dense_training.validation_rows`);
+        data too small for that are validated on themselves.
 
         Raises: ValueError for bad parameters or data, InputError when TensorFlow is missing.
         """
@@ -162,12 +159,11 @@ class DenseHead(ClassifierMixin, BaseEstimator):
     def predict_proba(self, X: np.ndarray) -> np.ndarray:
         """(n, D) float -> (n, n_classes) float32 probabilities, columns in the order of classes_.
 
-        Summed in float64, so that the probabilities of a row do not depend on the rows beside it.
+        Summed in float64, so that the probabilities of a row do not depend on the other rows of a call.
         """
         check_is_fitted(self)
         logits = self._logits(validate_data(self, X, dtype=np.float32, reset=False))
-        e = np.exp(logits - logits.max(axis=1, keepdims=True))
-        return (e / e.sum(axis=1, keepdims=True)).astype(np.float32)
+        return softmax(logits, axis=1).astype(np.float32)
 
     def _logits(self, X: np.ndarray) -> np.ndarray:
         """(n, D) float32 -> (n, n_classes) float64."""
@@ -177,18 +173,9 @@ class DenseHead(ClassifierMixin, BaseEstimator):
             activations = np.maximum(activations @ weights + biases, 0)
         return activations @ kernel + bias
 
-    def predict(self, X: np.ndarray) -> np.ndarray:
-        """(n, D) float -> (n,) labels: the class with the largest probability."""
-        proba = self.predict_proba(X)  # this also says so when the head is not fitted
-        return self.classes_[proba.argmax(axis=1)]
-
     def _validate_params(self) -> None:
         super()._validate_params()
-        if not all(isinstance(units, Integral) and units >= 1 for units in self.hidden):
-            raise ValueError(
-                "The 'hidden' parameter of DenseHead must be a tuple of ints that are at least 1. "
-                f"Got {self.hidden!r} instead."
-            )
+        check_layer_sizes(self, self.hidden)
         if self.warmup >= self.epochs:
             raise ValueError(
                 f"The 'warmup' parameter of DenseHead must be less than 'epochs', {self.epochs}. "
@@ -210,20 +197,17 @@ class DenseHead(ClassifierMixin, BaseEstimator):
         groups: np.ndarray | None,
         validation_data: tuple[np.ndarray, np.ndarray] | None,
     ) -> tuple[np.ndarray, ...]:
-        """Sets classes_ and n_features_in_. -> X, its class indexes, the rows to train on, validation X and indexes."""
+        """Set classes_ and n_features_in_. Returns X, class indexes, training rows, validation X and class indexes."""
         self._validate_params()
         X, y = validate_data(self, X, y, dtype=np.float32)
-        check_classification_targets(y)
-        self.classes_, codes = np.unique(y, return_inverse=True)
-        if len(self.classes_) < 2:
-            raise ValueError("DenseHead needs at least two classes in y, got one class")
+        codes = self._encode_labels(y)
         rows = np.arange(len(codes))
         if validation_data is not None:
             return X, codes, rows, *self._validation(*validation_data)
-        held = held_out(codes, groups, self.seed)
-        rows = np.setdiff1d(rows, held)
-        held = held if len(held) else rows
-        return X, codes, rows, X[held], codes[held]
+        val = validation_rows(codes, groups, self.seed)
+        rows = np.setdiff1d(rows, val)
+        val = val if len(val) else rows
+        return X, codes, rows, X[val], codes[val]
 
     def _validation(self, X: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         unknown = np.setdiff1d(y, self.classes_)
@@ -233,7 +217,7 @@ class DenseHead(ClassifierMixin, BaseEstimator):
         return X, np.searchsorted(self.classes_, y)
 
     def _calibrate(self, X: np.ndarray, codes: np.ndarray) -> None:
-        """Sets temperature_ and divides the last layer by it."""
+        """Set temperature_ and divide the last layer by it."""
         self.temperature_ = 1.0
         if self.calibration == "none":
             return
@@ -242,7 +226,7 @@ class DenseHead(ClassifierMixin, BaseEstimator):
         self.model_.set_weights([*others, kernel / self.temperature_, bias / self.temperature_])
 
     def _build(self, keras: Any) -> Any:
-        """The untrained network: every layer has a seed of its own."""
+        """The untrained network; each layer has its own seed."""
         model = keras.Sequential([keras.Input((self.n_features_in_,), name="embedding")])
         sizes = [*(int(units) for units in self.hidden), len(self.classes_)]
         for i, units in enumerate(sizes):
@@ -269,17 +253,17 @@ def fit_batch(
     validation_data: tuple[np.ndarray, np.ndarray] | None = None,
     on_epoch: Callable[[int, int], None] | None = None,
 ) -> None:
-    """Fit heads that are alike in hidden, epochs, batch_size and seed, in much less time than one by one.
+    """Fit heads with equal hidden, epochs, batch_size and seed as one batch, much faster than one by one.
 
-    Each becomes what its own `fit` makes of it; one that ends early goes on no more. X, y, groups, validation_data: as
-    there; on_epoch is told (done, total) epochs.
+    The results are those of their own `fit`. X, y, groups, validation_data: as there; on_epoch(done, total): called
+    after every epoch.
 
-    Raises: as `fit`; ValueError for heads that differ in something else.
+    Raises: as `fit`; ValueError for heads that differ in one of the four.
     """
     for head in heads:
         parts = head._parts(X, y, groups, validation_data)
     if len({head.batch_key() for head in heads}) != 1:
-        raise ValueError("heads that are fitted together need the same hidden, epochs, batch_size and seed")
-    train(sorted(heads, key=moves, reverse=True), *parts, on_epoch=on_epoch)
+        raise ValueError("heads that are trained as one batch need the same hidden, epochs, batch_size and seed")
+    train_batch(sorted(heads, key=updates_all_weights, reverse=True), *parts, on_epoch=on_epoch)
     for head in heads:
         head._calibrate(*parts[-2:])

@@ -1,6 +1,7 @@
-"""Losses over pairs of pictures in a batch, with their gradients, and the batches that they need.
+"""Losses over pairs of images in a batch with their gradients, and the sampling of batches.
 
-z is float (B, d), rows of length 1; codes int (B,), classes. A loss gives its value and its gradient by z, (B, d).
+z is float (B, d), rows of length 1; codes int (B,), class indexes. A loss returns its value and its gradient by z,
+(B, d).
 """
 
 from __future__ import annotations
@@ -8,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from scipy.special import log_softmax
 
 
 def supervised_contrastive(z: np.ndarray, codes: np.ndarray, temperature: float) -> tuple[float, np.ndarray]:
-    """Every picture is drawn to all others of its class at once, away from the rest; mean over those that have others.
+    """Supervised contrastive loss: every image against all others of its class; mean over images that have others.
 
     P. Khosla et al., Supervised Contrastive Learning, NeurIPS 2020, equation 2 (L_out), with temperature t:
     L_i = -1/|P(i)| sum over p in P(i) of log(exp(z_i z_p / t) / sum over a != i of exp(z_i z_a / t)).
@@ -21,22 +23,20 @@ def supervised_contrastive(z: np.ndarray, codes: np.ndarray, temperature: float)
     anchors = max(int((count > 0).sum()), 1)
     logits = z @ z.T / temperature
     np.fill_diagonal(logits, -np.inf)
-    logits -= logits.max(axis=1, keepdims=True)
-    e = np.exp(logits)
-    total = e.sum(axis=1, keepdims=True)
-    wanted = (same / np.maximum(count, 1)).astype(z.dtype)  # 1/|P(i)| at the positives, rows sum to 1 or 0
-    loss = ((np.log(total) - logits)[same] * wanted[same]).sum() / anchors
-    by_similarity = ((count > 0) * e / total - wanted) / (anchors * temperature)
+    log_p = log_softmax(logits, axis=1)
+    target = (same / np.maximum(count, 1)).astype(z.dtype)  # 1/|P(i)| at the positives, rows sum to 1 or 0
+    loss = -(log_p[same] * target[same]).sum() / anchors
+    by_similarity = ((count > 0) * np.exp(log_p) - target) / (anchors * temperature)
     return float(loss), (by_similarity + by_similarity.T) @ z
 
 
 def semi_hard_triplets(z: np.ndarray, codes: np.ndarray, margin: float) -> tuple[float, np.ndarray]:
-    """Every pair of a class shall be nearer by `margin`, in squared distance d, than its negative; mean over the pairs.
+    """Triplet loss: pairs of a class must be closer by `margin`, in squared distance d, than their negative.
 
-    F. Schroff, D. Kalenichenko, J. Philbin, FaceNet, CVPR 2015: equation 3, max(d(a, p) - d(a, n) + margin, 0), over
-    all pairs of anchor and positive of a batch, each with its semi-hard negative (section 3.2, equation 4): the nearest
-    to the anchor of those that are farther from it than the positive. Where none is, the farthest negative is taken,
-    as the easiest of hard ones: with the hardest, training may collapse to one point.
+    F. Schroff, D. Kalenichenko, J. Philbin, FaceNet, CVPR 2015: equation 3, the mean of max(d(a, p) - d(a, n) + margin,
+    0) over all pairs of anchor and positive in a batch, each with its semi-hard negative (section 3.2, equation 4): the
+    nearest to the anchor of those that are farther from it than the positive. Where there is none, the farthest
+    negative is taken, the easiest of the hard ones: with the hardest, training may collapse to one point.
     """
     anchor, positive = np.nonzero(_pairs_of_a_class(codes))
     negative = (codes[:, None] != codes)[anchor]
@@ -57,11 +57,11 @@ def semi_hard_triplets(z: np.ndarray, codes: np.ndarray, margin: float) -> tuple
     return float(hinge[active].sum() / len(anchor)), (by_similarity + by_similarity.T) @ z
 
 
-def batch(members: Sequence[np.ndarray], size: int, per_class: int, rng: np.random.Generator) -> np.ndarray:
-    """Rows of about `size` pictures, `per_class` of each of as many classes as have room, drawn without repetition.
+def draw_batch(members: Sequence[np.ndarray], size: int, per_class: int, rng: np.random.Generator) -> np.ndarray:
+    """Sample about `size` rows without replacement, `per_class` of each of size / per_class classes.
 
-    Where there are fewer classes more of each are taken; a class that is smaller gives all it has.
-    Parameters: members, the rows of each class, int (n_c,) each. A. Hermans, L. Beyer, B. Leibe, In Defense of the
+    With fewer classes more rows of each are taken; a smaller class contributes all of its rows.
+    members: the rows of each class, int (n_c,) each. A. Hermans, L. Beyer, B. Leibe, In Defense of the
     Triplet Loss, 2017, section 2 (batches of P classes times K pictures).
     """
     classes = min(len(members), max(2, size // per_class))
@@ -71,7 +71,7 @@ def batch(members: Sequence[np.ndarray], size: int, per_class: int, rng: np.rand
 
 
 def _pairs_of_a_class(codes: np.ndarray) -> np.ndarray:
-    """(B, B) bool: both of one class, and not the same picture."""
+    """(B, B) bool: both of one class, and not the same image."""
     same = codes[:, None] == codes
     np.fill_diagonal(same, False)
     return same

@@ -116,7 +116,7 @@ class TestFitHead:
 
     @pytest.mark.parametrize("params", [{}, {"calibration": "temperature"}])
     def test_calibration_keeps_groups_on_one_side(self, monkeypatch, params):
-        from winnow.heads.models.estimators import SpreadFolds
+        from winnow.heads.models.calibration import SpreadFolds
 
         X, y, (split, _) = data()
         seen, whole = [], SpreadFolds.split

@@ -275,20 +275,20 @@ def test_of_equal_neighbours_the_first_vote():
 
 @pytest.mark.parametrize("k", [1, 5, 40])
 def test_the_largest_are_those_of_a_stable_sort(k):
-    from winnow.heads.models.estimators import _largest
+    from winnow.heads.models.neighbours import _largest
 
     values = np.random.default_rng(0).integers(6, size=(50, 40)).astype(float)
     np.testing.assert_array_equal(_largest(values, k), np.argsort(-values, axis=1, kind="stable")[:, :k])
 
 
 def test_neighbours_of_many_are_found_in_blocks(monkeypatch):
-    from winnow.heads.models import estimators
+    from winnow.heads.models import neighbours
 
     X, y = blobs([20, 20])
     head = BASELINES["knn"](n_neighbors=3).fit(X, y)
-    at_once, seen, largest = head.predict_proba(X), [], estimators._largest
-    monkeypatch.setattr(estimators, "_ROWS", 16)
-    monkeypatch.setattr(estimators, "_largest", lambda values, k: seen.append(len(values)) or largest(values, k))
+    at_once, seen, largest = head.predict_proba(X), [], neighbours._largest
+    monkeypatch.setattr(neighbours, "_ROWS", 16)
+    monkeypatch.setattr(neighbours, "_largest", lambda values, k: seen.append(len(values)) or largest(values, k))
     np.testing.assert_allclose(head.predict_proba(X), at_once, rtol=1e-12)
     assert seen == [16, 16, 8]
 
@@ -314,7 +314,7 @@ def test_the_names_of_the_heads_load_no_scikit_learn():
 
 @pytest.mark.parametrize("counts", [[2, 2], [2, 2, 2], [2, 3, 30], [1, 9], [1, 1, 2, 7]])
 def test_folds_leave_something_of_every_class(counts):
-    from winnow.heads.models.estimators import SpreadFolds
+    from winnow.heads.models.calibration import SpreadFolds
 
     y = np.repeat(np.arange(len(counts)), counts)
     folds = list(SpreadFolds().split(y, y))
@@ -326,7 +326,7 @@ def test_folds_leave_something_of_every_class(counts):
 
 
 def folds_of(y, groups):
-    from winnow.heads.models.estimators import SpreadFolds
+    from winnow.heads.models.calibration import SpreadFolds
 
     return list(SpreadFolds(groups=groups).split(y, y))
 
@@ -364,8 +364,8 @@ def test_a_class_that_is_one_group_is_in_the_training_part_of_every_fold():
 def test_they_are_scikit_learn_estimators(name):
     from sklearn.utils.estimator_checks import check_estimator
 
-    from winnow.heads.models import estimators
+    from winnow.heads.models import neighbours
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the checks warn of what they skip
-        check_estimator(getattr(estimators, name)())
+        check_estimator(getattr(neighbours, name)())

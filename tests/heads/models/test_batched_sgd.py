@@ -5,7 +5,7 @@ import pytest
 
 from winnow.heads.evaluation.compare import compare
 from winnow.heads.evaluation.fit import FitOptions, HeadSpec, Split, Task
-from winnow.heads.models.batched_sgd import SGD, DualRows, Networks, Rows
+from winnow.heads.models.batched_sgd import SGD, BatchedNetworks, DualInputLayer, InputLayer
 from winnow.heads.models.dense import DenseHead, fit_batch
 
 
@@ -35,8 +35,8 @@ def test_both_first_layers_take_the_same_steps():
     X, kernel = rng.normal(size=(14, 20)).astype(np.float32), rng.normal(size=(20, 3)).astype(np.float32)
     heads = [DenseHead(**params) for params in (SETTINGS[2], SETTINGS[1], SETTINGS[4], SETTINGS[0])]
     sgd = SGD(heads)
-    assert sgd.moving == 3
-    plain, dual = Rows(kernel, X, sgd), DualRows(kernel, X, 10, sgd)
+    assert sgd.n_full == 3
+    plain, dual = InputLayer(kernel, X, sgd), DualInputLayer(kernel, X, 10, sgd)
     for _ in range(6):
         rows = rng.permutation(10)[:4]
         delta = rng.normal(size=(4, 4, 3)).astype(np.float32)
@@ -44,7 +44,7 @@ def test_both_first_layers_take_the_same_steps():
         dual.step(rows, delta)
         np.testing.assert_allclose(dual(slice(10, 14)), plain(slice(10, 14)), rtol=1e-4, atol=1e-4)
     for g in range(4):
-        np.testing.assert_allclose(dual.kernel(g)(), plain.kernel(g)(), rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(dual.snapshot(g)(), plain.snapshot(g)(), rtol=1e-4, atol=1e-4)
 
 
 def test_a_step_goes_down_the_slope_of_the_loss():
@@ -54,12 +54,12 @@ def test_a_step_goes_down_the_slope_of_the_loss():
     start = [rng.normal(size=shape).astype(np.float32) for shape in ((3, 4), (4,), (4, 2), (2,))]
 
     def loss(weights):
-        proba = Networks(weights, X, 6, [DenseHead()], 0).predict(range(6))[0]
+        proba = BatchedNetworks(weights, X, 6, [DenseHead()], 0).predict(range(6))[0]
         return -np.log(proba[np.arange(6), codes]).mean()
 
-    networks = Networks(start, X, 6, [DenseHead(lr=1.0)], 0)
+    networks = BatchedNetworks(start, X, 6, [DenseHead(lr=1.0)], 0)
     networks.step(np.arange(6), codes)
-    moved = networks.weights(0)()
+    moved = networks.snapshot(0)()
     for array, place in ((0, (1, 2)), (1, (2,)), (2, (3, 1)), (3, (0,))):
         ahead, behind = ([weights.copy() for weights in start] for _ in range(2))
         ahead[array][place] += 1e-2

@@ -11,7 +11,7 @@ from sklearn.exceptions import SkipTestWarning
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from winnow.heads.models.dense import DenseHead
-from winnow.heads.models.estimators import held_out
+from winnow.heads.models.dense_training import validation_rows
 from winnow.heads.models.temperature import temperature
 
 
@@ -105,28 +105,28 @@ def test_the_smallest_and_the_largest_seed_do(seed):
 class TestHeldOut:
     def test_a_tenth_of_each_class_rounded_up(self):
         codes = np.repeat([0, 1, 2, 3], [100, 11, 2, 1])
-        assert np.bincount(codes[held_out(codes, None, 0)], minlength=4).tolist() == [10, 2, 1, 0]
+        assert np.bincount(codes[validation_rows(codes, None, 0)], minlength=4).tolist() == [10, 2, 1, 0]
 
     def test_seeded(self):
         codes = np.repeat([0, 1], 50)
-        np.testing.assert_array_equal(held_out(codes, None, 1), held_out(codes, None, 1))
-        assert held_out(codes, None, 1).tolist() != held_out(codes, None, 2).tolist()
+        np.testing.assert_array_equal(validation_rows(codes, None, 1), validation_rows(codes, None, 1))
+        assert validation_rows(codes, None, 1).tolist() != validation_rows(codes, None, 2).tolist()
 
     def test_groups_stay_whole(self):
         codes = np.repeat([0, 1], 60)
         groups = np.arange(120) // 3
-        held = held_out(codes, groups, 0)
+        held = validation_rows(codes, groups, 0)
         assert np.bincount(codes[held]).tolist() == [6, 6]
         assert np.bincount(groups[held]).max() == 3
         assert not set(groups[held]) & set(np.delete(groups, held))
 
     def test_a_group_that_is_too_large_stays_in_training(self):
         codes, groups = np.repeat([0, 1], 10), np.zeros(20)
-        assert held_out(codes, groups, 0).tolist() == []
+        assert validation_rows(codes, groups, 0).tolist() == []
 
-    def test_of_classes_of_few_pictures_with_many_views_one_picture_is_held_out(self):
+    def test_of_classes_of_few_pictures_with_many_views_one_picture_is_validation_rows(self):
         codes, groups = np.tile(np.repeat([0, 1, 2], [5, 2, 1]), 8), np.tile(np.arange(8), 8)
-        held = held_out(codes, groups, 0)
+        held = validation_rows(codes, groups, 0)
         assert np.bincount(codes[held], minlength=3).tolist() == [8, 8, 0]
         assert sorted(np.bincount(groups[held]).tolist())[-2:] == [8, 8]
 

@@ -97,7 +97,7 @@ def test_more_classes_than_fit_in_a_batch():
 
 
 def test_one_picture_a_class_is_refused():
-    with pytest.raises(ValueError, match="needs a class of two pictures or more: there is no pair to draw together"):
+    with pytest.raises(ValueError, match="needs a class of two pictures or more, to have a pair of the same class"):
         quick().fit(*blobs([1, 1, 1]))
 
 

@@ -5,7 +5,7 @@ from math import exp, log
 import numpy as np
 import pytest
 
-from winnow.heads.models.metric_losses import batch, semi_hard_triplets, supervised_contrastive
+from winnow.heads.models.metric_losses import draw_batch, semi_hard_triplets, supervised_contrastive
 
 EAST, NORTH, WEST = [1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]
 
@@ -115,7 +115,7 @@ class TestBatch:
     def drawn(self, counts, size, per_class):
         codes = np.repeat(np.arange(len(counts)), counts)
         members = [np.flatnonzero(codes == c) for c in range(len(counts))]
-        rows = batch(members, size, per_class, np.random.default_rng(0))
+        rows = draw_batch(members, size, per_class, np.random.default_rng(0))
         assert len(set(rows.tolist())) == len(rows)
         return np.bincount(codes[rows], minlength=len(counts)).tolist()
 

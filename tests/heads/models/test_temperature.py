@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 import pytest
 
-from winnow.heads.models.estimators import SpreadFolds
+from winnow.heads.models.calibration import SpreadFolds
 from winnow.heads.models.temperature import TemperatureScaled, temperature
 
 
