@@ -57,7 +57,7 @@ def score(
     as_json: bool,
     csv_file: Path | None,
     as_found: bool,
-    vectors: EmbeddingConfig,
+    config: EmbeddingConfig,
 ) -> None:
     """Rank images by how likely they are noise.
 
@@ -67,12 +67,12 @@ def score(
     from winnow.workflow import scoring
 
     located = console.open_workspace(images, workspace)
-    table, summary = scoring.score(located, vectors, progress.reporter(), as_found)
+    result = scoring.score(located, config, progress.reporter(), as_found)
     if csv_file is not None:
-        curation_results.write_csv(csv_file, table)
+        curation_results.write_csv(csv_file, result.table)
     if as_json:
-        return console.print_json(summary)
-    curation_results.print_scores(table, summary)
+        return console.print_json(result.to_json())
+    curation_results.print_scores(result)
     if csv_file is not None:
         click.echo(f"All scores: {console.printable(str(csv_file))}")
     console.print_next("review", images, workspace)
@@ -175,8 +175,8 @@ def prune(
     located = console.open_workspace(images, workspace)
     plan = scoring.prune(located, progress.reporter(), PruneRules(off_topic_above=off_topic_above, **rules), record=yes)
     if as_json:
-        rows = [{"path": decision.path, "reason": decision.reason} for decision in plan]
-        console.print_json({"dropped" if yes else "would_drop": len(plan), "pictures": rows})
+        rows = [{"path": decision.path, "reason": decision.reason} for decision in plan.drops]
+        console.print_json({"dropped" if yes else "would_drop": len(plan.drops), "pictures": rows})
     else:
         curation_results.print_plan(plan, recorded=yes)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -15,8 +15,10 @@ from winnow.common.errors import InputError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from winnow.curate.journal import Decision, Line
+    from winnow.curate.journal import Line
     from winnow.curate.manifest import ScanResult
+    from winnow.curate.noise.score_summary import Suspect
+    from winnow.workflow.scoring import PrunePlan, ScoreResult
 
 PRINTED = 20  # rows of a long list that are printed
 PRINTED_LABEL_ERRORS = 10
@@ -51,34 +53,35 @@ def print_quality(counts: dict[str, int]) -> None:
             click.echo(f"{count:,} {rule.name.replace('_', ' ')}: {rule.description}")
 
 
-def print_scores(table: pa.Table, summary: dict[str, Any]) -> None:
+def print_scores(result: ScoreResult) -> None:
     """The images to look at next, the likely label errors, and how many duplicates and poor images there are."""
-    row_by_path = {row["path"]: row for row in table.to_pylist()}
-    if summary["next"]:
-        rows = [row_by_path[path] for path in summary["next"]]
+    summary, batch = result.summary, result.summary.review_batch
+    row_by_path = {row["path"]: row for row in result.table.to_pylist()}
+    if batch.paths:
+        rows = [row_by_path[path] for path in batch.paths]
         tables.print_table(
             ("look at these next", "label", "off-topic"),
             [(row["path"], row["label"] or "", f"{row['off_topic']:.3f}") for row in rows],
         )
-    click.echo(summary["outlook"]["words"])
-    _print_label_errors(summary["suspects"])
-    if count := summary["near_duplicates"]:
-        groups, mixed_groups = summary["duplicate_groups"], summary["mixed_groups"]
+    click.echo(batch.outlook.summary_sentence)
+    _print_label_errors(summary.suspects)
+    if count := summary.near_duplicates:
+        groups, mixed_groups = summary.duplicate_groups, summary.mixed_groups
         mixed = f", {mixed_groups:,} of them under several labels" if mixed_groups else ""
         click.echo(f"{count:,} near-duplicates in {groups:,} groups{mixed}: winnow prune --duplicates")
-    print_quality(summary["quality"])
-    if summary["verdicts"]:
-        click.echo("Decided: " + ", ".join(f"{count:,} {verdict}" for verdict, count in summary["verdicts"].items()))
+    print_quality(summary.quality)
+    if summary.verdicts:
+        click.echo("Decided: " + ", ".join(f"{count:,} {verdict}" for verdict, count in summary.verdicts.items()))
 
 
-def _print_label_errors(rows: Sequence[dict[str, Any]]) -> None:
-    likely = sorted((row for row in rows if row["label_suspect"]), key=lambda row: -row["label_suspect"])
+def _print_label_errors(suspects: Sequence[Suspect]) -> None:
+    likely = sorted((one for one in suspects if one.label_suspect), key=lambda one: -(one.label_suspect or 0.0))
     if likely:
         tables.print_table(
             ("perhaps mislabelled", "label", "suggested label", "score"),
             [
-                (row["path"], row["label"] or "", row["suggested_label"] or "", f"{row['label_suspect']:.3f}")
-                for row in likely[:PRINTED_LABEL_ERRORS]
+                (one.path, one.label or "", one.suggested_label or "", f"{one.label_suspect:.3f}")
+                for one in likely[:PRINTED_LABEL_ERRORS]
             ],
         )
 
@@ -102,13 +105,16 @@ def write_csv(file: Path, table: pa.Table) -> None:
         raise InputError(f"{file}: {error.strerror}", remedy="another-file") from None
 
 
-def print_plan(plan: Sequence[Decision], recorded: bool) -> None:
+def print_plan(plan: PrunePlan, recorded: bool) -> None:
     """The images that the rules drop."""
-    for decision in plan[:PRINTED]:
+    drops = plan.drops
+    for decision in drops[:PRINTED]:
         click.echo(f"  {console.printable(decision.path)}  {decision.reason}")
-    _print_rest(len(plan))
-    click.echo(f"{len(plan):,} {'dropped' if recorded else 'would be dropped'}.")
-    if plan:
+    _print_rest(len(drops))
+    click.echo(f"{len(drops):,} {'dropped' if recorded else 'would be dropped'}.")
+    if mixed := plan.in_mixed_groups:
+        console.message(f"note: {mixed} of the duplicates have copies under other labels: `winnow review` shows them")
+    if drops:
         console.message("To take it back: winnow undo" if recorded else "The same command with --yes records it.")
 
 

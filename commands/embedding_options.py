@@ -114,10 +114,10 @@ _OPTIONS = (
         help="Number of images per inference call.",
     ),
 )
-embedding = passed_as("vectors", _config, *_OPTIONS)
+embedding = passed_as("config", _config, *_OPTIONS)
 # The same for commands that train heads.
 embedding_and_tta = passed_as(
-    "vectors",
+    "config",
     _config,
     *_OPTIONS,
     option(

@@ -14,6 +14,7 @@ from winnow.commands.groups import command
 
 if TYPE_CHECKING:
     from winnow.embed.config import EmbeddingConfig
+    from winnow.workflow.runs import Run
 
 
 @command()
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     metavar="FILE|report",
     help="Heads and their parameters from a TOML file; `report` is the grid of the 2022 report.",
 )
-@options.repeats
 @options.option(
     "Output",
     "--cleaning",
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 )
 @options.option("Training", "--fresh", is_flag=True, help="Fit again what was fitted before.")
 @options.jobs
-@options.division
+@options.repeated_dataset
 @embedding_and_tta
 def compare(images: Path | None, workspace: Path | None, as_json: bool, **settings: Any) -> None:
     """Compare heads by weighted F1 on the same repeated splits.
@@ -51,21 +51,22 @@ def compare(images: Path | None, workspace: Path | None, as_json: bool, **settin
 
     if settings["heads"] and settings["grid"]:
         raise click.UsageError("--heads and --grid exclude each other")
-    if settings["cleaning"] and settings["division"].as_found:
+    if settings["cleaning"] and settings["dataset"].as_found:
         raise click.UsageError("--cleaning compares the folder as found and as decided: leave out --as-found")
     located = console.open_workspace(images, workspace)
-    result = training.compare(located, reporter=progress.reporter(), **settings)
+    config = settings.pop("config")
+    run = training.compare(located, config, progress.reporter(), training.CompareOptions(**settings))
     if as_json:
-        console.print_json(result)
+        console.print_json(run.to_json())
     else:
-        results.print_comparison_run(result)
+        results.print_run(run)
 
 
 @command()
 @options.images
 @head_options.kind
 @head_options.params
-@options.division
+@options.dataset
 @embedding_and_tta
 def train(images: Path | None, workspace: Path | None, as_json: bool, **settings: Any) -> None:
     """Train one head, and write a report and head.onnx.
@@ -75,12 +76,12 @@ def train(images: Path | None, workspace: Path | None, as_json: bool, **settings
     from winnow.workflow import training
 
     located = console.open_workspace(images, workspace)
-    result = training.train(located, reporter=progress.reporter(), **settings)
+    run = training.train(located, reporter=progress.reporter(), **settings)
     if as_json:
-        console.print_json(result)
+        console.print_json(run.to_json())
     else:
-        results.print_comparison_run(result)
-        _print_export_line(result, settings["vectors"])
+        results.print_run(run)
+        _print_export_line(run, settings["config"])
 
 
 @command()
@@ -93,15 +94,8 @@ def train(images: Path | None, workspace: Path | None, as_json: bool, **settings
     default_text="30; finetune: 6",
     help="Number of settings to try, the default settings included.",
 )
-@options.option(
-    "Splits",
-    "--repeats",
-    type=click.IntRange(1, 1000),
-    default=5,
-    help="Number of random splits, each with a search of its own.",
-)
 @options.jobs
-@options.division
+@options.searched_dataset
 @embedding_and_tta
 def tune(images: Path | None, workspace: Path | None, as_json: bool, **settings: Any) -> None:
     """Search for better settings of one head, and train it with them.
@@ -114,18 +108,18 @@ def tune(images: Path | None, workspace: Path | None, as_json: bool, **settings:
     located = console.open_workspace(images, workspace)
     result = training.tune(located, reporter=progress.reporter(), **settings)
     if as_json:
-        return console.print_json(result)
+        return console.print_json(result.to_json())
     results.print_search(result)
-    console.message(f"To train with these: {options.retype(train, results.typed_settings(result['params']))}")
-    _print_export_line(result, settings["vectors"])
+    console.message(f"To train with these: {options.retype(train, results.typed_settings(result.search.params))}")
+    _print_export_line(result.run, settings["config"])
     return None
 
 
-def _print_export_line(result: dict[str, Any], vectors: EmbeddingConfig) -> None:
+def _print_export_line(run: Run, config: EmbeddingConfig) -> None:
     """Print the command that exports the trained head, if there is one."""
-    if result["model"]:
-        tta = ["--tta", "flip"] if vectors.tta == "mean" else []  # one file cannot average over all augmentations
-        console.message(f"Next: {shlex.join(['winnow', 'export', result['run'], *tta])}")
+    if run.model:
+        tta = ["--tta", "flip"] if config.tta == "mean" else []  # one file cannot average over all augmentations
+        console.message(f"Next: {shlex.join(['winnow', 'export', str(run.folder), *tta])}")
 
 
 GROUP = "Heads"

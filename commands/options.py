@@ -93,15 +93,13 @@ browser = option(
 )
 
 
-def _division(**values: Any) -> Any:
-    from winnow.workflow.experiment import Division
+def _dataset(**values: Any) -> Any:
+    from winnow.workflow.experiment import DatasetOptions
 
-    return Division(**values)
+    return DatasetOptions(**values)
 
 
-division = passed_as(
-    "division",
-    _division,
+_DATASET = (
     option("Splits", "--seed", type=int, metavar="N", default=0, help="Random seed for the splits and for training."),
     option(
         "Splits",
@@ -111,6 +109,20 @@ division = passed_as(
         "with the columns path and group, or a regular expression whose first group, matched in the path, names them.",
     ),
     as_found,
+)
+dataset = passed_as("dataset", _dataset, *_DATASET)
+repeated_dataset = passed_as("dataset", _dataset, repeats, *_DATASET)
+searched_dataset = passed_as(
+    "dataset",
+    _dataset,
+    option(
+        "Splits",
+        "--repeats",
+        type=click.IntRange(1, 1000),
+        default=5,
+        help="Number of random splits, each with a search of its own.",
+    ),
+    *_DATASET,
 )
 
 

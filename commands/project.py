@@ -20,9 +20,8 @@ DEMO_FOLDER = Path("winnow-demo")
 @command()
 @options.images
 @head_options.heads
-@options.repeats
 @options.jobs
-@options.division
+@options.repeated_dataset
 @embedding_and_tta
 def run(images: Path | None, workspace: Path | None, as_json: bool, **settings: Any) -> None:
     """Go from a folder of images to a report and one model file.
@@ -35,9 +34,9 @@ def run(images: Path | None, workspace: Path | None, as_json: bool, **settings: 
     located = console.open_workspace(images, workspace)
     result = pipeline.run(located, reporter=progress.reporter(), **settings)
     if as_json:
-        return console.print_json(result)
-    results.print_run(result)
-    if _can_be_fine_tuned(result, settings["vectors"]):
+        return console.print_json(result.to_json())
+    results.print_pipeline(result)
+    if _can_be_fine_tuned([head.kind for head in result.run.scores], settings["config"]):
         extra, without = ("--head", "finetune", "--tta", "flip"), ("layer", "pool", "augment", "tta")
         line = options.retype(heads.train, extra, without)
         console.message(f"Fine-tuning is often better, and takes a few minutes for a thousand pictures: {line}")
@@ -48,14 +47,14 @@ def run(images: Path | None, workspace: Path | None, as_json: bool, **settings: 
 @options.images
 def status(images: Path | None, workspace: Path | None, as_json: bool) -> None:
     """Show what is done, what is out of date, and what comes next."""
-    from winnow.workflow.status import status as read_status
+    from winnow.workflow.status import read_status
 
-    summary = read_status(console.open_workspace(images, workspace))
+    current_status = read_status(console.open_workspace(images, workspace))
     if as_json:
-        console.print_json(summary)
+        console.print_json(current_status.to_json())
     else:
-        results.print_status(summary)
-        console.print_next(summary["next"], images, workspace)
+        results.print_status(current_status)
+        console.print_next(current_status.next, images, workspace)
 
 
 @command()
@@ -83,22 +82,21 @@ def demo(folder: Path | None, per_class: int, repeats: int, seed: int, workspace
 
     They are drawn into FOLDER, by default winnow-demo, which is kept and used again.
     """
-    from winnow.workflow import demo as drawn
+    from winnow.workflow.demo import draw_demo, run_demo
 
     folder = folder or DEMO_FOLDER
     reporter = progress.reporter()
-    drawn.draw(folder, per_class, seed, reporter)
-    result = drawn.demo(console.open_workspace(folder, workspace), reporter, repeats=repeats, seed=seed)
+    draw_demo(folder, per_class, seed, reporter)
+    result = run_demo(console.open_workspace(folder, workspace), reporter, repeats=repeats, seed=seed)
     if as_json:
-        console.print_json(result)
+        console.print_json(result.to_json())
     else:
-        results.print_run(result)
+        results.print_pipeline(result)
 
 
-def _can_be_fine_tuned(result: dict[str, Any], vectors: EmbeddingConfig) -> bool:
+def _can_be_fine_tuned(kinds: list[str], config: EmbeddingConfig) -> bool:
     """Whether fine-tuning is worth a line: it was not done, and Keras' trained weights are at hand."""
-    fine_tuned = any(head["kind"] == "finetune" for head in result["compare"]["heads"])
-    return not (fine_tuned or vectors.backbone or vectors.recipe.weights == "random")
+    return not ("finetune" in kinds or config.backbone or config.recipe.weights == "random")
 
 
 GROUP = "Start here"

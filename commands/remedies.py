@@ -66,6 +66,15 @@ REMEDIES: dict[str, str] = {
     "room-or-one-job": "make room there, or choose --jobs 1",
     # deploy
     # workflow
+    "cleaning": "leave --cleaning out",
+    "cleaning-vectors": "leave out --augment, --tta and finetune",
+    "decide": "run `winnow review`, `winnow decide` or `winnow prune` first",
+    "finetune-pool": "leave --pool none out",
+    "finetune-weights": "leave --backbone out, or choose other heads",
+    "fp-or-onnx": "use --backend onnx, or --precision fp32",
+    "large": "--yes stores them; fewer --augment, or a smaller --size, take less",
+    "network": "give --{name} instead",
+    "unfreeze": "give --unfreeze N, 1 to 16 blocks, instead of --layer",
     # commands
     "another-file": "correct that or name another file",
     "folders-apart": "give --sort-into and --into folders apart from each other",

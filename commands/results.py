@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from winnow.commands.console import printable
 from winnow.commands.tables import Column, print_table
 
-# Column, key in the document of a head, digits after the point.
+if TYPE_CHECKING:
+    from winnow.heads.evaluation.cleaning_effect import CleaningEffect
+    from winnow.heads.evaluation.learning_curve import LearningCurve
+    from winnow.heads.evaluation.metrics import PairedDifference
+    from winnow.workflow.pipeline import PipelineResult
+    from winnow.workflow.runs import Run
+    from winnow.workflow.status import Status
+    from winnow.workflow.training import TunedRun
+
+# Column, field of HeadScores, digits after the point.
 FURTHER_SCORES: tuple[tuple[Column, str, int], ...] = (
     (Column("macro F1", 124), "macro_f1", 3),
     (Column("accuracy", 94), "accuracy", 3),
@@ -22,130 +31,125 @@ FURTHER_SCORES: tuple[tuple[Column, str, int], ...] = (
 )
 
 
-def print_comparison(heads: Sequence[dict[str, Any]], data: dict[str, Any]) -> None:
+def print_comparison(run: Run) -> None:
     """The table of a comparison, the chosen head first."""
     columns: list[str | Column] = ["head", "weighted F1", "95% interval", "to chosen"]
     columns += [column for column, _, _ in FURTHER_SCORES]
     rows = []
-    for head in heads:
-        f1 = head["weighted_f1"]
-        further = (f"{head[name]:.{digits}f}" for _, name, digits in FURTHER_SCORES)
-        interval = f"{f1['low']:.3f}-{f1['high']:.3f}"
-        rows.append((head["name"], f"{f1['mean']:.3f}", interval, _difference(head["versus_chosen"]), *further))
-    splits = "1 split" if data["repeats"] == 1 else f"{data['repeats']} splits"
-    dataset = f"{data['pictures']:,} pictures, {len(data['classes'])} classes, {splits}"
-    print_table(columns, rows, title=f"Test scores: {dataset} ({data['split_rule']})", best=0)
+    for head in run.scores:
+        f1 = head.weighted_f1
+        further = (f"{getattr(head, name):.{digits}f}" for _, name, digits in FURTHER_SCORES)
+        interval = f"{f1.low:.3f}-{f1.high:.3f}"
+        rows.append((head.name, f"{f1.mean:.3f}", interval, _difference(head.versus_chosen), *further))
+    data = run.record.data
+    splits = "1 split" if data.repeats == 1 else f"{data.repeats} splits"
+    dataset = f"{data.pictures:,} pictures, {len(data.classes)} classes, {splits}"
+    print_table(columns, rows, title=f"Test scores: {dataset} ({data.split_rule})", best=0)
 
 
-def _difference(versus_chosen: dict[str, float] | None) -> str:
+def _difference(versus_chosen: PairedDifference | None) -> str:
     """The difference to the chosen head, marked where it is not significant."""
     if versus_chosen is None:
         return "chosen"
-    return f"{versus_chosen['difference']:+.3f}{'' if versus_chosen['p'] < 0.05 else ' n.s.'}"
+    return f"{versus_chosen.difference:+.3f}{'' if versus_chosen.p < 0.05 else ' n.s.'}"
 
 
-def print_headline(result: dict[str, Any]) -> None:
-    """The head that was chosen, its score, and where the report is."""
-    best = result["heads"][0]
-    f1 = best["weighted_f1"]
-    name = printable(best["name"])
-    click.echo(
-        f"{name}: weighted F1 {f1['mean']:.3f}, 95% interval {f1['low']:.3f} to {f1['high']:.3f}, on test pictures"
-    )
-    print_files(result)
+def print_headline(run: Run, model: Path | None) -> None:
+    """The head that was chosen, its score, and where the model and the report are."""
+    best = run.scores[0]
+    f1, name = best.weighted_f1, printable(best.name)
+    click.echo(f"{name}: weighted F1 {f1.mean:.3f}, 95% interval {f1.low:.3f} to {f1.high:.3f}, on test pictures")
+    print_files(run, model)
 
 
-def print_files(result: dict[str, Any]) -> None:
+def print_files(run: Run, model: Path | None) -> None:
     """Where the model and the report of a run are."""
-    if model := result.get("model"):
+    if model:
         click.echo(f"Model:  {printable(str(model))}")
-    click.echo(f"Report: {printable(str(result['report']))}")
+    click.echo(f"Report: {printable(str(run.report))}")
 
 
-def print_cleaning(effect: dict[str, Any]) -> None:
+def print_cleaning(effect: CleaningEffect) -> None:
     """What the verdicts changed: a table on the same test images, and a sentence."""
-    from winnow.heads.evaluation.cleaning_effect import CleaningEffect
-
     rows = []
-    for head in effect["heads"]:
-        test_as_found, test_as_decided = head["as_found"], head["as_decided"]
-        scores = [f"{part[name]:.3f}" for part in (test_as_found, test_as_decided) for name in ("before", "after")]
-        low, points, high = (f"{100 * test_as_found[name]:+.1f}" for name in ("low", "difference", "high"))
-        rows.append((head["name"], *scores[:2], points, f"{low} to {high}", *scores[2:]))
+    for head in effect.heads:
+        gain = head.as_found.difference
+        points = [f"{100 * value:+.1f}" for value in (gain.difference, gain.low, gain.high)]
+        parts = (head.as_found, head.as_decided)
+        scores = [f"{value:.3f}" for part in parts for value in (part.before, part.after)]
+        rows.append((head.name, *scores[:2], points[0], f"{points[1]} to {points[2]}", *scores[2:]))
     columns: list[str | Column] = ["trained on", "as found", "as decided", "points", "95% interval"]
     columns += [Column("test decided: found", 110), Column("decided", 110)]
     print_table(columns, rows, title="Weighted F1 on the test pictures as found, trained before and after the verdicts")
-    click.echo(CleaningEffect.from_json(effect).describe())
+    click.echo(effect.describe())
 
 
-def print_learning_curve(curve: dict[str, Any]) -> None:
+def print_learning_curve(curve: LearningCurve) -> None:
     """Weighted F1 over the number of training images, and an estimate for twice as many."""
-    from winnow.heads.evaluation.learning_curve import LearningCurve
-
     rows = []
-    for size in curve["sizes"]:
-        f1 = size["weighted_f1"]
-        rows.append((f"{size['pictures']:,}", f"{f1['mean']:.3f}", f"{f1['low']:.3f}-{f1['high']:.3f}"))
-    print_table(("pictures", "weighted F1", "95% interval"), rows, title=f"Trained on fewer pictures: {curve['head']}")
-    click.echo(printable(LearningCurve.from_json(curve).describe()))
+    for point in curve.points:
+        f1 = point.weighted_f1
+        rows.append((f"{point.pictures:,}", f"{f1.mean:.3f}", f"{f1.low:.3f}-{f1.high:.3f}"))
+    print_table(("pictures", "weighted F1", "95% interval"), rows, title=f"Trained on fewer pictures: {curve.head}")
+    click.echo(printable(curve.describe()))
 
 
-def print_status(summary: dict[str, Any]) -> None:
+def print_status(status: Status) -> None:
     """What is done on a folder, one line per stage."""
-    scanned, scored = summary["scanned"], summary["scored"]
-    since = ", ".join(f"{scanned[name]:,} {name}" for name in ("added", "changed", "removed") if scanned[name])
-    click.echo(f"Scanned:  {scanned['pictures']:,} pictures{f'; since then {since}' if since else ''}")
-    for table in summary["embedded"]:
-        missing = f", {table['missing']:,} missing" if table["missing"] else ""
-        click.echo(f"Embedded: {table['vectors']:,}{missing}: {printable(table['recipe'])}")
-    stale = "; something has changed since" if scored["stale"] else ""
-    click.echo(f"Scored:   {scored['pictures']:,} pictures{stale}")
-    decided = ", ".join(f"{count:,} {verdict}" for verdict, count in summary["decided"].items())
+    scanned, scored = status.scanned, status.scored
+    changes = {"added": scanned.added, "changed": scanned.changed, "removed": scanned.removed}
+    since = ", ".join(f"{count:,} {name}" for name, count in changes.items() if count)
+    click.echo(f"Scanned:  {scanned.pictures:,} pictures{f'; since then {since}' if since else ''}")
+    for table in status.embedded:
+        missing = f", {table.missing:,} missing" if table.missing else ""
+        click.echo(f"Embedded: {table.vectors:,}{missing}: {printable(table.recipe)}")
+    stale = "; something has changed since" if scored.stale else ""
+    click.echo(f"Scored:   {scored.pictures:,} pictures{stale}")
+    decided = ", ".join(f"{count:,} {verdict}" for verdict, count in status.decided.items())
     click.echo(f"Decided:  {decided or 'nothing yet'}")
-    for run in summary["trained"]:
-        f1, kind = run["weighted_f1"], f"{run['kind'].capitalize()}:"
+    for run in status.trained:
+        f1, kind = run.weighted_f1, f"{run.kind.capitalize()}:"
         score = f"{f1['mean']:.3f} [{f1['low']:.3f}, {f1['high']:.3f}]"
-        click.echo(f"{kind:9} {printable(run['head'])}, weighted F1 {score}: {printable(run['run'])}")
-    sizes = ", ".join(f"{name} {size / 1e6:,.1f} MB" for name, size in summary["bytes"].items() if size > 50_000)
+        click.echo(f"{kind:9} {printable(run.head)}, weighted F1 {score}: {printable(run.run)}")
+    sizes = ", ".join(f"{name} {size / 1e6:,.1f} MB" for name, size in status.bytes.items() if size > 50_000)
     click.echo(f"On disk:  {sizes}")
 
 
-def print_run(result: dict[str, Any]) -> None:
+def print_pipeline(result: PipelineResult) -> None:
     """The result of run: the comparison, the model, and the seconds of each stage."""
-    print_comparison(result["compare"]["heads"], result["compare"]["data"])
-    model = (result["export"] or result["train"])["model"]
-    print_headline(result["compare"] | {"report": result["report"], "model": model})
-    stages = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in result["seconds"].items())
+    print_comparison(result.run)
+    print_headline(result.run, Path(result.export["model"]) if result.export else result.run.model)
+    stages = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in result.seconds.items())
     click.echo(f"Time: {stages}")
 
 
-def print_comparison_run(result: dict[str, Any]) -> None:
+def print_run(run: Run) -> None:
     """The result of compare or train: the table, the chosen head, and what was measured besides."""
-    if len(result["heads"]) > 1:
-        print_comparison(result["heads"], result["data"])
-    print_headline(result)
-    if result.get("cleaning"):
-        print_cleaning(result["cleaning"])
-    if result.get("learning_curve"):
-        print_learning_curve(result["learning_curve"])
+    if len(run.scores) > 1:
+        print_comparison(run)
+    print_headline(run, run.model)
+    outcome = run.record.outcome
+    if outcome.cleaning:
+        print_cleaning(outcome.cleaning)
+    if outcome.learning_curve:
+        print_learning_curve(outcome.learning_curve)
 
 
-def print_search(result: dict[str, Any]) -> None:
+def print_search(result: TunedRun) -> None:
     """The result of tune: the settings chosen on each split, what they are worth, and where the report is."""
-    from winnow.heads.evaluation.search import SearchResult
-
+    search = result.search
     rows = [
         (
-            " ".join(typed_settings(choice["params"])[1::2]) or "the default",
-            f"{choice['weighted_f1']:.3f}",
-            f"{choice['default']:.3f}",
+            " ".join(typed_settings(choice.params)[1::2]) or "the default",
+            f"{choice.weighted_f1:.3f}",
+            f"{choice.default:.3f}",
         )
-        for choice in result["chosen_on_each_split"]
+        for choice in search.choices
     ]
-    click.echo(f"The best of {result['searched']:,} settings on each split, chosen on its training pictures alone:")
+    click.echo(f"The best of {search.searched:,} settings on each split, chosen on its training pictures alone:")
     print_table(("settings", "test weighted F1", "default settings"), rows, best=0)
-    click.echo(f"{result['head']} {SearchResult.from_json(result).describe()}")
-    print_files(result)
+    click.echo(f"{search.head} {search.describe()}")
+    print_files(result.run, result.run.model)
 
 
 def typed_settings(params: dict[str, Any]) -> list[str]:

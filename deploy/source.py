@@ -97,7 +97,7 @@ class Source:
             choice = EmbeddingConfig.from_json(read.run["embedding"])
         except (KeyError, TypeError, AttributeError):
             raise InputError(f"{run} is damaged: its run.json does not say how its vectors were made") from None
-        backbone = features.backbone_of(place, choice, files, reporter.message)
+        backbone = features.resolve_backbone(place, choice, files, reporter.message)
         if backbone.key != read.run["vectors"]:
             raise InputError(f"the weights that the vectors of {run.name} were made with are gone: train again")
         if backbone.recipe.precision == "int8":

@@ -1,39 +1,36 @@
-"""The demo: everything on pictures that are drawn for it."""
+"""The demo: the whole pipeline on pictures that are drawn for it."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from winnow.common.progress import Reporter
 from winnow.curate.workspace import Workspace
 from winnow.embed.config import EmbeddingConfig
 from winnow.embed.recipe import Recipe
 from winnow.embed.weights import WeightsMissing
-from winnow.workflow.experiment import Division
-from winnow.workflow.pipeline import run
+from winnow.workflow.experiment import DatasetOptions
+from winnow.workflow.pipeline import PipelineResult, run
 
 
-def demo(workspace: Workspace, reporter: Reporter, *, repeats: int = 10, seed: int = 0) -> dict[str, Any]:
-    """`run` on drawn pictures; where the ImageNet weights cannot be had, with an untrained backbone, and it says so."""
+def run_demo(workspace: Workspace, reporter: Reporter, *, repeats: int = 10, seed: int = 0) -> PipelineResult:
+    """`run` on drawn pictures; without ImageNet weights the backbone is untrained, which is said loudly."""
+    dataset = DatasetOptions(seed=seed, repeats=repeats)
     try:
-        return run(workspace, EmbeddingConfig(), reporter, repeats=repeats, division=Division(seed))
+        return run(workspace, EmbeddingConfig(), reporter, dataset=dataset)
     except WeightsMissing as error:
         bar = "=" * 100
-        reporter.message(
-            f"{bar}\nTHE BACKBONE IS UNTRAINED: {error}.\nScores below say nothing of what Winnow can do.\n{bar}"
-        )
-        return run(
-            workspace, EmbeddingConfig(Recipe(weights="random")), reporter, repeats=repeats, division=Division(seed)
-        )
+        warning = "These scores do not show what Winnow can do."
+        reporter.message(f"{bar}\nTHE BACKBONE IS UNTRAINED: {error}.\n{warning}\n{bar}")
+        return run(workspace, EmbeddingConfig(Recipe(weights="random")), reporter, dataset=dataset)
 
 
-def draw(folder: Path, per_class: int, seed: int, reporter: Reporter) -> None:
+def draw_demo(folder: Path, per_class: int, seed: int, reporter: Reporter) -> None:
     """Draw the pictures of the demo, unless they are there already. Raises: InputError when other files are."""
     from winnow.curate.demo import dataset
 
     if folder.is_dir() and dataset.truth_path(folder).is_file():
-        reporter.message(f"{folder} was drawn before and is used again; delete it to draw anew")
+        reporter.message(f"{folder} was drawn before and is used again; delete it to draw other pictures")
         return
-    with reporter.progress("Drawing") as told:
-        dataset.draw_dataset(folder, per_class=per_class, seed=seed, on_progress=told)
+    with reporter.progress("Drawing") as on_progress:
+        dataset.draw_dataset(folder, per_class=per_class, seed=seed, on_progress=on_progress)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,135 +12,137 @@ from winnow.common.progress import Reporter
 from winnow.curate import dataset as datasets
 from winnow.curate.dataset import Dataset
 from winnow.curate.journal import Journal, current_verdicts
-from winnow.curate.manifest import ScanResult
 from winnow.curate.noise import score_table
 from winnow.curate.splits import SPLITS
 from winnow.curate.workspace import Workspace
 from winnow.embed.config import EmbeddingConfig
-from winnow.embed.store import Store
-from winnow.workflow.features import read_rows
-from winnow.workflow.scoring import embed_timed, score_embedded
+from winnow.workflow.features import EmbeddedFolder, Features, embed_scanned, read_features
+from winnow.workflow.scoring import embed_and_score, embed_timed
+from winnow.workflow.stage_timer import StageTimer
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from winnow.heads.evaluation.cleaning_effect import CleaningEffect
     from winnow.heads.evaluation.fit import Split
-    from winnow.heads.evaluation.learning_curve import LearningCurve
-    from winnow.heads.evaluation.search import SearchResult
 
 
 @dataclass(frozen=True)
-class Experiment:
-    """Everything that heads are trained on: the dataset, its vectors, and how they were made.
+class DatasetOptions:
+    """How the dataset is read and divided.
 
-    rows: (R, D) float, R >= N: those of the plain view of all pictures first, then those of the mirror images, and so
-    on. looks: int64 (N, V), the rows that each picture is judged by.
+    seed: random seed of the first split. group_by: rule that keeps pictures on one side of a split, see
+    `curate.dataset.read`. as_found: without the verdicts. repeats: number of splits.
     """
-
-    workspace: Workspace
-    data: Dataset
-    rows: np.ndarray
-    looks: np.ndarray
-    made: dict[str, Any]  # what `embed` returned
-    embedding: dict[str, Any]  # the choice of vectors, as `Vectors.document` says it
-    scan: ScanResult
-    notes: list[str]  # what the person should know of the data
-    seed: int
-    seconds: dict[str, float]  # of each stage so far
-    store: Store  # the table that X is from
-    near: dict[str, int]  # id -> its group of near-duplicates
-    scores: pa.Table  # what `curate.ranking.score` returned, now or the last time; empty before that
-    as_found: bool  # without the verdicts
-    cleaning: CleaningEffect | None = None
-    learning_curve: LearningCurve | None = None
-    search: SearchResult | None = None
-
-    @property
-    def X(self) -> np.ndarray:
-        """The vectors of the plain view, (N, D)."""
-        return self.rows[: len(self.data.ids)]
-
-    @property
-    def splits(self) -> list[Split]:
-        """The divisions as index arrays of pictures."""
-        from winnow.heads.evaluation.fit import Split
-
-        rows = ({name: np.flatnonzero(part == name) for name in SPLITS} for part in self.data.splits)
-        return [Split(**parts, groups=self.data.groups) for parts in rows]
-
-
-@dataclass(frozen=True)
-class Division:
-    """How the dataset is read and divided: the seed of the first split, what stays together, verdicts or none."""
 
     seed: int = 0
     group_by: str | None = None
     as_found: bool = False
+    repeats: int = 1
+
+
+ONE_SPLIT, FIVE_SPLITS, TEN_SPLITS = (DatasetOptions(repeats=count) for count in (1, 5, 10))
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A dataset with its features and splits. N images.
+
+    folder: the manifest and the table of vectors. near_duplicates: id -> group of near-duplicates. scores: rows of
+    `scores.lance`, of now or of the last scoring; empty before the first. notes: what the user should know of the data.
+    """
+
+    workspace: Workspace
+    folder: EmbeddedFolder
+    dataset: Dataset
+    features: Features
+    near_duplicates: dict[str, int]
+    scores: pa.Table
+    options: DatasetOptions
+    notes: list[str]
+
+    @property
+    def X(self) -> np.ndarray:
+        """The features of the images themselves, without augmentations: (N, D)."""
+        return self.features.rows[: len(self.dataset.ids)]
+
+    @property
+    def splits(self) -> list[Split]:
+        """The repeated splits as index arrays of images."""
+        from winnow.heads.evaluation.fit import Split
+
+        indexes = ({name: np.flatnonzero(part == name) for name in SPLITS} for part in self.dataset.splits)
+        return [Split(**parts, groups=self.dataset.groups) for parts in indexes]
 
 
 def prepare(
     workspace: Workspace,
-    vectors: EmbeddingConfig,
+    config: EmbeddingConfig,
     reporter: Reporter,
-    division: Division,
-    repeats: int,
+    options: DatasetOptions,
+    timer: StageTimer,
     scored: bool = False,
 ) -> Experiment:
-    """Scan, embed, perhaps score, and divide: what every run begins with. Raises: InputError."""
-    seconds: dict[str, float] = {}
-    embedded, scores = None, None
+    """Scan, embed, score (if `scored`), and divide: what every run begins with. Raises: InputError."""
+    folder, scores = None, None
     if scored:
-        scores, embedded = score_embedded(workspace, vectors, reporter, seconds, division.as_found)
-    if embedded is None or vectors.recipe.pool != "avg":
-        embedded = embed_timed(workspace, vectors, reporter, seconds)
-    found, store, made = embedded
-    near = score_table.near_groups(workspace, store.path)
-    data = _dataset(workspace, store, division, repeats, near, reporter)
-    notes = [*found.warnings, *data.warnings]
-    if failed := made["failed_files"]:
-        notes.append(f"left out, {len(failed)} pictures that could not be embedded, as {failed[0]['path']}")
+        scores, folder = embed_and_score(workspace, config, reporter, timer, options.as_found)
+    if folder is None or folder.config != config:
+        folder = embed_timed(workspace, config, reporter, timer)
+    near_duplicates = score_table.near_groups(workspace, folder.store.path)
+    dataset = _read_dataset(workspace, folder, options, near_duplicates, reporter)
+    notes = [*folder.scan.warnings, *dataset.warnings]
+    if failed := folder.embedding.failed_files:
+        notes.append(f"left out, {len(failed)} pictures that could not be embedded, as {failed[0].path}")
     for note in notes:
         reporter.message(f"note: {note}")
-    own, looks = read_rows(store, data.ids, vectors)
     return Experiment(
         workspace=workspace,
-        data=data,
-        rows=own,
-        looks=looks,
-        made=made,
-        embedding=vectors.to_json(),
-        scan=found,
-        notes=notes,
-        seed=division.seed,
-        seconds=seconds,
-        store=store,
-        near=near,
+        folder=folder,
+        dataset=dataset,
+        features=read_features(folder.store, dataset.ids, config),
+        near_duplicates=near_duplicates,
         scores=score_table.read(workspace) if scores is None else scores,
-        as_found=division.as_found,
+        options=options,
+        notes=notes,
     )
 
 
-def _dataset(
-    workspace: Workspace, store: Store, division: Division, repeats: int, near: dict[str, int], reporter: Reporter
+def with_maps(experiment: Experiment, config: EmbeddingConfig, reporter: Reporter, timer: StageTimer) -> Experiment:
+    """The same dataset with intermediate feature maps, which are embedded where they are missing."""
+    workspace = experiment.workspace
+    folder = embed_scanned(workspace, experiment.folder.scan, config, reporter, "Embedding maps")
+    timer.add("embed", folder.embedding.total_seconds)
+    features = read_features(folder.store, experiment.dataset.ids, config)
+    result = replace(folder.embedding, scan_seconds=experiment.folder.embedding.scan_seconds)
+    return replace(experiment, folder=replace(folder, embedding=result), features=features)
+
+
+def dataset_as_found(experiment: Experiment, reporter: Reporter) -> Dataset:
+    """The dataset of an experiment without the verdicts, divided in the same way.
+
+    Raises: InputError when it cannot be divided.
+    """
+    options = replace(experiment.options, as_found=True)
+    try:
+        return _read_dataset(experiment.workspace, experiment.folder, options, experiment.near_duplicates, reporter)
+    except InputError as error:
+        raise InputError(f"there is nothing to compare with: as found, {error}", remedy="cleaning") from None
+
+
+def _read_dataset(
+    workspace: Workspace,
+    folder: EmbeddedFolder,
+    options: DatasetOptions,
+    near_duplicates: dict[str, int],
+    reporter: Reporter,
 ) -> Dataset:
     journal = Journal(workspace.folder, on_message=reporter.message)
     return datasets.read(
         workspace,
-        repeats=repeats,
-        seed=division.seed,
-        group_by=division.group_by,
-        only_ids=store.ids(),
-        near_duplicates=near,
-        verdicts=None if division.as_found else current_verdicts(journal.lines()),
+        repeats=options.repeats,
+        seed=options.seed,
+        group_by=options.group_by,
+        only_ids=folder.store.ids(),
+        near_duplicates=near_duplicates,
+        verdicts=None if options.as_found else current_verdicts(journal.lines()),
     )
-
-
-def dataset_as_found(experiment: Experiment, division: Division, repeats: int, reporter: Reporter) -> Dataset:
-    """The dataset without the verdicts, divided as that of the experiment. Raises: InputError."""
-    try:
-        return _dataset(
-            experiment.workspace, experiment.store, replace(division, as_found=True), repeats, experiment.near, reporter
-        )
-    except InputError as error:
-        raise InputError(f"there is nothing to compare with, leave out --cleaning: as found, {error}") from None

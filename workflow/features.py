@@ -1,10 +1,10 @@
-"""From a scanned folder to the table of its vectors: the backbone that was asked for, and what is still missing."""
+"""From a folder to the table of its vectors: the backbone is resolved, and what has no vector yet is embedded."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,10 +13,12 @@ import numpy as np
 
 from winnow.common.errors import InputError
 from winnow.common.paths import from_text
+from winnow.common.progress import OnMessage, OnProgress, Reporter
 from winnow.common.threads import Lazy, processors
 from winnow.common.versions import installed_version
 from winnow.curate import manifest
 from winnow.curate.image_file import is_picture
+from winnow.curate.manifest import FileProblem, ScanResult
 from winnow.curate.walk import walk
 from winnow.curate.workspace import Workspace
 from winnow.embed import images
@@ -28,28 +30,85 @@ from winnow.embed.pipeline import EmbeddedBatch, Outputs, TableWriter, embed_to_
 from winnow.embed.recipe import Recipe
 from winnow.embed.store import Store
 from winnow.workflow import int8
+from winnow.workflow.int8 import Int8Effect
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-LARGE = 5 * 10**9  # bytes of vectors that are not stored without asking
-Progress = Callable[[int, int], None]
-OnMessage = Callable[[str], None]
-Missing = dict[tuple[int, ...], list[tuple[str, Path]]]  # views -> (id, path) of the pictures that lack just these
+LARGE = 5 * 10**9  # bytes of vectors that are not stored without a confirmation
+Missing = dict[tuple[int, ...], list[tuple[str, Path]]]  # augmentations -> (id, path) of the images that lack them
 
 
-class WhileScanning:
-    """Embeds pictures that a scan has just decoded, those that have no vector yet (see `manifest.Visitor`).
+@dataclass(frozen=True)
+class EmbedResult:
+    """What one call of `embed` did, and how the vectors of its table are made.
+
+    augment: rows per image, the plain one included. vectors: rows that were stored now. failed_files: path, code and
+    message of images that could not be embedded. while_scanning: images embedded by the scan that had just decoded
+    them. parity: largest difference of the exported network from Keras. backbone, store: files.
+    """
+
+    embedded: int
+    reused: int
+    augment: int
+    vectors: int
+    failed_files: list[FileProblem]
+    images_per_second: float | None
+    total_seconds: float
+    while_scanning: int
+    workers: int
+    batch: int
+    backend: str
+    dimension: int
+    made_by: str
+    precision: str
+    int8: Int8Effect | None
+    recipe: str
+    weights: str
+    alpha: float
+    key: str
+    parity: float
+    backbone: str
+    store: str
+    scan_seconds: float | None = None  # None where nothing was scanned
+
+    @property
+    def failed(self) -> int:
+        """Images that could not be embedded."""
+        return len(self.failed_files)
+
+    def to_json(self) -> dict[str, Any]:
+        """As `embed --json` prints it."""
+        document = asdict(self) | {"failed": self.failed, "int8": self.int8 and self.int8.to_json()}
+        return {name: value for name, value in document.items() if name != "scan_seconds" or value is not None}
+
+
+@dataclass(frozen=True)
+class EmbeddedFolder:
+    """A folder whose manifest and table of vectors are up to date: what every later stage starts from.
+
+    config, backbone, store: the configuration, resolved once, and the table that it leads to.
+    """
+
+    scan: ScanResult
+    config: EmbeddingConfig
+    backbone: Backbone
+    store: Store
+    embedding: EmbedResult
+
+
+class ScanEmbedder:
+    """A `manifest.Visitor` that embeds pictures which a scan has just decoded, those that have no vector yet.
 
     Parameters: `session`, gives the session when the first picture needs it.
     """
 
     def __init__(self, store: Store, recipe: Recipe, session: Callable[[], Session]) -> None:
         self._store, self._recipe, self._session = store, recipe, session
-        self._here: set[str] = set()
+        self._stored: set[str] = set()
 
-    def __enter__(self) -> WhileScanning:
-        self._here = self._store.ids()
+    def __enter__(self) -> ScanEmbedder:
+        self._stored = self._store.ids()
         self.writer = TableWriter(self._store)
         return self
 
@@ -58,115 +117,166 @@ class WhileScanning:
 
     def visit(self, id: str, data: bytes, image: Image) -> Outputs | None:
         """The rows of one picture; None when it has a vector."""
-        if id in self._here:
+        if id in self._stored:
             return None
         square = images.decode_square(data, self._recipe.size, self._recipe.resize, whole=image)
         return self._session()(square[None])
 
-    def store(self, id: str, seen: Outputs) -> None:
-        """Add them to the table; of exact copies only the first."""
-        if id not in self._here:
-            self._here.add(id)
-            vectors, bottlenecks = seen
+    def store(self, id: str, outputs: Outputs) -> None:
+        """Add the rows to the table; of exact copies only the first."""
+        if id not in self._stored:
+            self._stored.add(id)
+            vectors, bottlenecks = outputs
             self.writer.add(EmbeddedBatch([id], [0], vectors, bottlenecks, []))
 
 
-def scan_and_embed(
-    workspace: Workspace, choice: EmbeddingConfig, progress: Callable[[str], Any], on_message: OnMessage
-) -> tuple[manifest.ScanResult, Store, dict[str, Any]]:
-    """Bring the manifest and the table up to date; a picture that is new is read and decoded once for both.
+def scan_and_embed(workspace: Workspace, config: EmbeddingConfig, reporter: Reporter) -> EmbeddedFolder:
+    """Bring the manifest and the table up to date; a new picture is read and decoded once for both.
 
-    Parameters: `progress`, as that of `record.Reporter`.
-    Returns: as `manifest.scan`, and as `embed` with `scan_seconds` besides, in which new pictures are embedded, too.
+    The seconds of the scan include the embedding of new pictures, which happens meanwhile.
     Raises: InputError as `embed`.
     """
     start = time.monotonic()
     visitor, backbone = None, None
-    # An int8 network is made of pictures that were scanned, and how much room maps take is asked first.
-    if choice.recipe.precision == "fp32" and choice.recipe.pool == "avg":
-        backbone = _able(choice, _exported(choice, _pictures(workspace), on_message))
-        session = Lazy(partial(BACKENDS[choice.backend], backbone))
-        visitor = WhileScanning(_table(workspace, choice, backbone), backbone.recipe, session)
-    with progress("Scanning and embedding" if visitor else "Scanning") as told:
-        found = manifest.scan(
-            workspace, on_progress=told, workers=choice.workers, on_message=on_message, visitor=visitor
+    # An int8 network is calibrated on scanned pictures, and the room that maps take is confirmed first.
+    if config.recipe.precision == "fp32" and config.recipe.pool == "avg":
+        backbone = _check_backend(config, _export_or_load(config, _picture_files(workspace), reporter.message))
+        session = Lazy(partial(BACKENDS[config.backend], backbone))
+        visitor = ScanEmbedder(open_store(workspace, config, backbone), backbone.recipe, session)
+    with reporter.progress("Scanning and embedding" if visitor else "Scanning") as on_progress:
+        scan_result = manifest.scan(
+            workspace,
+            on_progress=on_progress,
+            workers=config.workers,
+            on_message=reporter.message,
+            visitor=visitor,
         )
     scanned = time.monotonic()
-    with progress("Embedding") as told:
-        store, made = embed(workspace, choice, told, on_message, backbone, visitor.writer if visitor else None)
-    seconds = {"scan_seconds": round(scanned - start, 2), "total_seconds": round(time.monotonic() - start, 2)}
-    return found, store, made | seconds
+    with reporter.progress("Embedding") as on_progress:
+        writer = visitor.writer if visitor else None
+        backbone, store, result = _embed(workspace, config, on_progress, reporter.message, backbone, writer)
+    scan_seconds, total_seconds = round(scanned - start, 2), round(time.monotonic() - start, 2)
+    result = replace(result, scan_seconds=scan_seconds, total_seconds=total_seconds)
+    return EmbeddedFolder(scan_result, config, backbone, store, result)
 
 
 def embed(
+    workspace: Workspace, config: EmbeddingConfig, on_progress: OnProgress, on_message: OnMessage
+) -> tuple[Store, EmbedResult]:
+    """Embed what was scanned and has no vector yet.
+
+    Raises: InputError when weights, TensorFlow or disk space are missing, or there is no picture to embed.
+    """
+    _, store, result = _embed(workspace, config, on_progress, on_message)
+    return store, result
+
+
+def embed_scanned(
+    workspace: Workspace, scan_result: ScanResult, config: EmbeddingConfig, reporter: Reporter, what: str
+) -> EmbeddedFolder:
+    """As `scan_and_embed`, for a folder that has just been scanned. Parameters: `what`, the title of the progress."""
+    with reporter.progress(what) as on_progress:
+        backbone, store, result = _embed(workspace, config, on_progress, reporter.message)
+    return EmbeddedFolder(scan_result, config, backbone, store, result)
+
+
+def resolve_backbone(
+    workspace: Workspace, config: EmbeddingConfig, files: dict[str, Path], on_message: OnMessage
+) -> Backbone:
+    """The exported backbone of a configuration.
+
+    Parameters: `files`, id -> a picture: a new export is compared with Keras on some, and an int8 network, which is
+    kept in the workspace, is calibrated on some. Raises: InputError.
+    """
+    plain = replace(config, recipe=replace(config.recipe, precision="fp32"))
+    backbone = _export_or_load(plain, files.values(), on_message)
+    if config.recipe.precision == "int8" and backbone.recipe.precision == "fp32":
+        backbone = int8.calibrated(workspace, backbone, files, on_message)
+    return _check_backend(config, backbone)
+
+
+def open_store(workspace: Workspace, config: EmbeddingConfig, backbone: Backbone) -> Store:
+    """The table of vectors of a backbone, which need not exist yet."""
+    engine = BACKEND_PACKAGES[config.backend]
+    return Store(workspace.embeddings, backbone, config.backend, f"{engine} {installed_version(engine)}")
+
+
+def _embed(
     workspace: Workspace,
-    choice: EmbeddingConfig,
-    on_progress: Progress,
+    config: EmbeddingConfig,
+    on_progress: OnProgress,
     on_message: OnMessage,
     backbone: Backbone | None = None,
     writer: TableWriter | None = None,
-) -> tuple[Store, dict[str, Any]]:
-    """Embed what was scanned and has no vector yet.
-
-    Parameters: `backbone`, that of the choice when it is there already; `writer`, the one that embedded while scanning.
-    Returns: the table, and what was done as `embed --json` prints it.
-    Raises: InputError when weights, TensorFlow or disk space are missing, or there is no picture to embed.
-    """
+) -> tuple[Backbone, Store, EmbedResult]:
+    """As `embed`. Parameters: `backbone`, where it is resolved already; `writer`, what a scan has embedded so far."""
     start = time.monotonic()
     files = manifest.files_by_id(workspace)
     if not files:
-        raise InputError(f"{workspace.images} holds no picture that can be read: `winnow scan` lists what is wrong")
-    backbone = backbone or backbone_of(workspace, choice, files, on_message)
-    store = _table(workspace, choice, backbone)
+        raise InputError(f"{workspace.images} holds no picture that can be read", remedy="unreadable")
+    backbone = backbone or resolve_backbone(workspace, config, files, on_message)
+    store = open_store(workspace, config, backbone)
     writer = writer or TableWriter(store)
-    scanned, batch = writer.embedded, choice.batch_size or BATCH_SIZES[choice.backend]
+    while_scanning = writer.embedded
     with workspace.lock(on_message):
-        missing = _missing(store, files, choice.rows_per_image, on_message)
-        rows = sum(len(views) * len(pairs) for views, pairs in missing.items())
-        _room(choice, backbone, rows, on_message)
-        session = Lazy(partial(BACKENDS[choice.backend], backbone))
-        done = 0
-        for views, pairs in missing.items():
-            embed_to_table(
-                writer,
-                pairs,
-                backbone.recipe,
-                session(),
-                augmentations=views,
-                workers=choice.workers,
-                batch_size=batch,
-                on_progress=_part(on_progress, done, len(views), rows),
-            )
-            done += len(views) * len(pairs)
-        if not missing:
-            store.compact()  # drops what an earlier run left for readers that are done by now
-    return store, {
-        "embedded": writer.embedded,
-        "reused": len(files) - len(writer.ids) - len(writer.failed),
-        "augment": choice.rows_per_image,
-        "vectors": writer.rows,
-        "failed": len(writer.failed),
-        "failed_files": [
-            {"path": str(path), "code": error.code, "message": str(error)} for path, error in writer.failed
-        ],
-        "images_per_second": round(writer.embedded / writer.seconds, 1) if writer.rows else None,
-        "total_seconds": round(time.monotonic() - start, 2),
-        "while_scanning": scanned,
-        "workers": choice.workers or processors(),
-        "batch": batch,
-        "backend": choice.backend,
-        **_made_with(backbone, store),
-    }
+        missing = _missing(store, files, config.rows_per_image, on_message)
+        _confirm_room(config, backbone, _count_rows(missing), on_message)
+        _embed_missing(store, missing, config, backbone, writer, on_progress)
+    result = EmbedResult(
+        embedded=writer.embedded,
+        reused=len(files) - len(writer.ids) - len(writer.failed),
+        augment=config.rows_per_image,
+        vectors=writer.rows,
+        failed_files=[FileProblem(str(path), error.code, str(error)) for path, error in writer.failed],
+        images_per_second=round(writer.embedded / writer.seconds, 1) if writer.rows else None,
+        total_seconds=round(time.monotonic() - start, 2),
+        while_scanning=while_scanning,
+        workers=config.workers or processors(),
+        batch=config.batch_size or BATCH_SIZES[config.backend],
+        backend=config.backend,
+        **_origin(backbone, store),
+    )
+    return backbone, store, result
 
 
-def _made_with(backbone: Backbone, store: Store) -> dict[str, Any]:
-    """Which network made the vectors of a table, and how, for `embed --json`."""
+def _embed_missing(
+    store: Store,
+    missing: Missing,
+    config: EmbeddingConfig,
+    backbone: Backbone,
+    writer: TableWriter,
+    on_progress: OnProgress,
+) -> None:
+    session, rows, done = Lazy(partial(BACKENDS[config.backend], backbone)), _count_rows(missing), 0
+    for augmentations, pairs in missing.items():
+        embed_to_table(
+            writer,
+            pairs,
+            backbone.recipe,
+            session(),
+            augmentations=augmentations,
+            workers=config.workers,
+            batch_size=config.batch_size or BATCH_SIZES[config.backend],
+            on_progress=_scaled_progress(on_progress, done, len(augmentations), rows),
+        )
+        done += len(augmentations) * len(pairs)
+    if not missing:
+        store.compact()  # removes replaced versions that an earlier run left for processes that were still reading
+
+
+def _scaled_progress(on_progress: OnProgress, before: int, rows_per_image: int, rows: int) -> OnProgress:
+    """Progress over all rows, from the progress over images of which each has as many rows."""
+    return lambda done, total: on_progress(before + done * rows_per_image, rows)
+
+
+def _origin(backbone: Backbone, store: Store) -> dict[str, Any]:
+    """Fields of an EmbedResult: which network the vectors of a table come from, and how."""
     recipe = backbone.recipe
     return {
         "dimension": int(np.prod(backbone.dimension)),
         "made_by": store.engine_version(),
         "precision": recipe.precision,
-        "int8": int8.effect(backbone) if recipe.precision == "int8" else None,
+        "int8": int8.read_effect(backbone) if recipe.precision == "int8" else None,
         "recipe": str(recipe),
         "weights": recipe.weights,
         "alpha": recipe.alpha,
@@ -177,41 +287,36 @@ def _made_with(backbone: Backbone, store: Store) -> dict[str, Any]:
     }
 
 
-def _part(on_progress: Progress, before: int, views: int, rows: int) -> Progress:
-    """What tells, of pictures with as many views each, how many of all rows are done."""
-    return lambda done, total: on_progress(before + done * views, rows)
-
-
-def _missing(store: Store, files: dict[str, Path], views: int, on_message: OnMessage) -> Missing:
-    if views > 1 and (old := store.discard_outdated_augmentations()):
-        on_message(f"{old:,} augmented views were made another way than today and are made anew")
-    here = [store.ids(view) for view in range(views)]
+def _missing(store: Store, files: dict[str, Path], rows_per_image: int, on_message: OnMessage) -> Missing:
+    if rows_per_image > 1 and (outdated := store.discard_outdated_augmentations()):
+        on_message(f"{outdated:,} augmented images follow another recipe than today's: they are embedded again")
+    stored = [store.ids(number) for number in range(rows_per_image)]
     missing: Missing = {}
     for id, path in files.items():
-        if lacks := tuple(view for view in range(views) if id not in here[view]):
-            missing.setdefault(lacks, []).append((id, path))
+        if lacking := tuple(number for number in range(rows_per_image) if id not in stored[number]):
+            missing.setdefault(lacking, []).append((id, path))
     return missing
 
 
-def _room(choice: EmbeddingConfig, backbone: Backbone, rows: int, on_message: OnMessage) -> None:
-    """Tell what maps and views will take on the disk. Raises: InputError when that is much, and is not wanted."""
+def _count_rows(missing: Missing) -> int:
+    return sum(len(augmentations) * len(pairs) for augmentations, pairs in missing.items())
+
+
+def _confirm_room(config: EmbeddingConfig, backbone: Backbone, rows: int, on_message: OnMessage) -> None:
+    """Report what maps and augmentations will take on the disk, and have more than `LARGE` confirmed.
+
+    Raises: InputError when it is not confirmed.
+    """
     numbers = int(np.prod(backbone.dimension)) + backbone.bottleneck
     expected = 2 * numbers * rows
-    if rows and (choice.rows_per_image > 1 or choice.recipe.pool == "none"):
+    if rows and (config.rows_per_image > 1 or config.recipe.pool == "none"):
         on_message(f"{rows:,} vectors of {numbers:,} numbers take about {expected / 10**9:,.2f} GB")
-    if expected > LARGE and not choice.confirm_storage(f"Store {expected / 10**9:,.1f} GB of vectors?"):
-        raise InputError(
-            f"{rows:,} vectors of {numbers:,} numbers would take {expected / 10**9:,.1f} GB: --yes stores them; fewer "
-            "--augment, or a smaller --size, take less"
-        )
+    if expected > LARGE and not config.confirm_storage(f"Store {expected / 10**9:,.1f} GB of vectors?"):
+        size = f"{expected / 10**9:,.1f} GB"
+        raise InputError(f"{rows:,} vectors of {numbers:,} numbers would take {size}", remedy="large")
 
 
-def _table(workspace: Workspace, choice: EmbeddingConfig, backbone: Backbone) -> Store:
-    engine = BACKEND_PACKAGES[choice.backend]
-    return Store(workspace.embeddings, backbone, choice.backend, f"{engine} {installed_version(engine)}")
-
-
-def _pictures(workspace: Workspace) -> Iterator[Path]:
+def _picture_files(workspace: Workspace) -> Iterator[Path]:
     """Files that look like pictures, whether they were scanned or not. Raises: InputError when there is none."""
     none = True
     for entry in walk(workspace.images, lambda path, error: None):
@@ -220,65 +325,67 @@ def _pictures(workspace: Workspace) -> Iterator[Path]:
             none = False
             yield file
     if none:
-        raise InputError(f"{workspace.images} holds no picture that can be read: `winnow scan` lists what is wrong")
+        raise InputError(f"{workspace.images} holds no picture that can be read", remedy="unreadable")
 
 
-def backbone_of(
-    workspace: Workspace, choice: EmbeddingConfig, files: dict[str, Path], on_message: OnMessage
-) -> Backbone:
-    """The exported backbone that was asked for; `files` are pictures to compare a new export with Keras on, and to
-    calibrate an int8 one on, which is kept in the workspace."""
-    plain = replace(choice, recipe=replace(choice.recipe, precision="fp32"))
-    backbone = _exported(plain, files.values(), on_message)
-    if choice.recipe.precision == "int8" and backbone.recipe.precision == "fp32":
-        backbone = int8.int8(workspace, backbone, files, on_message)
-    return _able(choice, backbone)
-
-
-def _able(choice: EmbeddingConfig, backbone: Backbone) -> Backbone:
-    if backbone.recipe.precision == "int8" and choice.backend != "onnx":
-        raise InputError(f"--backend {choice.backend} has no int8: use --backend onnx, or --precision fp32")
+def _check_backend(config: EmbeddingConfig, backbone: Backbone) -> Backbone:
+    """The backbone, if the backend can run it. Raises: InputError."""
+    if backbone.recipe.precision == "int8" and config.backend != "onnx":
+        raise InputError(f"the backend {config.backend} cannot run an int8 network", remedy="fp-or-onnx")
     return backbone
 
 
-def _exported(choice: EmbeddingConfig, files: Iterable[Path], on_message: OnMessage) -> Backbone:
-    def pictures() -> np.ndarray:
+def _export_or_load(config: EmbeddingConfig, files: Iterable[Path], on_message: OnMessage) -> Backbone:
+    """The backbone file that was named, else the exported one from the cache, else a new export."""
+
+    def parity_pixels() -> np.ndarray:
         squares: list[np.ndarray] = []
         for path in files:
             try:
-                squares.append(read_square(path, choice.recipe))
+                squares.append(read_square(path, config.recipe))
             except PictureError:
-                continue  # a scan says so
+                continue  # a scan reports it
             if len(squares) == PARITY_IMAGES:
                 break
         if not squares:
-            raise InputError("none of the pictures can be read: `winnow scan` lists what is wrong")
+            raise InputError("none of the pictures can be read", remedy="unreadable")
         return np.stack(squares)
 
-    return (
-        load_backbone(choice.backbone, choice.recipe)
-        if choice.backbone
-        else load_or_export(choice.recipe, pictures, on_message)
-    )
+    if config.backbone:
+        return load_backbone(config.backbone, config.recipe)
+    return load_or_export(config.recipe, parity_pixels, on_message)
 
 
-def read_rows(store: Store, ids: Sequence[str], choice: EmbeddingConfig) -> tuple[np.ndarray, np.ndarray]:
-    """The rows of a table that heads learn from and are judged by: (rows, looks).
+@dataclass(frozen=True)
+class Features:
+    """The arrays that heads learn from and are evaluated on.
 
-    rows: (R, D), the N plain views in the order of ids, then N rows of each other view, and where vectors are judged by
-    the mirror image too, N means of both; float32, maps float16. looks: int64 (N, V), the rows that each picture is
-    judged by; maps with the mirror image by both of them, since their mean would show things where they never were.
+    rows: (R, D), the N rows of the images themselves first, then N rows of each augmentation, and with test-time
+    augmentation by the mirror image N means of both; float32, float16 for maps.
+    evaluated: int64 (N, V), the rows that each image is evaluated on; the probabilities of several are averaged.
     """
-    is_map, n_views = choice.recipe.pool == "none", choice.rows_per_image
-    averaged = choice.tta == "flip" and not is_map
+
+    rows: np.ndarray
+    evaluated: np.ndarray
+
+
+def read_features(store: Store, ids: Sequence[str], config: EmbeddingConfig) -> Features:
+    """Read the stored vectors of N images in the order of ids.
+
+    Maps with their mirror image are evaluated on both of their rows, since the mean of two maps would show things in
+    places where they never were.
+    """
+    is_map, count = config.recipe.pool == "none", config.rows_per_image
+    averaged = config.tta == "flip" and not is_map
     dtype = np.float16 if is_map else np.float32
     plain = store.read(ids, augmentation=0).astype(dtype, copy=False)
-    blocks = n_views + averaged
-    every: np.ndarray = plain[None] if blocks == 1 else np.empty((blocks, *plain.shape), dtype)  # once: maps are large
-    every[0] = plain
-    for view in range(1, n_views):
-        every[view] = store.read(ids, augmentation=view)
+    blocks = count + averaged
+    rows: np.ndarray = plain[None] if blocks == 1 else np.empty((blocks, *plain.shape), dtype)  # once: maps are large
+    rows[0] = plain
+    for number in range(1, count):
+        rows[number] = store.read(ids, augmentation=number)
     if averaged:
-        np.mean(every[:2], axis=0, out=every[-1])
-    judged = [n_views] if averaged else range({"none": 1, "flip": 2, "mean": n_views}[choice.tta])
-    return every.reshape(-1, plain.shape[1]), np.arange(len(ids))[:, None] + len(ids) * np.array(judged)
+        np.mean(rows[:2], axis=0, out=rows[-1])
+    used = [count] if averaged else range({"none": 1, "flip": 2, "mean": count}[config.tta])
+    evaluated = np.arange(len(ids))[:, None] + len(ids) * np.array(used)
+    return Features(rows.reshape(-1, plain.shape[1]), evaluated)

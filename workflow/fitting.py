@@ -1,4 +1,4 @@
-"""Fitting heads on a prepared dataset: all of them on every split, what the verdicts bought, what more would buy."""
+"""Fits of heads to an experiment: on every split, before and after the verdicts, on fewer and fewer pictures."""
 
 from __future__ import annotations
 
@@ -13,12 +13,11 @@ from winnow.common.threads import processors
 from winnow.curate.dataset import Dataset
 from winnow.curate.splits import SPLITS
 from winnow.workflow.experiment import Experiment
-from winnow.workflow.scoring import timed
-from winnow.workflow.tasks import divided
+from winnow.workflow.tasks import as_task
 
 if TYPE_CHECKING:
     from winnow.heads.evaluation.cleaning_effect import CleaningEffect, DatasetChanges
-    from winnow.heads.evaluation.fit import Fit, Grid, HeadSpec, Split, Task
+    from winnow.heads.evaluation.fit import Fit, FitOptions, Grid, HeadSpec, Split, Task
     from winnow.heads.evaluation.head_scores import HeadScores
     from winnow.heads.evaluation.learning_curve import LearningCurve
 
@@ -26,129 +25,126 @@ QUADRATIC = ("knn", "svm-linear", "svm-rbf")  # heads whose time grows with the 
 QUADRATIC_LIMIT = 20_000  # training pictures above which they are left out unless they are named
 
 
-def named(heads: str | None) -> Grid:
-    """The heads of comma-separated kinds, None: DEFAULT_HEADS. Raises: InputError for an unknown or doubled one."""
+def grid_of_kinds(kinds: str | None) -> Grid:
+    """Heads with their default parameters.
+
+    Parameters: `kinds`, comma-separated; None: DEFAULT_HEADS. Raises: InputError for an unknown or repeated kind.
+    """
     from winnow.heads.evaluation.fit import Grid
     from winnow.heads.evaluation.grid_file import heads_from_names
     from winnow.heads.kinds import DEFAULT_HEADS
 
-    names = list(DEFAULT_HEADS) if heads is None else [name.strip() for name in heads.split(",")]
+    names = list(DEFAULT_HEADS) if kinds is None else [name.strip() for name in kinds.split(",")]
     return Grid(heads_from_names(names))
 
 
-def affordable(grid: Grid, experiment: Experiment, reporter: Reporter) -> Grid:
-    """The heads without those whose time grows with the square of a large training part; they can still be named."""
+def without_quadratic(grid: Grid, experiment: Experiment, reporter: Reporter) -> Grid:
+    """The heads without those whose time grows with the square of a large training split."""
     pictures = len(experiment.splits[0].train)
     if pictures <= QUADRATIC_LIMIT:
         return grid
     reporter.message(
-        f"note: {', '.join(QUADRATIC)} are left out, slow on {pictures:,} pictures; name them with --heads"
+        f"note: {', '.join(QUADRATIC)} are left out, because they are slow on {pictures:,} training pictures; "
+        "a comparison that names them includes them"
     )
     return replace(grid, heads=[head for head in grid.heads if head.kind not in QUADRATIC])
 
 
-def fit_all(
-    experiment: Experiment,
-    grid: Grid,
-    jobs: int | None,
-    fresh: bool,
-    reporter: Reporter,
-    experiments: dict[str, Experiment] | None = None,
-) -> tuple[list[HeadScores], dict[str, Fit]]:
-    """The scores of the heads, the chosen one first, and of every head the fit on the first split.
+def fit_options(experiment: Experiment, grid: Grid, jobs: int | None, fresh: bool = False) -> FitOptions:
+    """How the heads of a grid are fitted. Parameters: `jobs`, fits at a time (None: one per processor)."""
+    from winnow.heads.evaluation.fit import FitOptions
 
-    Parameters: `works`, of `rows.for_heads`, head name -> the work whose rows it learns from (None: all from `work`).
+    seed, cache = experiment.options.seed, experiment.workspace.fits
+    return FitOptions(seed, jobs or processors(), cache, fresh, grid.validation)
+
+
+def fit_all(
+    grid: Grid, experiments: dict[str, Experiment], options: FitOptions, reporter: Reporter
+) -> tuple[list[HeadScores], dict[str, Fit]]:
+    """Fit every head on every split.
+
+    Parameters: `experiments`, head name -> the experiment with its features, see `tasks.experiments_by_head`.
+    Returns: the scores of the heads, the chosen one first, and of every head the fit on the first split.
     """
     from winnow.heads.evaluation.head_scores import rank_heads
 
-    experiments = experiments or {head.name: experiment for head in grid.heads}
-    found: dict[str, list[Fit]] = {}
-    with timed(experiment.seconds, "compare"):
-        for own in {id(own): own for own in experiments.values()}.values():
-            heads = [head for head in grid.heads if experiments[head.name] is own]
-            task, splits = divided(own)
-            fits = _fit(task, splits, own, replace(grid, heads=heads), jobs, fresh, reporter)
-            found |= {head.name: of for head, of in zip(heads, fits, strict=True)}
-    ordered = [found[head.name] for head in grid.heads]
-    return rank_heads(grid.heads, ordered, experiment.splits), _first(grid, ordered)
+    fits: dict[str, list[Fit]] = {}
+    for experiment in {id(experiment): experiment for experiment in experiments.values()}.values():
+        heads = [head for head in grid.heads if experiments[head.name] is experiment]
+        task, splits = as_task(experiment)
+        fits |= dict(zip([head.name for head in heads], _fit(heads, task, splits, options, reporter), strict=True))
+    in_order = [fits[head.name] for head in grid.heads]
+    splits = next(iter(experiments.values())).splits
+    return rank_heads(grid.heads, in_order, splits), _first_fits(grid.heads, in_order)
 
 
 def fit_one(experiment: Experiment, head: HeadSpec, reporter: Reporter) -> tuple[Any, Fit]:
-    """A head fitted on the first split, and how well it does there."""
+    """Fit a head on the first split. Returns: the estimator, and its scores there."""
     from winnow.heads.evaluation.fit import FitOptions, fit_head
 
-    task, splits = divided(experiment)
-    with reporter.progress("Training") as told:
-        return fit_head(head, task, splits[0], FitOptions(experiment.seed), told)
+    task, splits = as_task(experiment)
+    with reporter.progress("Training") as on_epoch:
+        return fit_head(head, task, splits[0], FitOptions(experiment.options.seed), on_epoch)
 
 
 def fit_cleaning(
-    experiment: Experiment,
-    found: Dataset,
-    X_found: np.ndarray,
-    grid: Grid,
-    jobs: int | None,
-    fresh: bool,
-    reporter: Reporter,
+    experiment: Experiment, dataset_as_found: Dataset, grid: Grid, options: FitOptions, reporter: Reporter
 ) -> tuple[list[HeadScores], dict[str, Fit], CleaningEffect]:
-    """As `fit_all`, and what the verdicts bought: every head is trained on the pictures as found and as decided.
+    """As `fit_all`, and the effect of the verdicts: every head is trained on the pictures as found and as decided.
 
-    Both are judged on the same test pictures: those as found, and beside them those as decided.
-    Parameters: `found`, the dataset as found, with as many splits as that of `work`; `X_found` (N, D) its vectors.
+    Both are evaluated on the same test pictures: those as found, and beside them those as decided.
+    Parameters: `dataset_as_found`, with as many splits as the dataset of the experiment.
     """
     from winnow.heads.evaluation.cleaning_effect import measure_cleaning
     from winnow.heads.evaluation.head_scores import rank_heads
 
-    task, of_found = _with_found(experiment, found, X_found)
+    decided = experiment.dataset
+    task, found_rows = _task_with_found(experiment, dataset_as_found)
     groups = np.zeros(len(task.X), dtype=np.int64)
-    groups[: len(experiment.X)], groups[of_found] = experiment.data.groups, found.groups
+    groups[: len(experiment.X)], groups[found_rows] = decided.groups, dataset_as_found.groups
     before, after = [], []
-    for split, parts in zip(experiment.splits, found.splits, strict=True):
-        as_found = {part: of_found[parts == part] for part in SPLITS}
+    for split, parts in zip(experiment.splits, dataset_as_found.splits, strict=True):
+        as_found = {part: found_rows[parts == part] for part in SPLITS}
         before.append(replace(split, groups=groups, second_test=split.test, **as_found))
         after.append(replace(split, groups=groups, second_test=as_found["test"]))
-    with timed(experiment.seconds, "compare"):
-        fits_before, fits = (_fit(task, of, experiment, grid, jobs, fresh, reporter) for of in (before, after))
-    effect = measure_cleaning(grid.heads, fits_before, fits, before, after, _changed(experiment.data, found))
-    first = {name: fit.first_classes(len(experiment.data.classes)) for name, fit in _first(grid, fits).items()}
+    fits_before, fits = (_fit(grid.heads, task, splits, options, reporter) for splits in (before, after))
+    changes = _changes(decided, dataset_as_found)
+    effect = measure_cleaning(grid.heads, fits_before, fits, before, after, changes)
+    first = {name: fit.first_classes(len(decided.classes)) for name, fit in _first_fits(grid.heads, fits).items()}
     return rank_heads(grid.heads, fits, after), first, effect
 
 
-def fit_curve(
-    experiment: Experiment, head: HeadSpec, validation: str, jobs: int | None, fresh: bool, reporter: Reporter
-) -> LearningCurve:
+def fit_curve(experiment: Experiment, head: HeadSpec, options: FitOptions, reporter: Reporter) -> LearningCurve:
     """The learning curve of a head over all splits.
 
-    Fits on all of it are those of `fit_all`; parts that small classes make no larger than the one before are left out.
+    Fits on the whole train split are those of `fit_all`. Subsets that small classes make no larger than the one before
+    are left out.
     """
     from winnow.heads.evaluation import learning_curve
-    from winnow.heads.evaluation.fit import Grid
     from winnow.heads.evaluation.head_scores import f1_interval, mean_sizes
 
-    parts = [
-        learning_curve.nested_subsets(split, experiment.data.y, experiment.seed + r)
-        for r, split in enumerate(experiment.splits)
+    subsets = [
+        learning_curve.nested_subsets(split, experiment.dataset.y, options.seed + repeat)
+        for repeat, split in enumerate(experiment.splits)
     ]
-    of_size = {
+    by_size = {
         sum(len(split.train) for split in splits): (share, list(splits))
-        for share, splits in zip(learning_curve.SHARES, zip(*parts, strict=True), strict=True)
+        for share, splits in zip(learning_curve.SHARES, zip(*subsets, strict=True), strict=True)
     }
     points, scores = [], []
-    with timed(experiment.seconds, "learning_curve"):
-        for total, (share, splits) in of_size.items():
-            pictures, again = total / len(splits), fresh and share < 1
-            what = f"Fitting on {pictures:,.0f} pictures"
-            task, of_rows = divided(experiment, splits)
-            fits = _fit(task, of_rows, experiment, Grid([head], validation), jobs, again, reporter, what)
-            f1 = f1_interval(fits[0], mean_sizes(splits))
-            points.append(learning_curve.CurvePoint(round(pictures), share, f1))
-            scores.append([fit.metrics["test"]["weighted_f1"] for fit in fits[0]])
-        n_test = float(np.mean([len(split.test) for split in experiment.splits]))
-        sizes = np.array(list(of_size)) / len(parts)
-        return learning_curve.extrapolate(head.name, points, sizes, np.array(scores), n_test)
+    for total, (share, splits) in by_size.items():
+        pictures = total / len(splits)
+        task, row_splits = as_task(experiment, splits)
+        refit = replace(options, fresh=options.fresh and share < 1)
+        (fits,) = _fit([head], task, row_splits, refit, reporter, f"Fitting on {pictures:,.0f} pictures")
+        points.append(learning_curve.CurvePoint(round(pictures), share, f1_interval(fits, mean_sizes(splits))))
+        scores.append([fit.metrics["test"]["weighted_f1"] for fit in fits])
+    n_test = float(np.mean([len(split.test) for split in experiment.splits]))
+    sizes = np.array(list(by_size)) / len(subsets)
+    return learning_curve.extrapolate(head.name, points, sizes, np.array(scores), n_test)
 
 
-def _with_found(experiment: Experiment, found: Dataset, X_found: np.ndarray) -> tuple[Task, np.ndarray]:
+def _task_with_found(experiment: Experiment, as_found: Dataset) -> tuple[Task, np.ndarray]:
     """The task of the experiment with further rows, and the row of each picture as found, int64 (n,).
 
     The further rows are those pictures that had another label as found or are dropped. Classes that no picture has as
@@ -156,49 +152,46 @@ def _with_found(experiment: Experiment, found: Dataset, X_found: np.ndarray) -> 
     """
     from winnow.heads.evaluation.fit import Task
 
-    data = experiment.data
-    row_of = {pair: row for row, pair in enumerate(zip(data.ids, data.labels, strict=True))}
-    pairs = list(zip(found.ids, found.labels, strict=True))
-    only = [row for row, pair in enumerate(pairs) if pair not in row_of]
-    row_of |= {pairs[row]: len(data.ids) + number for number, row in enumerate(only)}
-    classes = [*data.classes, *sorted(set(found.labels) - set(data.classes))]
+    decided = experiment.dataset
+    rows = {pair: row for row, pair in enumerate(zip(decided.ids, decided.labels, strict=True))}
+    pairs = list(zip(as_found.ids, as_found.labels, strict=True))
+    changed = [row for row, pair in enumerate(pairs) if pair not in rows]
+    rows |= {pairs[row]: len(decided.ids) + number for number, row in enumerate(changed)}
+    classes = [*decided.classes, *sorted(set(as_found.labels) - set(decided.classes))]
     index = {label: number for number, label in enumerate(classes)}
-    y = [*data.y.tolist(), *(index[found.labels[row]] for row in only)]
-    key = digest([experiment.made["key"], data.ids, [found.ids[row] for row in only]])
-    task = Task(np.concatenate([experiment.X, X_found[only]]), np.array(y, dtype=np.int64), classes, key)
-    return task, np.array([row_of[pair] for pair in pairs], dtype=np.int64)
+    y = [*decided.y.tolist(), *(index[as_found.labels[row]] for row in changed)]
+    key = digest([experiment.folder.embedding.key, decided.ids, [as_found.ids[row] for row in changed]])
+    X = np.concatenate([experiment.X, experiment.folder.store.read(as_found.ids)[changed]])
+    return Task(X, np.array(y, dtype=np.int64), classes, key), np.array([rows[pair] for pair in pairs], dtype=np.int64)
 
 
-def _changed(decided: Dataset, found: Dataset) -> DatasetChanges:
-    """How many pictures the verdicts took away, brought in, and gave another label; whether classes came or went."""
+def _changes(decided: Dataset, as_found: Dataset) -> DatasetChanges:
+    """How many pictures the verdicts removed, added and relabelled; whether classes came or went."""
     from winnow.heads.evaluation.cleaning_effect import DatasetChanges
 
-    now, then = (dict(zip(data.ids, data.labels, strict=True)) for data in (decided, found))
+    after, before = (dict(zip(dataset.ids, dataset.labels, strict=True)) for dataset in (decided, as_found))
     return DatasetChanges(
-        dropped=len(then.keys() - now.keys()),
-        added=len(now.keys() - then.keys()),
-        relabelled=sum(then[id] != label for id, label in now.items() if id in then),
-        classes_changed=decided.classes != found.classes,
+        dropped=len(before.keys() - after.keys()),
+        added=len(after.keys() - before.keys()),
+        relabelled=sum(before[id] != label for id, label in after.items() if id in before),
+        classes_changed=decided.classes != as_found.classes,
     )
 
 
 def _fit(
+    heads: list[HeadSpec],
     task: Task,
     splits: list[Split],
-    experiment: Experiment,
-    grid: Grid,
-    jobs: int | None,
-    fresh: bool,
+    options: FitOptions,
     reporter: Reporter,
     what: str = "Fitting",
 ) -> list[list[Fit]]:
+    """fits[head][repeat], with progress under the title `what`."""
     from winnow.heads.evaluation.compare import compare
-    from winnow.heads.evaluation.fit import FitOptions
 
-    options = FitOptions(experiment.seed, jobs or processors(), experiment.workspace.fits, fresh, grid.validation)
     with reporter.progress(what) as on_fit:
-        return compare(grid.heads, task, splits, options, on_fit)
+        return compare(heads, task, splits, options, on_fit)
 
 
-def _first(grid: Grid, fits: list[list[Fit]]) -> dict[str, Fit]:
-    return {head.name: of[0] for head, of in zip(grid.heads, fits, strict=True)}
+def _first_fits(heads: list[HeadSpec], fits: list[list[Fit]]) -> dict[str, Fit]:
+    return {head.name: repeats[0] for head, repeats in zip(heads, fits, strict=True)}

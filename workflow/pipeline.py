@@ -1,74 +1,86 @@
-"""What joins the rooms: a scanned folder to its vectors, their scores, and runs with a report."""
+"""The whole pipeline: from a folder to a report and one file to deploy."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any
 
 from winnow.common.errors import InputError
 from winnow.common.progress import Reporter
-from winnow.curate.noise.score_summary import summarize
+from winnow.curate.noise import score_summary
 from winnow.curate.workspace import Workspace
 from winnow.embed.config import EmbeddingConfig
 from winnow.workflow import fitting, tasks
-from winnow.workflow.experiment import Division, prepare
-from winnow.workflow.runs import leave_run
-from winnow.workflow.scoring import timed
+from winnow.workflow.experiment import TEN_SPLITS, DatasetOptions, Experiment, prepare
+from winnow.workflow.runs import Outcome, Run, write_run
+from winnow.workflow.stage_timer import StageTimer
 
-if TYPE_CHECKING:
-    pass
+
+@dataclass(frozen=True)
+class PipelineResult:
+    """What `run` did; export: None where no file could be written. seconds: by stage."""
+
+    experiment: Experiment
+    run: Run
+    export: dict[str, Any] | None
+    seconds: dict[str, float]
+
+    def to_json(self) -> dict[str, Any]:
+        """As `run --json` prints it: scan, embed, score, compare, train, report, export, seconds."""
+        document, folder = self.run.to_json(), self.experiment.folder
+        trained = {name: document[name] for name in ("run", "weighted_f1", "accuracy", "model")}
+        return {
+            "scan": folder.scan.to_json(),
+            "embed": folder.embedding.to_json(),
+            "score": score_summary.summarize(self.experiment.scores).to_json(),
+            "compare": {name: document[name] for name in ("heads", "data", "run")},
+            "train": {"head": self.run.scores[0].name} | trained,
+            "report": document["report"],
+            "export": self.export,
+            "seconds": self.seconds,
+        }
 
 
 def run(
     workspace: Workspace,
-    vectors: EmbeddingConfig,
+    config: EmbeddingConfig,
     reporter: Reporter,
     *,
     heads: str | None = None,
-    repeats: int = 10,
-    division: Division | None = None,
+    dataset: DatasetOptions = TEN_SPLITS,
     jobs: int | None = None,
-) -> dict[str, Any]:
-    """Scan, embed, score, compare, train the best head again for its file, report, export: from a folder to one file.
+) -> PipelineResult:
+    """Scan, embed, score, compare heads, train the best one again for its file, report, and export.
 
-    Returns: {scan, embed, score, compare, train, report, export, seconds}, as `run --json` prints it.
+    Parameters: `heads` and `jobs`, as of `training.CompareOptions`. Raises: InputError.
     """
-    grid = fitting.named(heads)
-    experiment = prepare(
-        workspace, tasks.beside_tails(grid, vectors), reporter, division or Division(), repeats, scored=True
-    )
+    timer = StageTimer()
+    grid = fitting.grid_of_kinds(heads)
+    experiment = prepare(workspace, tasks.vector_config(grid, config), reporter, dataset, timer, scored=True)
     if heads is None:
-        grid = fitting.affordable(grid, experiment, reporter)
-    grid, experiments = tasks.for_heads(experiment, grid, vectors, reporter)
-    compared, fits = fitting.fit_all(experiment, grid, jobs, False, reporter, experiments)
-    best = compared[0].spec
+        grid = fitting.without_quadratic(grid, experiment, reporter)
+    grid, experiments = tasks.experiments_by_head(experiment, grid, config, reporter, timer)
+    with timer.stage("compare"):
+        options = fitting.fit_options(experiment, grid, jobs)
+        scores, fits = fitting.fit_all(grid, experiments, options, reporter)
+    best = scores[0].spec
     experiment = experiments[best.name]
-    with timed(experiment.seconds, "train"):
+    with timer.stage("train"):
         estimator, fits[best.name] = fitting.fit_one(experiment, best, reporter)
-    document = leave_run(experiment, "run", compared, fits, reporter, estimator)
-    with timed(experiment.seconds, "export"):
-        exported = _exported(document, reporter)
-    return {
-        "scan": experiment.scan.to_json(),
-        "embed": experiment.made,
-        "score": summarize(experiment.scores).to_json(),
-        "compare": {name: document[name] for name in ("heads", "data", "run")},
-        "train": {"head": best.name} | {name: document[name] for name in ("run", "weighted_f1", "accuracy", "model")},
-        "report": document["report"],
-        "export": exported,
-        "seconds": experiment.seconds,
-    }
+    run = write_run(experiment, "run", Outcome(scores, fits, estimator), reporter, timer)
+    with timer.stage("export"):
+        exported = _export(run, reporter)
+    return PipelineResult(experiment, run, exported, timer.seconds)
 
 
-def _exported(document: dict[str, Any], reporter: Reporter) -> dict[str, Any] | None:
-    """The one file to deploy, beside the report; None, and the reason is told, when it cannot be had."""
+def _export(run: Run, reporter: Reporter) -> dict[str, Any] | None:
+    """The one file to deploy, in the run folder; None, with a message, where it cannot be written."""
     from winnow.deploy.export import export
 
-    if document["model"] is None:
+    if run.model is None:
         return None
-    run = Path(document["run"])
     try:
-        return export(run, run / "model.onnx", reporter)
+        return export(run.folder, run.folder / "model.onnx", reporter)
     except InputError as error:
         reporter.message(f"note: model.onnx was not written: {error}")
         return None

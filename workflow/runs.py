@@ -1,4 +1,4 @@
-"""The folder that a comparison or a training leaves behind: what was done, on what, and what came of it."""
+"""Runs: the folder that a comparison or a training writes, and the record of it."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import csv
 import os
 import shutil
 import sys
-import time
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -23,16 +23,20 @@ from winnow.common.tables import wrap_write_errors
 from winnow.common.versions import PACKAGES, installed_version
 from winnow.curate.summary import summarize_curation
 from winnow.workflow.experiment import Experiment
-from winnow.workflow.report import page as report
+from winnow.workflow.report import page
+from winnow.workflow.stage_timer import StageTimer
 
 if TYPE_CHECKING:
-    from winnow.heads.evaluation.fit import Fit, HeadSpec
+    from winnow.heads.evaluation.cleaning_effect import CleaningEffect
+    from winnow.heads.evaluation.fit import Fit
     from winnow.heads.evaluation.head_scores import HeadScores
+    from winnow.heads.evaluation.learning_curve import LearningCurve
+    from winnow.heads.evaluation.search import SearchResult
     from winnow.workflow.report.document import RunDocument
 
 
 def new_folder(runs: Path, name: str, now: datetime) -> Path:
-    """Make `runs/TIME-NAME`, with a number behind it when two runs begin in one second."""
+    """Make `runs/TIME-NAME`, with a number at its end when two runs begin in one second."""
     stem = f"{now:%Y%m%d-%H%M%S}-{name}"
     try:
         runs.mkdir(parents=True, exist_ok=True)
@@ -44,12 +48,12 @@ def new_folder(runs: Path, name: str, now: datetime) -> Path:
             except FileExistsError:
                 continue
     except OSError as error:
-        raise InputError(f"{runs}: {error.strerror}; make room there or use --workspace") from None
-    raise InputError(f"{runs}: a thousand runs began in this second; wait for one")
+        raise InputError(f"{runs}: {error.strerror}", remedy="workspace") from None
+    raise InputError(f"{runs}: a thousand runs began in this second: wait for one")
 
 
 def write_splits(file: Path, ids: Sequence[str], labels: Sequence[str], parts: Sequence[np.ndarray]) -> str:
-    """`splits.lance`: `repeat`, `id`, `label`, `split`, a row for each picture and repeat. Returns the digest (hex)."""
+    """`splits.lance`: `repeat`, `id`, `label`, `split`, one row per image and repeat. Returns the digest (hex)."""
     import lance
     import pyarrow as pa
 
@@ -63,7 +67,7 @@ def write_splits(file: Path, ids: Sequence[str], labels: Sequence[str], parts: S
 
 
 def write_history(file: Path, histories: dict[str, dict[str, list[float]]]) -> None:
-    """`history.csv`: a row for each head and epoch (from 0) with the losses and scores of that epoch."""
+    """`history.csv`: one row per head and epoch (from 0) with the losses and scores of that epoch."""
     names = list(dict.fromkeys(name for history in histories.values() for name in history))
     rows = (
         [head, epoch, *(history[name][epoch] if name in history else "" for name in names)]
@@ -76,17 +80,17 @@ def write_history(file: Path, histories: dict[str, dict[str, list[float]]]) -> N
 def write_predictions(
     file: Path,
     classes: Sequence[str],
-    pictures: Sequence[tuple[str, str]],
+    images: Sequence[tuple[str, str]],
     y: np.ndarray,
     parts: dict[str, tuple[np.ndarray, np.ndarray]],
     head: str,
 ) -> None:
-    """`predictions.csv`: what a head says of the val and test pictures.
+    """`predictions.csv`: the probabilities of a head on the val and test images.
 
-    Parameters: `pictures`, (id, path) of every row; `y` int (N,); `parts`, split -> (rows (n,), probabilities (n, C)).
+    Parameters: `images`, (id, path) of every row; `y` int (N,); `parts`, split -> (rows (n,), probabilities (n, C)).
     """
     rows = (
-        [head, split, *pictures[row], classes[y[row]], classes[int(p.argmax())], *(f"{value:.6f}" for value in p)]
+        [head, split, *images[row], classes[y[row]], classes[int(p.argmax())], *(f"{value:.6f}" for value in p)]
         for split, (indexes, probabilities) in parts.items()
         for row, p in zip(indexes.tolist(), probabilities, strict=True)
     )
@@ -106,30 +110,185 @@ def _write_csv(file: Path, columns: Sequence[str], rows: Any) -> None:
         raise InputError(f"{file}: {error.strerror}; make room there") from None
 
 
+@dataclass(frozen=True)
+class DatasetSummary:
+    """The images that the heads were trained and tested on.
+
+    splits: split -> class -> images, of the first split. found, dropped, relabelled: see `curate.dataset.Dataset`.
+    left_out: classes too small to be divided -> images. problems: path, code and message of files that cannot be used.
+    """
+
+    images: str
+    pictures: int
+    classes: list[str]
+    splits: dict[str, Any]
+    repeats: int
+    split_rule: str
+    found: dict[str, int]
+    dropped: dict[str, int]
+    relabelled: int
+    left_out: dict[str, int]
+    problems: list[dict[str, str]]
+    exact_duplicates: int
+    warnings: list[str]
+
+
+@dataclass(frozen=True)
+class VectorsSummary:
+    """The vectors that the heads were trained on; see `features.EmbedResult`."""
+
+    recipe: str
+    key: str
+    dimension: int
+    parity: float
+    made_by: str
+    precision: str
+    backbone: str
+    untrained: bool
+
+
+@dataclass(frozen=True)
+class WrongPrediction:
+    """A test image that the chosen head classifies wrong; label_probability: that of its own label."""
+
+    path: str
+    label: str
+    predicted: str
+    probability: float
+    label_probability: float
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What training or comparing heads gave, to be written as a run.
+
+    scores: the chosen head first. fits: head name -> its fit on the first split. estimator: the fitted chosen head, to
+    be written as `head.onnx`; None for a comparison.
+    """
+
+    scores: list[HeadScores]
+    fits: dict[str, Fit]
+    estimator: Any = None
+    cleaning: CleaningEffect | None = None
+    learning_curve: LearningCurve | None = None
+    search: SearchResult | None = None
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """Everything that `metrics.json` holds and the report shows; `workflow.report.document` describes the JSON.
+
+    figures: head name -> what the report draws of its fit on the first split. seconds: by stage.
+    """
+
+    title: str
+    command: str
+    created: str
+    kind: str
+    version: str | None
+    data: DatasetSummary
+    vectors: VectorsSummary
+    outcome: Outcome
+    figures: dict[str, dict[str, Any]]
+    curation: dict[str, Any] | None
+    most_wrong: list[WrongPrediction]
+    seconds: dict[str, float]
+
+    def to_json(self) -> RunDocument:
+        """The document of `metrics.json`."""
+        scores, outcome = self.outcome.scores, self.outcome
+        document = {name: getattr(self, name) for name in ("title", "command", "created", "kind", "version")}
+        document |= {"data": asdict(self.data), "vectors": asdict(self.vectors)}
+        document["heads"] = [
+            head.to_json() | {"chosen": head is scores[0], "shown": self.figures[head.name]} for head in scores
+        ]
+        document |= {
+            "curation": self.curation,
+            "cleaning": outcome.cleaning and outcome.cleaning.to_json(),
+            "learning_curve": outcome.learning_curve and outcome.learning_curve.to_json(),
+            "search": outcome.search and outcome.search.to_json(),
+            "most_wrong": [asdict(wrong) for wrong in self.most_wrong],
+            "seconds": self.seconds,
+        }
+        return cast("RunDocument", document)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run as it lies on the disk.
+
+    model: `head.onnx`; None where the run is a comparison, or the file differed from the head and was not written.
+    """
+
+    record: RunRecord
+    folder: Path
+    report: Path
+    model: Path | None
+
+    @property
+    def scores(self) -> list[HeadScores]:
+        """The scores of the heads, the chosen one first."""
+        return self.record.outcome.scores
+
+    def to_json(self) -> dict[str, Any]:
+        """The document with `run` and `report`; of a trained head also `weighted_f1`, `accuracy` and `model`."""
+        document = {**self.record.to_json(), "run": str(self.folder), "report": str(self.report)}
+        if self.record.outcome.estimator is not None:
+            best = self.scores[0]
+            model = None if self.model is None else str(self.model)
+            document |= {"weighted_f1": best.weighted_f1.to_json(), "accuracy": best.accuracy, "model": model}
+        return document
+
+
+def write_run(experiment: Experiment, name: str, outcome: Outcome, reporter: Reporter, timer: StageTimer) -> Run:
+    """Write a run folder, whole or not at all.
+
+    Parameters: `name`, the kind of run, or the kind and a head, as "train-lda".
+    Raises: InputError when the disk refuses.
+    """
+    now = datetime.now(UTC)
+    folder = new_folder(experiment.workspace.runs, name, now)
+    try:
+        record = _record(experiment, name.split("-")[0], outcome, reporter.command, timer)
+        record = replace(record, created=now.isoformat(timespec="seconds"))
+        _write_tables(experiment, folder, record)
+        with timer.stage("report"):
+            images = experiment.workspace.images
+            report = page.write(record.to_json(), folder, lambda path: page.thumbnail(images / from_text(path)))
+        write_json(folder / "metrics.json", record.to_json())
+        model = None
+        if outcome.estimator is not None:
+            model = _write_head(experiment, folder / "head.onnx", outcome, reporter)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    return Run(record, folder, report, model)
+
+
 def most_wrong(
     classes: Sequence[str], paths: Sequence[str], y: np.ndarray, probabilities: np.ndarray, most: int = 24
-) -> list[dict[str, Any]]:
-    """The pictures whose own label has the lowest probability among those given another, worst first.
+) -> list[WrongPrediction]:
+    """The misclassified images whose own label has the lowest probability, worst first.
 
     Parameters: `paths` (n,), `y` int (n,), `probabilities` (n, C), rows in the same order.
     """
     predicted = probabilities.argmax(axis=1)
-    own = probabilities[np.arange(len(y)), y]
+    label_probability = probabilities[np.arange(len(y)), y]
     wrong = np.flatnonzero(predicted != y)
     return [
-        {
-            "path": paths[row],
-            "label": classes[y[row]],
-            "predicted": classes[predicted[row]],
-            "probability": float(probabilities[row, predicted[row]]),
-            "label_probability": float(own[row]),
-        }
-        for row in wrong[np.argsort(own[wrong], kind="stable")][:most].tolist()
+        WrongPrediction(
+            path=paths[row],
+            label=classes[y[row]],
+            predicted=classes[predicted[row]],
+            probability=float(probabilities[row, predicted[row]]),
+            label_probability=float(label_probability[row]),
+        )
+        for row in wrong[np.argsort(label_probability[wrong], kind="stable")][:most].tolist()
     ]
 
 
-def shown(fit: Fit, classes: Sequence[str]) -> dict[str, Any]:
-    """What the report draws of one fit: matrices on train and test, the report by class, the curves."""
+def _figures(fit: Fit, classes: Sequence[str]) -> dict[str, Any]:
+    """What the report draws of one fit: matrices on train and test, scores by class, curves over the epochs."""
     from winnow.heads.evaluation.metrics import classification_report
 
     return {
@@ -141,129 +300,90 @@ def shown(fit: Fit, classes: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def leave_run(
-    experiment: Experiment,
-    name: str,
-    scores: list[HeadScores],
-    fits: dict[str, Fit],
-    reporter: Reporter,
-    estimator: Any = None,
-) -> dict[str, Any]:
-    """Write a run folder, whole or not at all.
-
-    Parameters: `scores`, of the heads, the chosen one first; `fits`, of every head on the first split;
-    `estimator`, the fitted first head, to be written as `head.onnx`.
-    Returns: the document, with `run` and `report`, and with an estimator `weighted_f1`, `accuracy` and `model` (None
-    when the file was not like the head: the person is told, the run stays).
-    """
-    now = datetime.now(UTC)
-    folder = new_folder(experiment.workspace.runs, name, now)
-    try:
-        document = _document(experiment, name.split("-")[0], scores, fits, reporter.command, now)
-        _write_tables(experiment, folder, document, fits)
-        start = time.monotonic()
-        page = report.write(
-            cast("RunDocument", document),
-            folder,
-            lambda path: report.thumbnail(experiment.workspace.images / from_text(path)),
-        )
-        experiment.seconds["report"] = round(time.monotonic() - start, 2)
-        write_json(folder / "metrics.json", document)
-        model = None
-        if estimator is not None:
-            model = _write_head(experiment, folder / "head.onnx", scores[0].spec, estimator, reporter)
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
-    result = document | {"run": str(folder), "report": str(page)}
-    if estimator is not None:
-        result |= {"weighted_f1": scores[0].weighted_f1.to_json(), "accuracy": scores[0].accuracy, "model": model}
-    return result
+def _record(experiment: Experiment, kind: str, outcome: Outcome, command: str, timer: StageTimer) -> RunRecord:
+    dataset, test, chosen = experiment.dataset, experiment.splits[0].test, outcome.scores[0]
+    curation = None if experiment.options.as_found else summarize_curation(experiment.workspace, experiment.scores)
+    probabilities = outcome.fits[chosen.name].proba["test"]
+    return RunRecord(
+        title=to_text(experiment.workspace.images.name),
+        command=to_text(command),
+        created="",
+        kind=kind,
+        version=installed_version("winnow-images"),
+        data=_dataset_summary(experiment),
+        vectors=_vectors_summary(experiment),
+        outcome=outcome,
+        figures={head.name: _figures(outcome.fits[head.name], dataset.classes) for head in outcome.scores},
+        curation=curation,
+        most_wrong=most_wrong(dataset.classes, [dataset.paths[row] for row in test], dataset.y[test], probabilities),
+        seconds=timer.seconds,
+    )
 
 
-def _document(
-    experiment: Experiment, kind: str, scores: list[HeadScores], fits: dict[str, Fit], command: str, now: datetime
-) -> dict[str, Any]:
-    """What `metrics.json` holds and the report is made from."""
-    data, made, test = experiment.data, experiment.made, experiment.splits[0].test
-    proba = fits[scores[0].name].proba["test"]
-    return {
-        "title": to_text(experiment.workspace.images.name),
-        "command": to_text(command),
-        "created": now.isoformat(timespec="seconds"),
-        "kind": kind,
-        "version": installed_version("winnow-images"),
-        "data": _data_document(experiment),
-        "vectors": {name: made[name] for name in ("recipe", "key", "dimension", "parity", "made_by", "precision")}
-        | {"backbone": _backbone_in_words(made), "untrained": made["weights"] == "random"},
-        "heads": [
-            head.to_json() | {"chosen": head is scores[0], "shown": shown(fits[head.name], data.classes)}
-            for head in scores
-        ],
-        "curation": None if experiment.as_found else summarize_curation(experiment.workspace, experiment.scores),
-        "cleaning": experiment.cleaning and experiment.cleaning.to_json(),
-        "learning_curve": experiment.learning_curve and experiment.learning_curve.to_json(),
-        "search": experiment.search and experiment.search.to_json(),
-        "most_wrong": most_wrong(data.classes, [data.paths[row] for row in test], data.y[test], proba),
-        "seconds": experiment.seconds,
-    }
+def _dataset_summary(experiment: Experiment) -> DatasetSummary:
+    dataset, scan = experiment.dataset, experiment.folder.scan
+    return DatasetSummary(
+        images=to_text(str(experiment.workspace.images)),
+        pictures=len(dataset.ids),
+        classes=dataset.classes,
+        splits=dataset.split_counts(),
+        repeats=len(dataset.splits),
+        split_rule=dataset.split_rule,
+        found=dataset.as_found_counts,
+        dropped=dataset.dropped,
+        relabelled=dataset.relabelled,
+        left_out=dataset.left_out,
+        problems=[problem.to_json() for problem in scan.problems],
+        exact_duplicates=scan.exact_duplicates,
+        warnings=experiment.notes,
+    )
 
 
-def _write_tables(experiment: Experiment, folder: Path, document: dict[str, Any], fits: dict[str, Fit]) -> None:
+def _vectors_summary(experiment: Experiment) -> VectorsSummary:
+    embedding = experiment.folder.embedding
+    names = {"imagenet": "ImageNet weights", "random": "untrained"}
+    weights = names.get(embedding.weights, f"weights of {embedding.weights}")
+    shared = ("recipe", "key", "dimension", "parity", "made_by", "precision")
+    return VectorsSummary(
+        **{name: getattr(embedding, name) for name in shared},
+        backbone=f"MobileNetV2 {embedding.alpha}, {weights}",
+        untrained=embedding.weights == "random",
+    )
+
+
+def _write_tables(experiment: Experiment, folder: Path, record: RunRecord) -> None:
     """`splits.lance`, `history.csv`, `predictions.csv` of the chosen head, and `run.json`."""
-    data, heads = experiment.data, document["heads"]
-    digest = write_splits(folder / "splits.lance", data.ids, data.labels, data.splits)
+    dataset, fits, scores = experiment.dataset, record.outcome.fits, record.outcome.scores
+    splits_digest = write_splits(folder / "splits.lance", dataset.ids, dataset.labels, dataset.splits)
     write_history(folder / "history.csv", {name: fit.history for name, fit in fits.items() if fit.history})
-    proba = fits[heads[0]["name"]].proba
+    proba = fits[scores[0].name].proba
     parts = {part: (getattr(experiment.splits[0], part), proba[part]) for part in ("val", "test")}
-    pictures = list(zip(data.ids, data.paths, strict=True))
-    write_predictions(folder / "predictions.csv", data.classes, pictures, data.y, parts, heads[0]["name"])
-    said = {name: document[name] for name in ("command", "created", "kind", "version")}
-    said |= {
-        "seed": experiment.seed,
-        "repeats": len(data.splits),
-        "split_rule": data.split_rule,
-        "splits_digest": digest,
+    images = list(zip(dataset.ids, dataset.paths, strict=True))
+    write_predictions(folder / "predictions.csv", dataset.classes, images, dataset.y, parts, scores[0].name)
+    document: dict[str, Any] = {name: getattr(record, name) for name in ("command", "created", "kind", "version")}
+    document |= {
+        "seed": experiment.options.seed,
+        "repeats": len(dataset.splits),
+        "split_rule": dataset.split_rule,
+        "splits_digest": splits_digest,
+        "vectors": experiment.folder.embedding.key,
+        "embedding": experiment.folder.config.to_json(),
+        "heads": [{"name": head.name, "kind": head.kind, "params": head.params} for head in scores],
+        "versions": {"python": sys.version.split()[0]} | {name: installed_version(name) for name in PACKAGES},
     }
-    said |= {"vectors": experiment.made["key"], "embedding": experiment.embedding}
-    said |= {"heads": [{n: head[n] for n in ("name", "kind", "params")} for head in heads]}
-    used = {"python": sys.version.split()[0]} | {name: installed_version(name) for name in PACKAGES}
-    write_json(folder / "run.json", said | {"versions": used})
+    write_json(folder / "run.json", document)
 
 
-def _write_head(experiment: Experiment, file: Path, head: HeadSpec, estimator: Any, reporter: Reporter) -> str | None:
+def _write_head(experiment: Experiment, file: Path, outcome: Outcome, reporter: Reporter) -> Path | None:
+    """`head.onnx`; None, with a message, where the file differs from the head."""
     from winnow.deploy.onnx.head import save_head
 
-    extra = {"recipe": experiment.made["recipe"], "vectors": experiment.made["key"]}
+    embedding = experiment.folder.embedding
+    metadata = {"recipe": embedding.recipe, "vectors": embedding.key}
+    test = experiment.X[experiment.splits[0].test]
     try:
-        save_head(file, estimator, head, experiment.data.classes, experiment.X[experiment.splits[0].test], extra)
+        save_head(file, outcome.estimator, outcome.scores[0].spec, experiment.dataset.classes, test, metadata)
     except InputError as error:
         reporter.message(f"note: {file.name} was not written: {error}")
         return None
-    return str(file)
-
-
-def _data_document(experiment: Experiment) -> dict[str, Any]:
-    data = experiment.data
-    return {
-        "images": to_text(str(experiment.workspace.images)),
-        "pictures": len(data.ids),
-        "classes": data.classes,
-        "splits": data.split_counts(),
-        "repeats": len(data.splits),
-        "split_rule": data.split_rule,
-        "found": data.as_found_counts,
-        "dropped": data.dropped,
-        "relabelled": data.relabelled,
-        "left_out": data.left_out,
-        "problems": [problem.to_json() for problem in experiment.scan.problems],
-        "exact_duplicates": experiment.scan.exact_duplicates,
-        "warnings": experiment.notes,
-    }
-
-
-def _backbone_in_words(made: dict[str, Any]) -> str:
-    weights = {"imagenet": "ImageNet weights", "random": "untrained"}.get(
-        made["weights"], f"weights of {made['weights']}"
-    )
-    return f"MobileNetV2 {made['alpha']}, {weights}"
+    return file

@@ -1,9 +1,10 @@
-"""How far the work on a folder is: what is scanned, embedded, scored, decided and trained, and what is out of date."""
+"""Progress of the work on a folder: what is scanned, embedded, scored, decided and trained, and what is out of date."""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,103 +19,156 @@ from winnow.embed.store import read_ids
 if TYPE_CHECKING:
     import pyarrow as pa
 
-RUNS = 5  # the last ones are told
+SHOWN_RUNS = 5  # the latest ones
 
 
-def status(workspace: Workspace) -> dict[str, Any]:
-    """{scanned, embedded, scored, decided, trained, next, bytes}; nothing is read of the pictures but their names.
+@dataclass(frozen=True)
+class ScanStatus:
+    """Pictures in the manifest, how many of them are readable, and files added, changed or removed since the scan."""
 
-    next: the sensible command. bytes: of each file and folder of the workspace. Raises: InputError (damaged tables).
+    pictures: int
+    added: int
+    changed: int
+    removed: int
+    readable: int
+
+
+@dataclass(frozen=True)
+class TableStatus:
+    """A table of vectors: how they are computed, how many there are, and how many of today's pictures it lacks."""
+
+    key: str
+    recipe: str
+    vectors: int
+    missing: int
+
+
+@dataclass(frozen=True)
+class ScoreStatus:
+    """Pictures that have scores, and whether pictures, labels or verdicts have changed since."""
+
+    pictures: int
+    stale: bool
+
+
+@dataclass(frozen=True)
+class RunStatus:
+    """A run: its folder, its kind, the chosen head and the weighted F1 of it: {mean, low, high}."""
+
+    run: str
+    kind: str
+    head: str
+    weighted_f1: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Status:
+    """Everything that `status` reports.
+
+    decided: verdict -> pictures. trained: the latest runs, the newest first. next: the sensible next command. bytes: of
+    each file and folder of the workspace, the largest first.
+    """
+
+    scanned: ScanStatus
+    embedded: list[TableStatus]
+    scored: ScoreStatus
+    decided: dict[str, int]
+    trained: list[RunStatus]
+    next: str
+    bytes: dict[str, int]
+
+    def to_json(self) -> dict[str, Any]:
+        """As `status --json` prints it."""
+        return asdict(self)
+
+
+def read_status(workspace: Workspace) -> Status:
+    """Compare a workspace with its folder; of the pictures only names, sizes and times are read.
+
+    Raises: InputError (damaged tables).
     """
     rows = manifest.read(workspace)
-    ids = {
-        id for id, problem in zip(rows["id"].to_pylist(), rows["problem"].to_pylist(), strict=True) if problem is None
-    }
-    here = set(rows["id"].to_pylist())
-    held = current_verdicts(Journal(workspace.folder).lines())
-    said = {
-        "scanned": _scanned(workspace, rows) | {"readable": len(ids)},
-        "embedded": _embedded(workspace, ids),
-        "scored": _scored(workspace, rows, held),
-        "decided": dict(Counter(line.verdict for id, line in held.items() if id in here)),
-        "trained": _trained(workspace),
-    }
-    return said | {"next": _next(said), "bytes": _sizes(workspace.folder)}
+    columns = (rows[name].to_pylist() for name in ("id", "problem"))
+    readable = {id for id, problem in zip(*columns, strict=True) if problem is None}
+    known = set(rows["id"].to_pylist())
+    verdicts = current_verdicts(Journal(workspace.folder).lines())
+    scanned = _scan_status(workspace, rows, len(readable))
+    scored = _score_status(workspace, rows, verdicts)
+    decided = dict(Counter(line.verdict for id, line in verdicts.items() if id in known))
+    return Status(
+        scanned=scanned,
+        embedded=_table_statuses(workspace, readable),
+        scored=scored,
+        decided=decided,
+        trained=_run_statuses(workspace),
+        next=_next_command(scanned, scored, decided),
+        bytes=_sizes(workspace.folder),
+    )
 
 
-def _scanned(workspace: Workspace, rows: pa.Table) -> dict[str, int]:
-    """Pictures in the manifest, and how many files were added, changed or removed since."""
+def _scan_status(workspace: Workspace, rows: pa.Table, readable: int) -> ScanStatus:
     columns = (rows[name].to_pylist() for name in ("path", "bytes", "mtime_ns"))
     known = {path: entry for path, *entry in zip(*columns, strict=True)}
     others = {entry.path for entry in manifest.read_other_files(workspace)}
-    here = {path: entry for path, *entry in walk(workspace.images, lambda path, error: None)}
-    return {
-        "pictures": len(known),
-        "added": len(here.keys() - known.keys() - others),
-        "changed": sum(here[path] != entry for path, entry in known.items() if path in here),
-        "removed": len(known.keys() - here.keys()),
-    }
+    current = {path: entry for path, *entry in walk(workspace.images, lambda path, error: None)}
+    return ScanStatus(
+        pictures=len(known),
+        added=len(current.keys() - known.keys() - others),
+        changed=sum(current[path] != entry for path, entry in known.items() if path in current),
+        removed=len(known.keys() - current.keys()),
+        readable=readable,
+    )
 
 
-def _embedded(workspace: Workspace, ids: set[str]) -> list[dict[str, Any]]:
-    """Every table of vectors: how they were made, and how many of today's pictures it lacks."""
+def _table_statuses(workspace: Workspace, ids: set[str]) -> list[TableStatus]:
     tables = []
     for path in sorted(workspace.embeddings.glob("*.lance")):
         table = open_table(path)
         if table is None:
             continue
         with wrap_read_errors(path):
-            made = json.loads(table.schema.metadata[b"winnow"])
-            said = {"key": path.stem, "recipe": made["recipe"]}
+            recipe = json.loads(table.schema.metadata[b"winnow"])["recipe"]
         stored = read_ids(path)
-        tables.append(said | {"vectors": len(stored), "missing": len(ids - stored)})
+        tables.append(TableStatus(path.stem, recipe, len(stored), len(ids - stored)))
     return tables
 
 
-def _scored(workspace: Workspace, rows: pa.Table, held: dict[str, Line]) -> dict[str, Any]:
-    """How many pictures have scores, and whether pictures, labels or verdicts have changed since."""
+def _score_status(workspace: Workspace, rows: pa.Table, verdicts: dict[str, Line]) -> ScoreStatus:
     columns = ["id", "label", "verdict", "reason", "problem", "off_topic"]
     table = score_table.read(workspace).select(columns).to_pylist()
     scored = {
         row["id"]: (row["label"], row["verdict"], row["reason"]) for row in table if row["id"] and not row["problem"]
     }
-    now: dict[str, tuple[str | None, str | None, str | None]] = {}
+    current: dict[str, tuple[str | None, str | None, str | None]] = {}
     for id, label in dataset.majority_labels(rows).items():
-        line = held.get(id)
-        said = (line.verdict, line.reason) if line else (None, None)
-        now[id] = (line.label if line and line.verdict == "relabel" else label, *said)
+        line = verdicts.get(id)
+        verdict, reason = (line.verdict, line.reason) if line else (None, None)
+        current[id] = (line.label if line and line.verdict == "relabel" else label, verdict, reason)
     pictures = len({row["id"] for row in table if row["off_topic"] is not None})
-    return {"pictures": pictures, "stale": bool(pictures) and scored != now}
+    return ScoreStatus(pictures, bool(pictures) and scored != current)
 
 
-def _trained(workspace: Workspace) -> list[dict[str, Any]]:
-    """The last runs, the newest first: folder, kind, chosen head and its weighted F1."""
-    found = []
-    for file in sorted(workspace.runs.glob("*/metrics.json"), reverse=True)[:RUNS]:
+def _run_statuses(workspace: Workspace) -> list[RunStatus]:
+    runs = []
+    for file in sorted(workspace.runs.glob("*/metrics.json"), reverse=True)[:SHOWN_RUNS]:
         try:
-            said = json.loads(file.read_text(encoding="utf-8"))
-            head, kind = said["heads"][0], said["kind"]
-            found.append(
-                {"run": str(file.parent), "kind": kind, "head": head["name"], "weighted_f1": head["weighted_f1"]}
-            )
+            document = json.loads(file.read_text(encoding="utf-8"))
+            head = document["heads"][0]
+            runs.append(RunStatus(str(file.parent), document["kind"], head["name"], head["weighted_f1"]))
         except (OSError, ValueError, LookupError, TypeError):
-            continue  # damaged, or of another version: the others are told
-    return found
+            continue  # damaged, or of another version: the others are still shown
+    return runs
 
 
-def _next(said: dict[str, Any]) -> str:
-    scanned = said["scanned"]
-    if not scanned["readable"] or scanned["added"] or scanned["changed"] or scanned["removed"]:
+def _next_command(scanned: ScanStatus, scored: ScoreStatus, decided: dict[str, int]) -> str:
+    if not scanned.readable or scanned.added or scanned.changed or scanned.removed:
         return "scan"
-    if not said["scored"]["pictures"] or said["scored"]["stale"]:
+    if not scored.pictures or scored.stale:
         return "score"
-    if not said["decided"]:
-        return "review"
-    return "run"
+    return "run" if decided else "review"
 
 
 def _sizes(folder: Path) -> dict[str, int]:
-    """Bytes of every file and folder of the workspace, the largest first."""
     sizes = {
         entry.name: sum(file.lstat().st_size for file in (entry.rglob("*") if entry.is_dir() else [entry]))
         for entry in (folder.iterdir() if folder.is_dir() else ())

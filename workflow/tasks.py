@@ -1,4 +1,4 @@
-"""What heads are fitted on: the stored vectors of pictures and their views, or the maps that a tail begins with."""
+"""The tasks that heads are fitted to: stored vectors, or the feature maps that fine-tuning starts from."""
 
 from __future__ import annotations
 
@@ -13,91 +13,93 @@ from winnow.common.progress import Reporter
 from winnow.embed.augment import AUGMENTATIONS
 from winnow.embed.config import EmbeddingConfig
 from winnow.embed.recipe import Recipe
-from winnow.workflow import features
-from winnow.workflow.experiment import Experiment
+from winnow.workflow.experiment import Experiment, with_maps
+from winnow.workflow.stage_timer import StageTimer
 
 if TYPE_CHECKING:
     from winnow.heads.evaluation.fit import Grid, HeadSpec, Split, Task
 
-TAIL_VIEWS = 8  # of each picture that a tail learns from, unless --augment says how many
-NETWORK = ("alpha", "weights", "size")  # of the recipe, which are parameters of a tail, too
+FINETUNE_AUGMENT = 8  # rows per image for fine-tuning, unless the configuration has another number
+NETWORK = ("alpha", "weights", "size")  # fields of the recipe that are parameters of a fine-tuned head, too
 
 
-def divided(experiment: Experiment, splits: list[Split] | None = None) -> tuple[Task, list[Split]]:
-    """The task of an experiment, and splits of its pictures (None: its own) as splits of the task's rows.
+def as_task(experiment: Experiment, splits: list[Split] | None = None) -> tuple[Task, list[Split]]:
+    """The task of an experiment, and splits of its images (None: its own) as splits of the task's rows.
 
-    Every view of the training pictures is learned from, a picture's views are of one group, and pictures are judged by
-    the views that were asked for.
+    Heads learn from every augmentation of the training images, the rows of one image are in one group, and images are
+    evaluated on the rows that test-time augmentation asks for.
     """
     from winnow.heads.evaluation.fit import Task
 
-    data, count = experiment.data, len(experiment.data.ids)
-    repeated = np.tile(np.arange(count), len(experiment.rows) // count)
-    views, judged = (experiment.embedding[name] for name in ("augment", "tta"))
-    made = []
+    dataset, features, config = experiment.dataset, experiment.features, experiment.folder.config
+    count, per_image = len(dataset.ids), config.rows_per_image
+    image_of_row = np.tile(np.arange(count), len(features.rows) // count)
+    row_splits = []
     for split in experiment.splits if splits is None else splits:
-        augmented = (split.train + count * np.arange(1, views)[:, None]).ravel() if views > 1 else None
-        parts = {} if judged == "none" else {part: experiment.looks[getattr(split, part)] for part in ("val", "test")}
-        made.append(replace(split, groups=split.groups[repeated], augmented=augmented, **parts))
-    key = digest([experiment.made["key"], data.ids, *([judged, views, AUGMENTATIONS] if views > 1 else [])])
-    return Task(experiment.rows, data.y[repeated], data.classes, key), made
+        augmented = (split.train + count * np.arange(1, per_image)[:, None]).ravel() if per_image > 1 else None
+        parts = {}
+        if config.tta != "none":
+            parts = {part: features.evaluated[getattr(split, part)] for part in ("val", "test")}
+        row_splits.append(replace(split, groups=split.groups[image_of_row], augmented=augmented, **parts))
+    augmentation = [config.tta, per_image, AUGMENTATIONS] if per_image > 1 else []
+    key = digest([experiment.folder.embedding.key, dataset.ids, *augmentation])
+    return Task(features.rows, dataset.y[image_of_row], dataset.classes, key), row_splits
 
 
-def beside_tails(grid: Grid, choice: EmbeddingConfig) -> EmbeddingConfig:
-    """How vectors are chosen where there may be tails, whose views are of maps: without others nobody needs more.
+def vector_config(grid: Grid, config: EmbeddingConfig) -> EmbeddingConfig:
+    """The configuration of the vectors for the heads of a grid that learn from vectors.
 
-    Raises: InputError when there are no weights that a tail could go on from, or for what a tail would not heed.
+    Fine-tuned heads learn from feature maps, which have augmentations of their own: with no other heads in the grid,
+    the vectors need none.
+    Raises: InputError when there are no weights to fine-tune, or for options that fine-tuning would ignore.
     """
-    tails = [head for head in grid.heads if head.kind == "finetune"]
-    if tails and choice.backbone:
-        raise InputError("a tail is trained from Keras' own weights: leave out --backbone, or choose other heads")
+    fine_tuned = [head for head in grid.heads if head.kind == "finetune"]
+    if fine_tuned and config.backbone:
+        raise InputError(
+            "fine-tuning starts from Keras' own weights, not from an exported backbone", remedy="finetune-weights"
+        )
     for name in NETWORK:
-        if any(name in head.params for head in tails):
-            raise InputError(f"a tail takes {name} from the network whose maps it gets: type --{name} instead")
-    if len(tails) < len(grid.heads):
-        return choice
-    if choice.recipe.layer != Recipe.layer:
-        raise InputError("a tail begins where --unfreeze says: type --unfreeze N, 1 to 16 blocks, instead of --layer")
-    if choice.recipe.pool != Recipe.pool:
-        raise InputError("a tail learns from maps as it is: leave out --pool none")
-    return replace(choice, augment=1, tta="none")
+        if any(name in head.params for head in fine_tuned):
+            raise InputError(
+                f"fine-tuning takes {name} from the network that it starts from", remedy="network", name=name
+            )
+    if len(fine_tuned) < len(grid.heads):
+        return config
+    if config.recipe.layer != Recipe.layer:
+        raise InputError("fine-tuning starts from the layer below the last blocks that it trains", remedy="unfreeze")
+    if config.recipe.pool != Recipe.pool:
+        raise InputError("fine-tuning learns from feature maps as it is, without this option", remedy="finetune-pool")
+    return replace(config, augment=1, tta="none")
 
 
-def for_heads(
-    experiment: Experiment, grid: Grid, choice: EmbeddingConfig, reporter: Reporter
+def experiments_by_head(
+    experiment: Experiment, grid: Grid, config: EmbeddingConfig, reporter: Reporter, timer: StageTimer
 ) -> tuple[Grid, dict[str, Experiment]]:
-    """Head name -> the work whose rows it learns from. Tails learn from maps, which are embedded where they lack.
+    """Map each head to the experiment with its features: fine-tuned heads use feature maps, computed on demand.
 
-    Returns the grid, too, with the network whose end is trained among the parameters of its tails.
+    The grid is returned with the options of the network among the parameters of its fine-tuned heads.
     Raises: InputError when there is no room.
     """
-    heads, experiments, of_layer = [], dict[str, Experiment](), dict[str, Experiment]()
-    network = {name: getattr(choice.recipe, name) for name in NETWORK}
+    heads, experiments, by_layer = [], dict[str, Experiment](), dict[str, Experiment]()
+    network = {name: getattr(config.recipe, name) for name in NETWORK}
     for head in grid.heads:
         experiments[head.name] = experiment
         if head.kind == "finetune":
-            layer = _layer(head)
-            if layer not in of_layer:
-                of_layer[layer] = _of_maps(experiment, layer, choice, reporter)
-            experiments[head.name], head = of_layer[layer], replace(head, params=head.params | network)
+            layer = _input_layer(head)
+            if layer not in by_layer:
+                by_layer[layer] = with_maps(experiment, _map_config(config, layer), reporter, timer)
+            experiments[head.name], head = by_layer[layer], replace(head, params=head.params | network)
         heads.append(head)
     return replace(grid, heads=heads), experiments
 
 
-def _layer(head: HeadSpec) -> str:
+def _map_config(config: EmbeddingConfig, layer: str) -> EmbeddingConfig:
+    augment = FINETUNE_AUGMENT if config.augment is None else config.augment
+    return replace(config, recipe=replace(config.recipe, layer=layer, pool="none"), augment=augment)
+
+
+def _input_layer(head: HeadSpec) -> str:
     from winnow.embed.backbone import finetune_input_layer
     from winnow.heads.models.finetune import FineTunedHead
 
     return finetune_input_layer(head.params.get("unfreeze", FineTunedHead().unfreeze))
-
-
-def _of_maps(experiment: Experiment, layer: str, choice: EmbeddingConfig, reporter: Reporter) -> Experiment:
-    """The same pictures with the maps of a layer."""
-    recipe = replace(choice.recipe, layer=layer, pool="none")
-    choice = replace(choice, recipe=recipe, augment=TAIL_VIEWS if choice.augment is None else choice.augment)
-    with reporter.progress("Embedding maps") as told:
-        store, made = features.embed(experiment.workspace, choice, told, reporter.message)
-    experiment.seconds["embed"] = round(experiment.seconds["embed"] + made["total_seconds"], 2)
-    found, looks = features.read_rows(store, experiment.data.ids, choice)
-    made = {"scan_seconds": experiment.made["scan_seconds"]} | made
-    return replace(experiment, rows=found, looks=looks, made=made, embedding=choice.to_json(), store=store)

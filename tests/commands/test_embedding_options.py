@@ -33,8 +33,8 @@ def test_the_command_receives_one_configuration(words: list[str], expected: Embe
 
     @click.command()
     @embedding_and_tta
-    def learn(vectors: EmbeddingConfig) -> None:
-        received.append(vectors)
+    def learn(config: EmbeddingConfig) -> None:
+        received.append(config)
 
     done = CliRunner().invoke(learn, words)
     assert done.exit_code == 0, done.output
@@ -47,8 +47,8 @@ def test_yes_stores_much_without_asking(words: list[str], answer: bool) -> None:
 
     @click.command()
     @embedding
-    def store(vectors: EmbeddingConfig) -> None:
-        received.append(vectors.confirm_storage("Store 6 GB?"))
+    def store(config: EmbeddingConfig) -> None:
+        received.append(config.confirm_storage("Store 6 GB?"))
 
     CliRunner().invoke(store, words)
     assert received == [answer]  # nobody can be asked here

@@ -35,8 +35,7 @@ from winnow.heads.kinds import DEFAULT_HEADS
     ],
 )
 def test_run_speaks_of_fine_tuning_where_it_can_be_done(kinds: list[str], vectors: EmbeddingConfig, can: bool) -> None:
-    heads = [{"kind": kind} for kind in kinds]
-    assert project._can_be_fine_tuned({"compare": {"heads": heads}}, vectors) is can
+    assert project._can_be_fine_tuned(kinds, vectors) is can
 
 
 class Demo(NamedTuple):

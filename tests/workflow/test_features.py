@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import lance
@@ -17,6 +17,7 @@ import pytest
 from PIL import Image
 from support.pictures import paint
 from support.project import PACKAGE
+from support.reporters import silent_reporter
 
 from winnow.common.errors import InputError
 from winnow.curate import manifest
@@ -26,16 +27,11 @@ from winnow.embed.config import EmbeddingConfig
 from winnow.embed.recipe import Recipe
 from winnow.embed.store import read_ids
 from winnow.workflow import features
-from winnow.workflow.features import embed, scan_and_embed
+from winnow.workflow.features import embed
 
 
-@contextmanager
-def silent(what):
-    yield lambda done, total: None
-
-
-def both(workspace, backbone, **choice):
-    return scan_and_embed(workspace, EmbeddingConfig(backbone=backbone, **choice), silent, print)
+def scan_and_embed(workspace, backbone, **options):
+    return features.scan_and_embed(workspace, EmbeddingConfig(backbone=backbone, **options), silent_reporter())
 
 
 @pytest.fixture
@@ -64,10 +60,11 @@ def test_in_one_pass_as_in_two(odd, colours, tmp_path):
     plain, joint = (find_workspace(odd, tmp_path / name) for name in ("plain.winnow", "joint.winnow"))
     manifest.scan(plain)
     expected, _ = embed(plain, EmbeddingConfig(backbone=colours), lambda done, total: None, print)
-    found, store, made = both(joint, colours)
+    folder = scan_and_embed(joint, colours)
+    store, result = folder.store, folder.embedding
     assert manifest.read(joint).equals(manifest.read(plain))
-    assert (made["embedded"], made["while_scanning"], made["reused"], made["failed"]) == (66, 66, 0, 0)
-    assert found.exact_duplicates == 1
+    assert (result.embedded, result.while_scanning, result.reused, result.failed) == (66, 66, 0, 0)
+    assert folder.scan.exact_duplicates == 1
     ids = sorted(expected.ids())
     assert store.ids() == set(ids)
     for column in ("vector", "bottleneck"):
@@ -79,39 +76,39 @@ def test_each_file_is_read_once(odd, colours, monkeypatch):
     read = Counter()
     real = images.read_bytes
     monkeypatch.setattr(images, "read_bytes", lambda path: read.update([path.name]) or real(path))
-    both(find_workspace(odd), colours)
+    scan_and_embed(find_workspace(odd), colours)
     assert read.total() == 69
-    again = both(find_workspace(odd), colours)[2]
-    assert (again["embedded"], again["reused"], again["images_per_second"]) == (0, 66, None)
+    again = scan_and_embed(find_workspace(odd), colours).embedding
+    assert (again.embedded, again.reused, again.images_per_second) == (0, 66, None)
     assert read.total() == 69
 
 
 def test_what_is_added_costs_itself_and_what_returns_nothing(hues, colours, tmp_path):
     workspace = find_workspace(hues)
-    both(workspace, colours)
+    scan_and_embed(workspace, colours)
     paint(hues / "red" / "new.jpg", (250, 20, 20), 901)
-    made = both(workspace, colours)[2]
-    assert (made["embedded"], made["reused"]) == (1, 60)
+    result = scan_and_embed(workspace, colours).embedding
+    assert (result.embedded, result.reused) == (1, 60)
     (hues / "red" / "new.jpg").rename(tmp_path / "away.jpg")
-    assert both(workspace, colours)[2]["reused"] == 60
+    assert scan_and_embed(workspace, colours).embedding.reused == 60
     (tmp_path / "away.jpg").rename(hues / "red" / "back.jpg")
-    made = both(workspace, colours)[2]
-    assert (made["embedded"], made["reused"]) == (0, 61)
+    result = scan_and_embed(workspace, colours).embedding
+    assert (result.embedded, result.reused) == (0, 61)
 
 
 def test_pictures_that_were_scanned_before_are_embedded_too(hues, colours):
     workspace = find_workspace(hues)
     manifest.scan(workspace)
     paint(hues / "red" / "new.jpg", (250, 20, 20), 901)
-    made = both(workspace, colours, workers=3, batch_size=7)[2]
-    assert (made["embedded"], made["while_scanning"], made["reused"]) == (61, 1, 0)
-    assert (made["workers"], made["batch"]) == (3, 7)
+    result = scan_and_embed(workspace, colours, workers=3, batch_size=7).embedding
+    assert (result.embedded, result.while_scanning, result.reused) == (61, 1, 0)
+    assert (result.workers, result.batch) == (3, 7)
 
 
 def test_a_folder_without_pictures_says_so(tmp_path, colours):
     (tmp_path / "none").mkdir()
     with pytest.raises(InputError, match="none holds no picture that can be read"):
-        both(find_workspace(tmp_path / "none"), colours)
+        scan_and_embed(find_workspace(tmp_path / "none"), colours)
 
 
 @pytest.mark.parametrize("resize", ["crop", "squash", "pad"])
@@ -145,62 +142,62 @@ def test_killed_in_the_middle_it_goes_on(hues, colours):
     script = """
 import sys, time
 from pathlib import Path
-from winnow import vectors
-from contextlib import contextmanager
+from contextlib import nullcontext
+from winnow.common.progress import Reporter
 from winnow.curate.workspace import find_workspace
 from winnow.embed import pipeline
+from winnow.workflow import features
 pipeline.COMMIT_SECONDS = 0.1
-plain = vectors.WhileScanning.see
-vectors.WhileScanning.see = lambda *given: (time.sleep(0.05), plain(*given))[1]
-@contextmanager
-def silent(what):
-    yield lambda done, total: None
-vectors.scan_and_embed(find_workspace(Path(sys.argv[1])), vectors.Vectors(backbone=Path(sys.argv[2])), silent, print)
+visit = features.ScanEmbedder.visit
+features.ScanEmbedder.visit = lambda *arguments: (time.sleep(0.05), visit(*arguments))[1]
+config = features.EmbeddingConfig(backbone=Path(sys.argv[2]))
+reporter = Reporter(lambda what: nullcontext(lambda done, total: None), print, "test")
+features.scan_and_embed(find_workspace(Path(sys.argv[1])), config, reporter)
 """
     workspace = find_workspace(hues)
     command = [sys.executable, "-c", script, str(hues), str(colours)]
     process = subprocess.Popen(command, env=os.environ | {"PYTHONPATH": PACKAGE})
     deadline = time.monotonic() + 60
-    there = set()
-    while not there and time.monotonic() < deadline:
+    stored = set()
+    while not stored and time.monotonic() < deadline:
         time.sleep(0.05)
         for table in workspace.embeddings.glob("*.lance"):
-            there = read_ids(table)
+            stored = read_ids(table)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    assert 0 < len(there) < 60
-    made = both(workspace, colours)[2]
-    assert made["embedded"] + made["reused"] == 60
-    assert made["reused"] >= len(there)
+    assert 0 < len(stored) < 60
+    result = scan_and_embed(workspace, colours).embedding
+    assert result.embedded + result.reused == 60
+    assert result.reused >= len(stored)
 
 
-def test_the_recipe_decides_the_square(hues, colours, tmp_path):
+def test_the_resize_rule_decides_the_table(hues, colours, tmp_path):
     crop, squash = (
-        both(find_workspace(hues, tmp_path / name), colours, recipe=Recipe(resize=name))[1]
+        scan_and_embed(find_workspace(hues, tmp_path / name), colours, recipe=Recipe(resize=name)).store
         for name in ("crop", "squash")
     )
     assert crop.path.name != squash.path.name
 
 
 @pytest.mark.parametrize("answer", [True, False])
-def test_five_gigabytes_of_maps_are_asked_for_once_and_fewer_are_not(answer):
-    said, asked = [], []
+def test_five_gigabytes_of_maps_are_confirmed_once_and_fewer_are_not(answer):
+    messages, questions = [], []
     maps = SimpleNamespace(dimension=(14, 14, 64), bottleneck=320)  # 12,864 numbers
 
-    def ask(question):
-        asked.append(question)
+    def confirm(question):
+        questions.append(question)
         return answer
 
-    choice = EmbeddingConfig(Recipe(pool="none"), augment=8, confirm_storage=ask)
-    features._room(choice, maps, 190_000, said.append)
-    assert asked == []
-    with nullcontext() if answer else pytest.raises(InputError, match="would take 5.1 GB: --yes stores them; fewer"):
-        features._room(choice, maps, 200_000, said.append)
-    assert asked == ["Store 5.1 GB of vectors?"]
-    assert said[-1] == "200,000 vectors of 12,864 numbers take about 5.15 GB"
+    config = EmbeddingConfig(Recipe(pool="none"), augment=8, confirm_storage=confirm)
+    features._confirm_room(config, maps, 190_000, messages.append)
+    assert questions == []
+    with nullcontext() if answer else pytest.raises(InputError, match="would take 5.1 GB"):
+        features._confirm_room(config, maps, 200_000, messages.append)
+    assert questions == ["Store 5.1 GB of vectors?"]
+    assert messages[-1] == "200,000 vectors of 12,864 numbers take about 5.15 GB"
 
 
-def test_a_disk_that_is_full_costs_no_view_that_was_stored(hues, colours, monkeypatch):
+def test_a_full_disk_costs_no_stored_augmentation(hues, colours, monkeypatch):
     workspace = find_workspace(hues, None)
     manifest.scan(workspace)
     monkeypatch.setattr("winnow.embed.pipeline.COMMIT_BYTES", 0)
@@ -212,10 +209,10 @@ def test_a_disk_that_is_full_costs_no_view_that_was_stored(hues, colours, monkey
         written.append(real(*what, **how))
         return written[-1]
 
-    choice = EmbeddingConfig(backbone=colours, augment=3)
+    config = EmbeddingConfig(backbone=colours, augment=3)
     with monkeypatch.context() as full:
         full.setattr(lance, "write_dataset", write)
         with pytest.raises(InputError, match="No space left; what was committed is kept: make room and try again"):
-            embed(workspace, choice, lambda done, total: None, print)
-    _, made = embed(workspace, choice, lambda done, total: None, print)
-    assert (made["embedded"], made["vectors"]) == (40, 120)
+            embed(workspace, config, lambda done, total: None, print)
+    _, result = embed(workspace, config, lambda done, total: None, print)
+    assert (result.embedded, result.vectors) == (40, 120)

@@ -1,10 +1,9 @@
-"""Heads learn from every view of a training picture, are judged by the views that were asked for, and tails by maps."""
+"""Tasks for heads: augmentations of the training images, test-time augmentation, and maps for fine-tuning."""
 
 from __future__ import annotations
 
 import json
-from contextlib import nullcontext
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,6 +12,7 @@ import lance
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from support.reporters import silent_reporter
 
 from winnow import cli
 from winnow.common.errors import InputError
@@ -22,6 +22,8 @@ from winnow.embed.store import read_vectors
 from winnow.heads.evaluation.fit import Grid, HeadSpec, Split, _predict
 from winnow.workflow import features, tasks
 from winnow.workflow.experiment import Experiment
+from winnow.workflow.features import EmbeddedFolder
+from winnow.workflow.stage_timer import StageTimer
 
 
 def winnow(*words: object) -> Any:
@@ -44,7 +46,7 @@ class Stored:
 
 
 @pytest.mark.parametrize(
-    ("views", "judged", "expected", "looks"),
+    ("augment", "tta", "rows", "evaluated"),
     [
         (1, "none", [0, 1, 2], [[0], [1], [2]]),
         (2, "none", [0, 1, 2, 10, 11, 12], [[0], [1], [2]]),
@@ -52,29 +54,36 @@ class Stored:
         (3, "mean", [0, 1, 2, 10, 11, 12, 20, 21, 22], [[0, 3, 6], [1, 4, 7], [2, 5, 8]]),
     ],
 )
-def test_rows_are_views_in_order_and_looks_point_at_what_is_judged(views, judged, expected, looks):
-    found, at = features.read_rows(Stored(), "abc", EmbeddingConfig(augment=views, tta=judged))
-    assert found[:, 0].tolist() == expected
-    assert at.tolist() == looks
+def test_rows_are_augmentations_in_order_and_the_evaluated_rows_are_those_of_tta(augment, tta, rows, evaluated):
+    result = features.read_features(Stored(), "abc", EmbeddingConfig(augment=augment, tta=tta))
+    assert result.rows[:, 0].tolist() == rows
+    assert result.evaluated.tolist() == evaluated
 
 
-def test_maps_are_never_averaged_but_what_is_said_of_them():
-    found, at = features.read_rows(Stored(), "abc", EmbeddingConfig(Recipe(pool="none"), augment=3, tta="flip"))
-    assert found[:, 0].tolist() == [0, 1, 2, 10, 11, 12, 20, 21, 22]
-    assert at.tolist() == [[0, 3], [1, 4], [2, 5]]
+def test_maps_are_not_averaged():
+    config = EmbeddingConfig(Recipe(pool="none"), augment=3, tta="flip")
+    result = features.read_features(Stored(), "abc", config)
+    assert result.rows[:, 0].tolist() == [0, 1, 2, 10, 11, 12, 20, 21, 22]
+    assert result.evaluated.tolist() == [[0, 3], [1, 4], [2, 5]]
 
 
-def experiment(views, judged):
-    """Three pictures, the first to learn from, the others to choose and to be judged by."""
-    found, looks = features.read_rows(Stored(), "abc", EmbeddingConfig(augment=views, tta=judged))
-    parts = Split(*(np.array([row]) for row in range(3)), groups=np.array([7, 8, 9]))
-    data = SimpleNamespace(ids=list("abc"), y=np.array([0, 1, 0]), classes=["x", "y"])
-    embedding = {"augment": views, "tta": judged}
-    return SimpleNamespace(data=data, rows=found, looks=looks, splits=[parts], embedding=embedding, made={"key": "k"})
+class OfThree(Experiment):
+    """Three images: the first is for training, the others for validation and test."""
+
+    splits = (Split(*(np.array([row]) for row in range(3)), groups=np.array([7, 8, 9])),)
 
 
-def test_every_view_of_a_training_picture_is_learned_from_and_none_of_another():
-    learned, (split,) = tasks.divided(experiment(3, "flip"))
+def experiment(augment, tta):
+    config = EmbeddingConfig(augment=augment, tta=tta)
+    embedding = SimpleNamespace(key="k", scan_seconds=3.0)
+    folder = EmbeddedFolder(None, config, None, Stored(), embedding)
+    dataset = SimpleNamespace(ids=list("abc"), y=np.array([0, 1, 0]), classes=["x", "y"])
+    known = {"folder": folder, "dataset": dataset, "features": features.read_features(Stored(), "abc", config)}
+    return OfThree(**(dict.fromkeys(field.name for field in fields(Experiment)) | known))
+
+
+def test_heads_learn_from_every_augmentation_of_a_training_image_and_of_no_other():
+    learned, (split,) = tasks.as_task(experiment(3, "flip"))
     assert split.training_rows.tolist() == [0, 3, 6]
     assert learned.y[split.training_rows].tolist() == [0, 0, 0]
     assert split.groups[split.training_rows].tolist() == [7, 7, 7]
@@ -83,16 +92,16 @@ def test_every_view_of_a_training_picture_is_learned_from_and_none_of_another():
     assert learned.y.tolist() == [0, 1, 0] * 4
 
 
-def test_the_key_of_fits_knows_views_and_how_pictures_are_judged():
+def test_the_key_of_a_task_depends_on_augmentation_and_tta():
     keys = {
-        tasks.divided(experiment(*how))[0].key
-        for how in ((1, "none"), (2, "none"), (3, "none"), (2, "flip"), (3, "mean"))
+        tasks.as_task(experiment(*options))[0].key
+        for options in ((1, "none"), (2, "none"), (3, "none"), (2, "flip"), (3, "mean"))
     }
     assert len(keys) == 5
 
 
 @pytest.mark.parametrize(("at_once", "sizes"), [(2**25, [4]), (3, [3, 1]), (0, [1, 1, 1, 1])])
-def test_probabilities_of_several_looks_are_averaged_some_at_a_time(monkeypatch, at_once, sizes):
+def test_probabilities_of_several_rows_are_averaged_in_batches(monkeypatch, at_once, sizes):
     class Says:
         classes_, seen = np.array([0, 1]), []
 
@@ -107,7 +116,7 @@ def test_probabilities_of_several_looks_are_averaged_some_at_a_time(monkeypatch,
     assert says.seen == sizes
 
 
-def test_views_are_embedded_once_and_the_plain_one_never_again(hues, colours):
+def test_augmentations_are_embedded_once_and_the_plain_image_never_again(hues, colours):
     first = winnow("embed", hues, "--backbone", colours)
     more = winnow("embed", hues, "--backbone", colours, "--augment", 3)
     assert (first["embedded"], first["vectors"], more["embedded"], more["vectors"], more["augment"]) == (
@@ -126,7 +135,7 @@ def test_views_are_embedded_once_and_the_plain_one_never_again(hues, colours):
 
 
 @pytest.mark.slow
-def test_a_head_of_views_is_judged_and_exported_as_it_was_asked(hues, colours):
+def test_augmentation_and_tta_are_recorded_and_exported(hues, colours):
     words = ("train", hues, "--backbone", colours, "--head", "logistic", "--augment", 3)
     said = winnow(*words, "--tta", "flip")
     made = json.loads((Path(said["run"]) / "run.json").read_text())["embedding"]
@@ -142,13 +151,13 @@ def test_a_head_of_views_is_judged_and_exported_as_it_was_asked(hues, colours):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("views", ["none", "flip"])
-def test_of_a_run_judged_by_all_views_a_file_may_look_at_fewer_and_says_what_that_costs(hues, colours, views):
+@pytest.mark.parametrize("tta", ["none", "flip"])
+def test_the_mean_of_all_augmentations_can_be_exported_with_fewer_at_a_measured_cost(hues, colours, tta):
     words = ("train", hues, "--backbone", colours, "--head", "logistic", "--augment", 4, "--tta", "mean")
     run = Path(winnow(*words)["run"])
-    said = winnow("export", run, "--tta", views)
-    assert (said["tta"], said["metrics"]["tta"]) == (views, "mean")
-    assert Path(said["model"]).name == f"model-{views}.onnx"
+    said = winnow("export", run, "--tta", tta)
+    assert (said["tta"], said["metrics"]["tta"]) == (tta, "mean")
+    assert Path(said["model"]).name == f"model-{tta}.onnx"
     assert said["parity"]["largest_difference"] <= 1e-4  # of the file from Python's path that looks as often
     assert said["parity"]["largest_from_run"] < 0.01  # of Python's path on all views from what the run stored
     f1 = json.loads((run / "metrics.json").read_text())["heads"][0]["weighted_f1"]["mean"]
@@ -156,12 +165,12 @@ def test_of_a_run_judged_by_all_views_a_file_may_look_at_fewer_and_says_what_tha
     assert "before it became this file" in Path(said["card"]).read_text()
 
 
-def test_views_and_cleaning_are_refused_together(hues, colours):
+def test_augmentation_and_cleaning_are_refused_together(hues, colours):
     said = refused("compare", hues, "--backbone", colours, "--cleaning", "--augment", 2)
-    assert "--cleaning compares heads on plain vectors: leave out --augment, --tta and tail" in said
+    assert "the effect of cleaning is measured on plain vectors: leave out --augment, --tta and finetune" in said
 
 
-def test_much_room_is_asked_for_first(hues, colours, monkeypatch):
+def test_much_room_is_confirmed_first(hues, colours, monkeypatch):
     monkeypatch.setattr(features, "LARGE", 500)
     said = refused("embed", hues, "--backbone", colours, "--augment", 2)
     assert "60 vectors of 5 numbers" in said
@@ -173,15 +182,15 @@ SMALL = ("--weights", "random", "--alpha", 0.35, "--size", 96)
 
 
 @pytest.mark.slow
-def test_a_tail_is_compared_trained_and_exported_like_any_other_head(hues, monkeypatch):
-    monkeypatch.setattr(tasks, "TAIL_VIEWS", 2)
+def test_fine_tuning_is_compared_trained_and_exported_like_any_other_head(hues, monkeypatch):
+    monkeypatch.setattr(tasks, "FINETUNE_AUGMENT", 2)
     grid = Path("grid.toml")
-    grid.write_text('[[head]]\nkind = "tail"\nunfreeze = 1\nepochs = 2\nlr = 0.003\n[[head]]\nkind = "centroid"\n')
+    grid.write_text('[[head]]\nkind = "finetune"\nunfreeze = 1\nepochs = 2\nlr = 0.003\n[[head]]\nkind = "centroid"\n')
     compared = winnow("compare", hues, *SMALL, "--grid", grid, "--repeats", 2, "--jobs", 1)
     assert {head["name"] for head in compared["heads"]} == {"finetune", "centroid"}
-    tail = next(head for head in compared["heads"] if head["name"] == "finetune")
+    fine_tuned = next(head for head in compared["heads"] if head["name"] == "finetune")
     network = {"alpha": 0.35, "weights": "random", "size": 96}
-    assert tail["params"] == {"unfreeze": 1, "epochs": 2, "lr": 0.003} | network
+    assert fine_tuned["params"] == {"unfreeze": 1, "epochs": 2, "lr": 0.003} | network
     words = ("--head", "finetune", "--unfreeze", 1, "--epochs", 2, "--lr", 0.003)
     said = winnow("train", hues, *SMALL, *words, "--tta", "flip")
     made = json.loads((Path(said["run"]) / "run.json").read_text())["embedding"]
@@ -197,71 +206,70 @@ def test_a_tail_is_compared_trained_and_exported_like_any_other_head(hues, monke
     assert told["label"] in ("red", "green", "blue")
 
 
-def test_a_tail_needs_the_weights_of_the_network(hues, colours):
+def test_fine_tuning_needs_the_weights_of_the_network(hues, colours):
     said = refused("train", hues, "--backbone", colours, "--head", "finetune")
-    assert "a tail is trained from Keras' own weights: leave out --backbone, or choose other heads" in said
+    assert "fine-tuning starts from Keras' own weights, not from an exported backbone: leave --backbone out, or" in said
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--layer", "block_13_expand"), "type --unfreeze N, 1 to 16 blocks, instead of --layer"),
-        (("--pool", "none"), "a tail learns from maps as it is: leave out --pool none"),
+        (("--layer", "block_13_expand"), "give --unfreeze N, 1 to 16 blocks, instead of --layer"),
+        (
+            ("--pool", "none"),
+            "fine-tuning learns from feature maps as it is, without this option: leave --pool none out",
+        ),
         *(
             (
                 ("--set", f"{name}={value}"),
-                f"a tail takes {name} from the network whose maps it gets: type --{name} ",
+                f"fine-tuning takes {name} from the network that it starts from: give --{name} ",
             )
             for name, value in (("size", 96), ("alpha", 0.35), ("weights", "random"))
         ),
     ],
 )
-def test_what_a_tail_would_not_heed_is_refused_before_the_work(hues, words, message):
+def test_options_that_fine_tuning_ignores_are_refused_before_the_work(hues, words, message):
     said = refused("train", hues, "--head", "finetune", *words)
     assert message in said.splitlines()[-1]
     assert not Path("hues.winnow/manifest.lance").exists()
 
 
-def test_beside_other_heads_layer_and_pool_are_theirs():
+def test_beside_other_heads_layer_and_pool_are_for_them():
     grid = Grid([HeadSpec("finetune", "finetune"), HeadSpec("lda", "lda")])
-    chosen = EmbeddingConfig(Recipe(layer="block_13_expand", pool="none"))
-    assert tasks.beside_tails(grid, chosen) is chosen
-    with pytest.raises(InputError, match="a tail takes size from the network"):
-        tasks.beside_tails(
-            replace(grid, heads=[HeadSpec("finetune", "finetune", {"size": 96}), HeadSpec("lda", "lda")]), chosen
+    config = EmbeddingConfig(Recipe(layer="block_13_expand", pool="none"))
+    assert tasks.vector_config(grid, config) is config
+    with pytest.raises(InputError, match="fine-tuning takes size from the network"):
+        tasks.vector_config(
+            replace(grid, heads=[HeadSpec("finetune", "finetune", {"size": 96}), HeadSpec("lda", "lda")]), config
         )
 
 
-def of_three():
-    """A work of the pictures of `Stored`, as far as rows are made of it."""
-    known = {name: value for name, value in vars(experiment(1, "none")).items() if name != "splits"}
-    return Experiment(**(dict.fromkeys(field.name for field in fields(Experiment)) | known))
+@pytest.mark.parametrize(("augment", "rows_per_image"), [(None, 8), (1, 1), (2, 2)])
+def test_fine_tuning_learns_from_eight_rows_per_image_unless_told_otherwise(monkeypatch, augment, rows_per_image):
+    @dataclass(frozen=True)
+    class Embedding:
+        key: str = "maps"
+        total_seconds: float = 1.0
+        scan_seconds: float | None = None
 
+    def embed_scanned(workspace, scan_result, config, reporter, what):
+        return EmbeddedFolder(scan_result, config, None, Stored(), Embedding())
 
-@pytest.mark.parametrize(("asked", "made"), [(None, 8), (1, 1), (2, 2)])
-def test_a_tail_learns_from_as_many_views_as_were_asked_for_or_eight(monkeypatch, asked, made):
-    seen = []
-
-    def embed(workspace, choice, told, on_message):
-        seen.append(choice)
-        return Stored(), {"key": "maps", "total_seconds": 1.0}
-
-    monkeypatch.setattr(features, "embed", embed)
-    reporter = SimpleNamespace(progress=lambda what: nullcontext(), message=None)
-    before = replace(of_three(), made={"scan_seconds": 3.0}, seconds={"embed": 2.0})
-    grid, experiments = tasks.for_heads(
-        before, Grid([HeadSpec("finetune", "finetune", {"unfreeze": 1})]), EmbeddingConfig(augment=asked), reporter
-    )
-    (choice,) = seen
-    assert (choice.recipe.layer, choice.recipe.pool, choice.augment) == ("block_15_add", "none", made)
-    assert experiments["finetune"].embedding["augment"] == made
-    assert experiments["finetune"].made == {"scan_seconds": 3.0, "key": "maps", "total_seconds": 1.0}
-    assert experiments["finetune"].rows.dtype == np.float16
+    monkeypatch.setattr("winnow.workflow.experiment.embed_scanned", embed_scanned)
+    grid, timer = Grid([HeadSpec("finetune", "finetune", {"unfreeze": 1})]), StageTimer()
+    config = EmbeddingConfig(augment=augment)
+    grid, experiments = tasks.experiments_by_head(experiment(1, "none"), grid, config, silent_reporter(), timer)
+    folder = experiments["finetune"].folder
+    used = folder.config
+    assert (used.recipe.layer, used.recipe.pool, used.rows_per_image) == ("block_15_add", "none", rows_per_image)
+    assert (folder.embedding.key, folder.embedding.scan_seconds) == ("maps", 3.0)
+    assert timer.seconds == {"embed": 1.0}
+    assert experiments["finetune"].features.rows.dtype == np.float16
     assert grid.heads[0].params == {"unfreeze": 1, "alpha": 1.0, "weights": "imagenet", "size": 224}
 
 
 @pytest.mark.slow
-def test_vectors_of_layers_stand_side_by_side(hues):
+def test_vectors_of_several_layers_are_concatenated(hues):
     both = winnow("embed", hues, *SMALL, "--layer", "out_relu,block_16_project_BN")
     one = winnow("embed", hues, *SMALL)
     table = lance.dataset(both["store"]).to_table(columns=["id"])["id"].to_pylist()

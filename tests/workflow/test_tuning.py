@@ -13,12 +13,10 @@ import pytest
 from click.testing import CliRunner, Result
 
 from winnow import cli
-from winnow.common.progress import Reporter
 from winnow.embed.config import EmbeddingConfig
 from winnow.heads.evaluation import search
 from winnow.heads.models import finetune
-from winnow.workflow import runs
-from winnow.workflow import tasks as rows
+from winnow.workflow import runs, tasks
 from winnow.workflow.experiment import Experiment
 
 
@@ -131,19 +129,22 @@ def test_a_tail_is_searched_on_maps_of_all_views(hues: Path, colours: Path, monk
         def predict_proba(self, X: np.ndarray) -> np.ndarray:
             return X / X.sum(axis=1, keepdims=True) if self.lr == 0.01 else np.full((len(X), 3), 1 / 3, np.float32)
 
-    def of_maps(experiment: Experiment, layer: str, choice: EmbeddingConfig, reporter: Reporter) -> Experiment:
-        layers.append(layer)
-        both = np.tile(experiment.rows, (2, 1)).astype(np.float16)
-        return replace(experiment, rows=both, embedding=replace(choice, augment=2).to_json())
+    def with_maps(experiment: Experiment, config: EmbeddingConfig, *_: Any) -> Experiment:
+        layers.append(config.recipe.layer)
+        features = replace(experiment.features, rows=np.tile(experiment.features.rows, (2, 1)).astype(np.float16))
+        folder = replace(experiment.folder, config=replace(experiment.folder.config, augment=2))
+        return replace(experiment, features=features, folder=folder)
 
     monkeypatch.setattr(finetune, "FineTunedHead", Quick)
-    monkeypatch.setattr(rows, "_of_maps", of_maps)
-    monkeypatch.setattr(rows, "beside_tails", lambda grid, vectors: vectors)  # the colours are no network
+    monkeypatch.setattr(tasks, "with_maps", with_maps)
+    monkeypatch.setattr(tasks, "vector_config", lambda grid, config: config)  # the colours are no network
     monkeypatch.setattr(runs, "_write_head", lambda *_: None)
     words = ("--head", "finetune", "--candidates", 3, "--repeats", 1, "--jobs", 1)
     done = winnow("tune", hues, "--backbone", colours, *words)
     assert done.exit_code == 0, done.output
-    assert "Searching among 3 settings of tail: 11 fits" in done.stderr  # of three folds each, then two on the split
+    assert (
+        "Searching among 3 settings of finetune: 11 fits" in done.stderr
+    )  # of three folds each, then two on the split
     assert layers == ["block_10_project_BN"]
     pictures = learned[-1][2]
     assert [count for *_, count in learned[9:]] == [pictures] * 3
@@ -153,7 +154,7 @@ def test_a_tail_is_searched_on_maps_of_all_views(hues: Path, colours: Path, monk
     assert len(set(lrs[:9])) == 3
     assert lrs[:3] == lrs[9:] == [0.01] * 3
     assert "To train with these: winnow train" in done.stderr
-    (run,) = Path("hues.winnow/runs").glob("*-tune-tail")
+    (run,) = Path("hues.winnow/runs").glob("*-tune-finetune")
     said = json.loads((run / "metrics.json").read_text())
     assert said["search"]["params"] == {}  # the default; the network is not a setting that was found
     assert said["heads"][0]["params"] == {"alpha": 1.0, "weights": "imagenet", "size": 224}
@@ -162,7 +163,7 @@ def test_a_tail_is_searched_on_maps_of_all_views(hues: Path, colours: Path, monk
 def test_a_tail_without_weights_is_refused_before_any_work(hues: Path, colours: Path) -> None:
     done = winnow("tune", hues, "--backbone", colours, "--head", "finetune")
     assert done.exit_code == 1
-    assert "a tail is trained from Keras' own weights: leave out --backbone" in done.stderr
+    assert "fine-tuning starts from Keras' own weights, not from an exported backbone: leave" in done.stderr
     assert not Path("hues.winnow/manifest.lance").exists()
 
 
