@@ -172,7 +172,7 @@ def test_the_app_sorts_them_by_prediction_and_verdicts_give_a_labelled_folder(
     tmp_path: Path,
 ) -> None:
     evil = EVIL.removesuffix(".jpg")
-    more = (scored_workspace[0].images / "red" / EVIL, evil, 0.45, 0.3)
+    more = UncertainPicture(scored_workspace[0].images / "red" / EVIL, evil, 0.45, 0.3)
     workspace, store = score(collect([*uncertain, more], tmp_path / "uncertain", False), colours)
     decide(workspace, ["red/00.jpg"], "keep")  # so that no two views in a row have as many pictures
     with open_app((workspace, store)) as running:
