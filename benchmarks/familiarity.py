@@ -1,4 +1,4 @@
-"""Measure how well pictures of no known class are told from held-out ones, and print it as Markdown.
+"""Measure how well familiarity separates pictures of no known class from held-out ones, and print it as Markdown.
 
 `python -m benchmarks.familiarity PHOTOGRAPHS`: PHOTOGRAPHS is a folder of CLASS/NAME.jpg. Drawn pictures, changed
 copies of the photographs and all vectors are kept in `--folder` for the next time.
@@ -33,9 +33,9 @@ from winnow.workflow import features
 
 SEEDS = range(20, 25)  # of splits; methods and settings were chosen on other splits and other drawn pictures
 DRAWN = 200  # pictures of each kind
-MANY_SEEDS = range(100, 140)  # one split says little about one picture in twenty
+MANY_SEEDS = range(100, 140)  # many, because one split says little about a share of 5%
 THRESHOLD = 0.05  # of familiarity, below which a picture is called unfamiliar
-# What may happen to a photograph on its way; the last three are saved as JPEG 90.
+# Common changes to photographs; the last three are saved as JPEG 90.
 CHANGES: dict[str, Callable[[Image.Image], Image.Image]] = {
     "saved as JPEG 50": lambda image: image,
     "15% brighter": lambda image: ImageEnhance.Brightness(image).enhance(1.15),
@@ -53,18 +53,19 @@ def main() -> None:
     parser.add_argument("photographs", type=Path)
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "winnow-benchmark-familiarity")
     parser.add_argument("--seeds", type=int, nargs="+", default=list(SEEDS))
-    asked = parser.parse_args()
+    arguments = parser.parse_args()
     start = time.monotonic()
-    draw(asked.folder / "drawn")
-    photographs = embedded(asked.photographs, asked.folder / "photographs.winnow")
-    drawn = embedded(asked.folder / "drawn", asked.folder / "drawn.winnow")
-    change(asked.photographs, asked.folder / "photographs.winnow", asked.folder / "changed")
-    changed = embedded(asked.folder / "changed", asked.folder / "changed.winnow")
-    print(heading(photographs, asked.seeds))
-    print(f"\n### Known from unknown: AUROC\n\n{aurocs(photographs, drawn, asked.seeds)}", flush=True)
-    print(f"\n### Below a familiarity of {THRESHOLD}\n\n{rejected(photographs, drawn, asked.seeds)}")
-    print(f"\n### Photographs that were changed\n\n{turned_away(photographs, changed, asked.seeds)}")
-    print(f"\n### Is it calibrated?\n\n{calibrated(photographs)}")
+    draw_pictures(arguments.folder / "drawn")
+    photographs = embed_folder(arguments.photographs, arguments.folder / "photographs.winnow")
+    drawn = embed_folder(arguments.folder / "drawn", arguments.folder / "drawn.winnow")
+    write_changed(arguments.photographs, arguments.folder / "photographs.winnow", arguments.folder / "changed")
+    changed = embed_folder(arguments.folder / "changed", arguments.folder / "changed.winnow")
+    print(format_heading(photographs, arguments.seeds))
+    table = auroc_table(photographs, drawn, arguments.seeds)
+    print(f"\n### Separating known from unknown pictures: AUROC\n\n{table}", flush=True)
+    print(f"\n### Below a familiarity of {THRESHOLD}\n\n{rejection_table(photographs, drawn, arguments.seeds)}")
+    print(f"\n### Photographs that were changed\n\n{changed_table(photographs, changed, arguments.seeds)}")
+    print(f"\n### Is it calibrated?\n\n{calibration_table(photographs)}")
     print(f"\nAll of it took {(time.monotonic() - start) / 60:.1f} minutes.")
 
 
@@ -72,8 +73,8 @@ def on_message(message: str) -> None:
     print(message, file=sys.stderr)
 
 
-def heading(photographs: Photographs, seeds: list[int]) -> str:
-    """When, on what and with what this was measured."""
+def format_heading(photographs: Photographs, seeds: list[int]) -> str:
+    """The date, the machine, the versions and the data of the measurement."""
     versions = ", ".join(f"{name} {version(name)}" for name in ("numpy", "scikit-learn", "onnxruntime"))
     return (
         f"{datetime.now(UTC):%Y-%m-%d}, {platform.machine()}, {os.cpu_count()} processors, Python "
@@ -82,8 +83,8 @@ def heading(photographs: Photographs, seeds: list[int]) -> str:
     )
 
 
-def draw(folder: Path) -> None:
-    """`folder/flowers` and `folder/scenes`, drawn with a seed of their own; left as they are when they are there."""
+def draw_pictures(folder: Path) -> None:
+    """Draw `folder/flowers` and `folder/scenes` with a seed of their own, unless they exist."""
     if folder.is_dir():
         return
     on_message("drawing pictures")
@@ -98,8 +99,8 @@ def draw(folder: Path) -> None:
     part.rename(folder)
 
 
-def change(images: Path, workspace: Path, folder: Path) -> None:
-    """`folder/CHANGE/ID.jpg` of every photograph; left as they are when they are there."""
+def write_changed(images: Path, workspace: Path, folder: Path) -> None:
+    """Write `folder/CHANGE/ID.jpg` for every photograph, unless they exist."""
     if folder.is_dir():
         return
     on_message("changing photographs")
@@ -109,20 +110,20 @@ def change(images: Path, workspace: Path, folder: Path) -> None:
         (part / kind).mkdir(parents=True)
     for id, file in _files(Workspace(workspace, images.resolve())).items():
         image = Image.fromarray(decode(read_bytes(file))[0])
-        for kind, changes in CHANGES.items():
-            changes(image).save(part / kind / f"{id}.jpg", quality=50 if "JPEG" in kind else 90)
+        for kind, change in CHANGES.items():
+            change(image).save(part / kind / f"{id}.jpg", quality=50 if "JPEG" in kind else 90)
     part.rename(folder)
 
 
 def _files(workspace: Workspace) -> dict[str, Path]:
-    """Of each id one file."""
+    """Map each id to one file."""
     table = manifest.read(workspace)
     pairs = zip(table["id"].to_pylist(), table["path"].to_pylist(), strict=True)
     return {id: workspace.images / path for id, path in pairs if id}
 
 
-def embedded(images: Path, folder: Path) -> Photographs:
-    """The stored vectors (float16 steps) of a folder's pictures, exact copies once."""
+def embed_folder(images: Path, folder: Path) -> Photographs:
+    """Embed a folder: the stored vectors (float16 precision) of its pictures, exact copies once."""
     workspace = Workspace(folder, images.resolve())
     manifest.scan(workspace, on_message=on_message)
     store, _ = features.embed(workspace, features.EmbeddingConfig(), lambda done, total: None, on_message)
@@ -131,39 +132,39 @@ def embedded(images: Path, folder: Path) -> Photographs:
     ids = sorted(labels)
     files = _files(workspace)
     names = np.array([files[id].stem for id in ids])
-    found = store.read(ids), store.read(ids, "bottleneck")
-    return Photographs(np.array(ids), np.array([labels[id] for id in ids]), names, *found)
+    vectors = store.read(ids), store.read(ids, "bottleneck")
+    return Photographs(np.array(ids), np.array([labels[id] for id in ids]), names, *vectors)
 
 
-def divided(pictures: Photographs, seed: int) -> Iterator[Photographs]:
-    """train, val and test, 70/15/15 by class."""
+def split_pictures(pictures: Photographs, seed: int) -> Iterator[Photographs]:
+    """Yield train, val and test: 70/15/15, stratified by class."""
     parts = splits.split_labelled(pictures.ids.tolist(), pictures.labels.tolist(), np.arange(len(pictures.ids)), seed)
     for part in ("train", "val", "test"):
         yield pictures.select(parts == part)
 
 
 def cases(photographs: Photographs, drawn: Photographs) -> Iterator[tuple[str, Photographs, Photographs]]:
-    """Of each column its name, the pictures of known classes, and those of none."""
+    """Yield for each column its name, the pictures of known classes, and those of unknown classes."""
     for label in np.unique(photographs.labels):
-        away = photographs.labels == label
-        yield f"{label} left out", photographs.select(~away), photographs.select(away)
+        left_out = photographs.labels == label
+        yield f"{label} left out", photographs.select(~left_out), photographs.select(left_out)
     for kind in ("flowers", "scenes"):
         yield f"drawn {kind}", photographs, drawn.select(drawn.labels == kind)
 
 
-def aurocs(photographs: Photographs, drawn: Photographs, seeds: list[int]) -> str:
-    """Test pictures of known classes against pictures of none, means over seeds; the last columns are means."""
+def auroc_table(photographs: Photographs, drawn: Photographs, seeds: list[int]) -> str:
+    """Test pictures of known classes against those of unknown ones, means over seeds; the last columns are means."""
     columns: list[str] = []
     cells: dict[str, list[float]] = {name: [] for name in METHODS}
     for column, known, unknown in cases(photographs, drawn):
         columns.append(column)
-        found: dict[str, list[float]] = {name: [] for name in METHODS}
+        by_method: dict[str, list[float]] = {name: [] for name in METHODS}
         for seed in seeds:
-            train, _, test = divided(known, seed)
+            train, _, test = split_pictures(known, seed)
             head = baselines.logistic().fit(train.pooled, train.labels)
             for name, method in METHODS.items():
-                found[name].append(_auroc(method(train, head), test, unknown))
-        for name, values in found.items():
+                by_method[name].append(_auroc(method(train, head), test, unknown))
+        for name, values in by_method.items():
             cells[name].append(float(np.mean(values)))
     left_out = [column.endswith("left out") for column in columns]
     rows = [
@@ -173,48 +174,49 @@ def aurocs(photographs: Photographs, drawn: Photographs, seeds: list[int]) -> st
     return measures.table(["AUROC", *columns, "mean of left out", "mean of all"], rows)
 
 
-def rejected(photographs: Photographs, drawn: Photographs, seeds: list[int]) -> str:
+def rejection_table(photographs: Photographs, drawn: Photographs, seeds: list[int]) -> str:
     """Calibrated on val: the shares of test pictures and of unknown ones below the threshold, mean and extremes."""
     rows = []
     for column, known, unknown in cases(photographs, drawn):
         shares = []
         for seed in seeds:
-            said, test = usual(known, seed)
-            shares.append([(said(asked) < THRESHOLD).mean() for asked in (test, unknown)])
+            familiarity, test = fit_familiarity(known, seed)
+            shares.append([(familiarity(pictures) < THRESHOLD).mean() for pictures in (test, unknown)])
         rows.append([column, *(f"{mean:.1%} ({low:.1%}–{high:.1%})" for mean, low, high in _spans(np.array(shares)))])
     return measures.table(["", "held-out known pictures", "unknown pictures"], rows)
 
 
-def turned_away(photographs: Photographs, changed: Photographs, seeds: list[int]) -> str:
+def changed_table(photographs: Photographs, changed: Photographs, seeds: list[int]) -> str:
     """Calibrated on val as it is: the shares of test pictures below the threshold, as they are and changed."""
     shares: dict[str, list[float]] = {kind: [] for kind in ("as they are", *CHANGES)}
     for seed in seeds:
-        said, test = usual(photographs, seed)
-        for kind, found in shares.items():
+        familiarity, test = fit_familiarity(photographs, seed)
+        for kind, values in shares.items():
             same = changed.select((changed.labels == kind) & np.isin(changed.names, test.ids))
-            found.append(float((said(test if kind == "as they are" else same) < THRESHOLD).mean()))
-    rows = [[kind, f"{np.mean(found):.1%} ({min(found):.1%}–{max(found):.1%})"] for kind, found in shares.items()]
-    return measures.table(["held-out known photographs", "turned away"], rows)
+            pictures = test if kind == "as they are" else same
+            values.append(float((familiarity(pictures) < THRESHOLD).mean()))
+    rows = [[kind, f"{np.mean(values):.1%} ({min(values):.1%}–{max(values):.1%})"] for kind, values in shares.items()]
+    return measures.table(["held-out known photographs", "below the threshold"], rows)
 
 
-def calibrated(photographs: Photographs) -> str:
+def calibration_table(photographs: Photographs) -> str:
     """Shares of test pictures below several thresholds, over many splits."""
     thresholds = (0.01, THRESHOLD, 0.1, 0.2, 0.5)
     shares = []
     for seed in MANY_SEEDS:
-        said, test = usual(photographs, seed)
-        shares.append([(said(test) < threshold).mean() for threshold in thresholds])
+        familiarity, test = fit_familiarity(photographs, seed)
+        shares.append([(familiarity(test) < threshold).mean() for threshold in thresholds])
     cells = [f"{mean:.1%} ({low:.1%}–{high:.1%})" for mean, low, high in _spans(np.array(shares))]
     title = [f"{len(MANY_SEEDS)} splits", *(f"below {threshold}" for threshold in thresholds)]
     return measures.table(title, [["held-out known pictures", *cells]])
 
 
-def usual(known: Photographs, seed: int) -> tuple[Score, Photographs]:
+def fit_familiarity(known: Photographs, seed: int) -> tuple[Score, Photographs]:
     """Familiarity fitted on train and calibrated on val, and the pictures of test."""
-    train, val, test = divided(known, seed)
+    train, val, test = split_pictures(known, seed)
     score = winnow(train)
     calibration = novelty.calibrate(score(val))
-    return lambda asked: novelty.familiarity(calibration, score(asked)), test
+    return lambda pictures: novelty.conformal_p_value(calibration, score(pictures)), test
 
 
 def _spans(shares: np.ndarray) -> list[tuple[float, float, float]]:
@@ -222,8 +224,8 @@ def _spans(shares: np.ndarray) -> list[tuple[float, float, float]]:
 
 
 def _auroc(score: Score, test: Photographs, unknown: Photographs) -> float:
-    strange = np.concatenate([score(test), score(unknown)])
-    return measures.ranking(np.arange(len(strange)) >= len(test.ids), strange)["AUROC"]
+    scores = np.concatenate([score(test), score(unknown)])
+    return measures.ranking(np.arange(len(scores)) >= len(test.ids), scores)["AUROC"]
 
 
 if __name__ == "__main__":

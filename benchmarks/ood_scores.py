@@ -40,8 +40,8 @@ Score = Callable[[Photographs], np.ndarray]  # higher is further from the traini
 def winnow(train: Photographs, head: Any = None) -> Score:
     """The out-of-distribution score that an exported file computes."""
     codes = np.unique(train.labels, return_inverse=True)[1]
-    reference = novelty.fit(train.pooled, train.bottleneck, codes)
-    return lambda pictures: novelty.strangeness(reference, pictures.pooled, pictures.bottleneck)
+    model = novelty.fit_ood_model(train.pooled, train.bottleneck, codes)
+    return lambda pictures: novelty.ood_score(model, pictures.pooled, pictures.bottleneck)
 
 
 def softmax(train: Photographs, head: Any) -> Score:

@@ -1,7 +1,7 @@
-"""Every head as one fused file beside scikit-learn and Keras: `python -m benchmarks.parity PHOTOGRAPHS`.
+"""Compare every head as an exported file with scikit-learn and Keras: `python -m benchmarks.parity PHOTOGRAPHS`.
 
 Each head is trained on one split as `winnow train` does, exported as `winnow export` does, and every test picture is
-given to the estimator that was trained (decoded, embedded in float32, `predict_proba`) and to the file.
+predicted by the estimator that was trained (decoded, embedded in float32, `predict_proba`) and by the file.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ import numpy as np
 from benchmarks.quiet import reporter
 from winnow.common.errors import InputError
 from winnow.curate.workspace import find_workspace
-from winnow.deploy.export import export
 from winnow.deploy.inference.model import load
+from winnow.deploy.source import ExportOptions
 from winnow.embed.backends import create_single_thread_session
 from winnow.embed.config import EmbeddingConfig
 from winnow.embed.pipeline import read_square
@@ -25,47 +25,48 @@ from winnow.heads.evaluation.fit import FitOptions, HeadSpec, Task, fit_head
 from winnow.heads.evaluation.head_scores import rank_heads
 from winnow.heads.kinds import HEADS
 from winnow.workflow.experiment import Division, Experiment, prepare
+from winnow.workflow.export import export_run
 from winnow.workflow.runs import leave_run
 
-LISTENER = reporter("parity")
+REPORTER = reporter("parity")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("photographs", type=Path)
     parser.add_argument("--heads", default=",".join(HEADS), help="names of kinds, comma-separated")
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        workspace = find_workspace(given.photographs, Path(folder) / "parity.winnow")
-        experiment = prepare(workspace, EmbeddingConfig(), LISTENER, Division(), 1)
+        workspace = find_workspace(arguments.photographs, Path(folder) / "parity.winnow")
+        experiment = prepare(workspace, EmbeddingConfig(), REPORTER, Division(), 1)
         print(f"\n{len(experiment.data.ids):,} pictures, one split, {len(experiment.splits[0].test)} test pictures\n")
         print("| head | other labels | largest difference of a probability | weighted F1, Python | file | megabytes |")
         print("|---|---|---|---|---|---|")
-        for kind in given.heads.split(","):
-            print(row(experiment, kind), flush=True)
+        for kind in arguments.heads.split(","):
+            print(format_row(experiment, kind), flush=True)
 
 
-def row(experiment: Experiment, kind: str) -> str:
-    """The line of one head. Raises: InputError when the file is refused."""
+def format_row(experiment: Experiment, kind: str) -> str:
+    """The table row of one head. Raises: InputError when the file fails a check."""
     head, split = HeadSpec(kind, kind, {}), experiment.splits[0]
     task = Task(experiment.X, experiment.data.y, experiment.data.classes)
     estimator, fit = fit_head(head, task, split, FitOptions(experiment.seed))
     run = leave_run(
-        experiment, f"train-{kind}", rank_heads([head], [[fit]], experiment.splits), {kind: fit}, LISTENER, estimator
+        experiment, f"train-{kind}", rank_heads([head], [[fit]], experiment.splits), {kind: fit}, REPORTER, estimator
     )
-    said = export(Path(run["run"]), Path(run["run"]) / "model.onnx", LISTENER)
-    labels, proba = by_estimator(experiment, estimator)
-    model = load(Path(said["model"]))
+    report = export_run(Path(run["run"]), None, ExportOptions(), REPORTER)
+    labels, proba = predict_with_estimator(experiment, estimator)
+    model = load(report.model)
     session, files = model.session(), [experiment.workspace.images / experiment.data.paths[row] for row in split.test]
-    found = [session(read_square(file, model.recipe)[None])[:2] for file in files]
-    differ = sum(label.item() != own for (label, _), own in zip(found, labels, strict=True))
-    largest = np.abs(np.concatenate([file for _, file in found]) - proba).max()
-    f1 = said["parity"]["weighted_f1"]
-    scores = f"{f1['ordinary']:.3f} | {f1['file']:.3f}"
-    return f"| {kind} | {differ} of {len(files)} | {largest:.1e} | {scores} | {said['bytes'] / 1e6:.1f} |"
+    predictions = [session(read_square(file, model.recipe)[None])[:2] for file in files]
+    differ = sum(label.item() != expected for (label, _), expected in zip(predictions, labels, strict=True))
+    largest = np.abs(np.concatenate([file for _, file in predictions]) - proba).max()
+    f1 = report.parity.weighted_f1
+    scores = f"{f1.ordinary:.3f} | {f1.file:.3f}"
+    return f"| {kind} | {differ} of {len(files)} | {largest:.1e} | {scores} | {report.bytes / 1e6:.1f} |"
 
 
-def by_estimator(experiment: Experiment, estimator) -> tuple[list[str], np.ndarray]:
+def predict_with_estimator(experiment: Experiment, estimator) -> tuple[list[str], np.ndarray]:
     """Label and probabilities (n, C) of the test pictures, by the estimator on their vectors in float32."""
     backbone = create_single_thread_session(Path(experiment.made["backbone"]))
     recipe = EmbeddingConfig.from_json(experiment.embedding).recipe

@@ -18,7 +18,7 @@ from winnow.common.errors import InputError
 from winnow.common.paths import to_text
 
 if TYPE_CHECKING:
-    from winnow.commands.output.sinks import Count, Doubtful, Sink
+    from winnow.commands.output.prediction_sinks import PredictionCounts, Sink, UncertainPictures
     from winnow.curate.export.image_folder import ImageFolderWriter
     from winnow.curate.workspace import Workspace
     from winnow.deploy.inference.predict import Prediction
@@ -79,19 +79,21 @@ def export(run: Path | None, out: Path | None, workspace: Path | None, as_json: 
     trained head is taken. The file is compared with the Python pipeline on the test images, and a model card is
     written beside it.
     """
-    from winnow.deploy import export as exporting
-    from winnow.deploy import trained_head
+    from winnow.commands.output.export_summary import describe_export
+    from winnow.deploy.source import ExportOptions
+    from winnow.deploy.trained_head import find_run
+    from winnow.workflow.export import export_run
 
-    run = trained_head.find(run, workspace)
+    run = find_run(run, workspace)
     console.message(f"Run: {console.printable(str(run))}")
-    settings["any_size"] = settings.pop("shape") == "any"
-    settings["tta"] = settings["tta"] or ""
-    result = exporting.export(run, out, progress.reporter(), workspace=workspace, **settings)
+    export_options = ExportOptions(any_size=settings.pop("shape") == "any", **settings)
+    report = export_run(run, out, export_options, progress.reporter(), workspace)
+    console.message(describe_export(report))
     if as_json:
-        return console.print_json(result)
-    click.echo(f"Model: {console.printable(result['model'])}, {result['bytes'] / 1e6:,.1f} MB")
-    click.echo(f"Card:  {console.printable(result['card'])}")
-    model = f"./{result['model']}" if result["model"].startswith("-") else result["model"]
+        return console.print_json(report.to_json())
+    click.echo(f"Model: {console.printable(str(report.model))}, {report.bytes / 1e6:,.1f} MB")
+    click.echo(f"Card:  {console.printable(str(report.card))}")
+    model = f"./{report.model}" if str(report.model).startswith("-") else str(report.model)
     return console.message(f"Next: {shlex.join(['winnow', 'predict', model, 'PICTURES'])}")
 
 
@@ -179,22 +181,25 @@ def predict(
     MODEL is a FILE.onnx that `winnow export` wrote. PATH is a file, a folder, a pattern, or - for a list on standard
     input, one path per line or each ended by NUL. For an image that cannot be read, the reason is shown.
     """
-    from winnow.commands.output import predictions, sinks
+    from winnow.commands.output import prediction_printers, prediction_sinks
     from winnow.deploy.inference import predict as prediction
     from winnow.deploy.inference.model import load
 
     model = load(file)
     names = [name for path in paths for name in (_paths_from_stdin() if path == "-" else [path])]
-    folders = prediction.folders_of(names)
+    folders = prediction.find_folders(names)
     writer, uncertain_workspace = _open_targets(output, file, folders)
-    stream = prediction.predict(model, prediction.files_of(names, console.message), workers)
-    counts, uncertain = sinks.Count(model.threshold), sinks.Doubtful(output.threshold)
+    stream = prediction.predict(model, prediction.find_files(names, console.message), workers)
+    counts = prediction_sinks.PredictionCounts(model.threshold)
+    uncertain = prediction_sinks.UncertainPictures(output.threshold)
     document: dict[str, Any] = {"predictions": [], "model": to_text(str(file))}
-    receivers: list[sinks.Sink] = [counts.add] if uncertain_workspace is None else [counts.add, uncertain.add]
-    receivers += [] if writer is None else [sinks.sorting(writer)]
-    receivers.append(predictions.PRINTERS[output.form](model, output.top, document["predictions"]))
+    receivers: list[prediction_sinks.Sink] = (
+        [counts.add] if uncertain_workspace is None else [counts.add, uncertain.add]
+    )
+    receivers += [] if writer is None else [prediction_sinks.sort_sink(writer)]
+    receivers.append(prediction_printers.PRINTERS[output.form](model, output.top, document["predictions"]))
     _feed(stream, receivers, counts, uncertain_workspace)
-    document |= counts.document()
+    document |= counts.to_json()
     collection = None if uncertain_workspace is None else (uncertain, uncertain_workspace)
     collected = _finish(output, document, writer, collection, folders)
     if collected is not None:
@@ -235,7 +240,7 @@ def evaluate(
     Images that the model was trained on are left out. MODEL is a FILE.onnx that `winnow export` wrote. FOLDER needs no
     workspace, and nothing is written into it.
     """
-    from winnow.commands.output import evaluation as output
+    from winnow.commands.output import evaluation_report as output
     from winnow.deploy.inference import evaluate as evaluation
     from winnow.deploy.inference.model import load
 
@@ -243,9 +248,9 @@ def evaluate(
     output.check_targets(folder, files)
     result = evaluation.evaluate(load(file), folder, options.label_rule(labels), progress.reporter(), workers)
     if as_json:
-        console.print_json(result)
+        console.print_json(result.to_json())
     else:
-        output.show(result)
+        output.print_evaluation(result)
     if report is not None:
         output.write_page(result, report)
     if csv_file is not None:
@@ -259,9 +264,9 @@ COMMANDS = (export, predict, evaluate)
 
 
 def _paths_from_stdin() -> list[str]:
-    from winnow.deploy.inference.predict import named
+    from winnow.deploy.inference.predict import parse_path_list
 
-    return named(sys.stdin.buffer.read())
+    return parse_path_list(sys.stdin.buffer.read())
 
 
 def _open_targets(
@@ -285,14 +290,14 @@ def _open_targets(
 def _feed(
     stream: Generator[Prediction, None, None],
     receivers: Sequence[Sink],
-    counts: Count,
+    counts: PredictionCounts,
     uncertain_workspace: Workspace | None,
 ) -> None:
     """Classify all images. Raises: click.exceptions.Exit after an interruption."""
-    from winnow.commands.output.sinks import feed
+    from winnow.commands.output.prediction_sinks import feed
 
     complete = feed(stream, receivers, counts)
-    console.message(counts.in_words(complete))
+    console.message(counts.describe(complete))
     if not complete:
         if uncertain_workspace is not None:
             console.message(NOTHING_COLLECTED.format(uncertain_workspace.images))
@@ -303,7 +308,7 @@ def _finish(
     output: PredictOutput,
     document: dict[str, Any],
     writer: ImageFolderWriter | None,
-    collection: tuple[Doubtful, Workspace] | None,
+    collection: tuple[UncertainPictures, Workspace] | None,
     folders: Sequence[Path],
 ) -> Workspace | None:
     """Collect uncertain images and print the JSON document. Returns: the workspace of the collected images, or None."""
@@ -318,12 +323,12 @@ def _finish(
 
 
 def _collect(
-    uncertain: Doubtful, workspace: Workspace, copy: bool, folders: Sequence[Path], document: dict[str, Any]
+    uncertain: UncertainPictures, workspace: Workspace, copy: bool, folders: Sequence[Path], document: dict[str, Any]
 ) -> Workspace | None:
     """Collect uncertain images, and add them to the document. Returns: their workspace, or None when there are none."""
     from winnow.curate.export.collect import collect
 
-    document["doubtful"] = uncertain.document()
+    document["doubtful"] = uncertain.to_json()
     if not uncertain.rows:
         console.message(f"No picture is uncertain: all are familiar and at least {uncertain.below:g} probable")
         return None

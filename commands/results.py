@@ -117,8 +117,12 @@ def print_status(status: Status) -> None:
 
 def print_pipeline(result: PipelineResult) -> None:
     """The result of run: the comparison, the model, and the seconds of each stage."""
+    from winnow.commands.output.export_summary import describe_export
+
     print_comparison(result.run)
-    print_headline(result.run, Path(result.export["model"]) if result.export else result.run.model)
+    print_headline(result.run, result.export.model if result.export else result.run.model)
+    if result.export:
+        click.echo(describe_export(result.export))
     stages = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in result.seconds.items())
     click.echo(f"Time: {stages}")
 

@@ -1,4 +1,8 @@
-"""From a trained head to one ONNX file: fused, compared with Python's own path on real pictures, and described."""
+"""Export a trained head as one ONNX file: build it, compare it with Python on real pictures, describe and write it.
+
+The checks that the file must pass are in `deploy.onnx.parity`. `workflow.export` finds what a run consists of and
+calls `export`.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,277 +28,306 @@ from winnow.common.versions import installed_version
 from winnow.curate.workspace import Workspace
 from winnow.deploy.inference.model import FORMAT, ID_DIGITS
 from winnow.deploy.onnx import parity
-from winnow.deploy.onnx.parity import Said, Seen, at_most
-from winnow.deploy.source import Pixels, Source, Variant
+from winnow.deploy.onnx.parity import Comparison, ParityReport, Predictions
+from winnow.deploy.source import Source, SourcePicture
 from winnow.embed.backends import create_single_thread_session
 
 if TYPE_CHECKING:
-    from winnow.deploy.novelty import Calibration
+    from winnow.deploy.novelty import ConformalCalibration
 
-FEW = 40  # val pictures below which familiarity is a rough guess
-MOST_UNFAMILIAR = 0.5  # share of known pictures that may be turned away
-MOST_NAMED = 20_000  # training pictures up to which the file names them, and those that it was chosen on
+MAX_LISTED = 20_000  # training pictures up to which the file lists the ids that it was trained and chosen on
 
 
-def export(
-    run: Path,
-    out: Path | None,
-    reporter: Reporter,
-    *,
-    unfamiliar: float = 0.05,
-    workspace: Path | None = None,
-    **variant: Any,
-) -> dict[str, Any]:
-    """Fuse backbone and head of a run into one file; write it and its model card when it holds what it promises.
+@dataclass(frozen=True)
+class FamiliarityReport:
+    """The threshold of familiarity and what it does to test pictures.
 
-    Parameters: `out`, None: `model.onnx` in the run, with a suffix that names the variant; `unfamiliar`, the share of
-    known pictures that may be turned away; `workspace`, that of the run (None: it lies in it); `variant`, fields of
-    `Variant`. Returns: what `export --json` prints.
-    Raises: InputError when pictures, vectors or backbone of the run are gone, or the file does not say what Python's
-    path and the run say: the same labels, and probabilities within 1e-4 of Python's path.
+    threshold : a picture below it is called unfamiliar.
+    calibrated_on : number of val pictures that the p-values are calibrated on.
+    held_out_pictures, held_out_rejected : number of test pictures, and the share of them below the threshold (0–1).
     """
-    if not 0 <= unfamiliar <= MOST_UNFAMILIAR:  # NaN is refused too
-        raise InputError(f"the share that may be turned away is from 0 to {MOST_UNFAMILIAR:g}, not {unfamiliar!r}")
-    kind = Variant(**variant)
-    source = Source.of(run, kind, reporter, workspace)
-    out = _checked(out or run / f"model{kind.suffix}.onnx", source.workspace)
-    calibration, calibrated_on = _calibration(source)
-    model = source.fused(calibration)
-    seen = _seen(source, model)
-    parity.refuse_if_no_numbers(seen)
-    parity.refuse_if_not_the_run(seen)
-    if kind.is_exact:
-        parity.refuse_if_apart(seen)
-    held_out = {"pictures": len(seen.pictures), "rejected": float((seen.familiarity < unfamiliar).mean())}
-    familiarity = {"threshold": unfamiliar, "calibrated_on": calibrated_on, "held_out": held_out}
-    said = _metadata(source) | {"familiarity": familiarity, "familiarity_threshold": repr(unfamiliar)}
-    said |= {"parity": parity.compared(seen)}
-    _describe(model, said)
-    reporter.message(in_words(said))
-    card = _write(out, model, said | _beside(source) | {"file": out.name}, reporter)
-    return {
-        "model": str(out),
-        "card": str(card),
-        "run": str(run),
-        "head": source.trained.run["heads"][0]["name"],
-        "bytes": out.stat().st_size,
-        **{name: said[name] for name in ("input", "precision", "tta", "familiarity", "parity", "metrics")},
+
+    threshold: float
+    calibrated_on: int
+    held_out_pictures: int
+    held_out_rejected: float
+
+    def to_json(self) -> dict[str, Any]:
+        """The key `familiarity` of the model's metadata and of `export --json`."""
+        held_out = {"pictures": self.held_out_pictures, "rejected": self.held_out_rejected}
+        return {"threshold": self.threshold, "calibrated_on": self.calibrated_on, "held_out": held_out}
+
+
+@dataclass(frozen=True)
+class ExportReport:
+    """What was exported, and how it compares with Python.
+
+    model, card, run : the file, its model card, and the run folder.
+    head : name of the head.
+    bytes : size of the file.
+    input, precision, tta : "square" or "any", "fp32", "fp16" or "int8", "none" or "flip".
+    familiarity, parity : measured on the val and test pictures of the run.
+    metrics : the scores of the run, as in the model's metadata.
+    """
+
+    model: Path
+    card: Path
+    run: Path
+    head: str
+    bytes: int
+    input: str
+    precision: str
+    tta: str
+    familiarity: FamiliarityReport
+    parity: ParityReport
+    metrics: dict[str, Any]
+
+    def to_json(self) -> dict[str, Any]:
+        """As `export --json` prints it."""
+        paths = {name: str(getattr(self, name)) for name in ("model", "card", "run")}
+        plain = {name: getattr(self, name) for name in ("head", "bytes", "input", "precision", "tta")}
+        measured = {"familiarity": self.familiarity.to_json(), "parity": self.parity.to_json()}
+        return paths | plain | measured | {"metrics": self.metrics}
+
+
+def export(source: Source, out: Path) -> ExportReport:
+    """Build the file, compare it with Python, and write it to `out`, with its model card beside it, if it passes.
+
+    Raises: InputError when pictures or vectors of the run are gone, when the file fails a check of
+    `deploy.onnx.parity`, or when it cannot be written.
+    """
+    options, trained = source.options, source.trained
+    _check_target(out, source.workspace)
+    calibration, calibrated_on = _calibrate(source)
+    model = source.build_model(calibration)
+    comparison = _compare(source, model)
+    parity.require_finite(comparison)
+    parity.require_labels_of_run(comparison)
+    if options.is_exact:
+        parity.require_parity(comparison)
+    rejected = float((comparison.familiarity < options.unfamiliar).mean())
+    familiarity = FamiliarityReport(options.unfamiliar, calibrated_on, len(comparison.pictures), rejected)
+    parity_report = parity.measure(comparison)
+    metadata = _metadata(source) | {
+        "familiarity": familiarity.to_json(),
+        "familiarity_threshold": repr(options.unfamiliar),
+        "parity": parity_report.to_json(),
     }
+    _set_metadata(model, metadata)
+    card = _write(out, model, metadata | _card_details(source) | {"file": out.name}, source.reporter)
+    return ExportReport(
+        model=out,
+        card=card,
+        run=trained.folder,
+        head=trained.name,
+        bytes=out.stat().st_size,
+        input=metadata["input"],
+        precision=metadata["precision"],
+        tta=metadata["tta"],
+        familiarity=familiarity,
+        parity=parity_report,
+        metrics=metadata["metrics"],
+    )
 
 
-def in_words(said: dict[str, Any]) -> str:
-    """How far the file is from Python's path, and what it turns away."""
-    found, f1 = said["parity"], said["parity"]["weighted_f1"]
-    on = f"on {_counted(found['pictures'], 'test picture')}"
-    other, apart = found["labels_differ"], found["largest_difference"]
-    agree = _counted(other, "other label") if other else "the same labels"
-    near = f"probabilities at most {at_most(apart)} from Python's path" if apart else "probabilities to the last bit"
-    lines = [f"Parity {on}: {agree}, {near}."]
-    other_views = said["tta"] != said["metrics"]["tta"]
-    if said["input"] == "any" or said["precision"] != "fp32" or other_views:
-        low, change, high = (f"{100 * f1[name]:+.1f}" for name in ("low", "change", "high"))
-        lines.append(f"Weighted F1 {f1['ordinary']:.3f} becomes {f1['file']:.3f}: {change} points [{low}, {high}].")
-    away = said["familiarity"]
-    lines.append(f"Unfamiliar below {away['threshold']:g}: {100 * away['held_out']['rejected']:.1f}% of them.")
-    if away["calibrated_on"] < FEW:
-        on = _counted(away["calibrated_on"], "val picture")
-        lines.append(f"note: familiarity is a rough guess, calibrated on {on} only")
-    return "\n".join(lines)
-
-
-def _counted(count: int, what: str) -> str:
-    return f"{count:,} {what}{'' if count == 1 else 's'}"
-
-
-class _Python:
-    """The path of `predict` without the file: the backbone, then the stored head, both by themselves."""
+class _PythonPipeline:
+    """The prediction pipeline without the fused file: backbone and head as two separate ONNX sessions."""
 
     def __init__(self, source: Source) -> None:
         self._backbone = create_single_thread_session(source.backbone.file)
-        self._head = create_single_thread_session(source.trained.head.SerializeToString())
+        self._head = create_single_thread_session(source.trained.model.SerializeToString())
         self._classes = np.array(source.trained.classes, dtype=object)
 
-    def __call__(self, pixels: Pixels, views: str) -> Said:
-        """Label and probabilities (1, C) of a picture that is looked at as one of `choice.TTA` says."""
-        looks = [pixels.square]
-        if views == "flip":
-            looks.append(pixels.square[:, :, ::-1])
-        elif views == "mean":
-            looks += [other[None] for other in pixels.others]
-        vectors = [self._backbone.run(["embedding"], {"image": np.ascontiguousarray(look)})[0] for look in looks]
-        if views != "mean" and vectors[0].ndim == 2:  # of maps, too, what is said of each is averaged: `rows.read`
-            return self._said(np.mean(vectors, axis=0))
-        proba = np.mean([self._said(one)[1] for one in vectors], axis=0)
-        return self._classes[proba.argmax(axis=1)], proba
+    def predict(self, picture: SourcePicture, tta: str) -> Predictions:
+        """Predict one picture with a test-time augmentation of `embed.config.TTA`."""
+        views = [picture.square]
+        if tta == "flip":
+            views.append(picture.square[:, :, ::-1])
+        elif tta == "mean":
+            views += [view[None] for view in picture.augmented]
+        vectors = [self._backbone.run(["embedding"], {"image": np.ascontiguousarray(view)})[0] for view in views]
+        if tta != "mean" and vectors[0].ndim == 2:  # maps are not averaged: as in training, the probabilities are
+            return self._apply_head(np.mean(vectors, axis=0))
+        probabilities = np.mean([self._apply_head(vector).probabilities for vector in vectors], axis=0)
+        return Predictions(self._classes[probabilities.argmax(axis=1)], probabilities)
 
-    def _said(self, vector: np.ndarray) -> Said:
-        label, proba = self._head.run(["label", "probabilities"], {"embedding": vector.reshape(1, -1)})
-        return label, proba
+    def _apply_head(self, vector: np.ndarray) -> Predictions:
+        outputs = self._head.run(["label", "probabilities"], {"embedding": vector.reshape(1, -1)})
+        return Predictions(*outputs)
 
 
-def _calibration(source: Source) -> tuple[Calibration, int]:
-    """From what the file itself says of the val pictures; and how many there were."""
+def _calibrate(source: Source) -> tuple[ConformalCalibration, int]:
+    """Calibrate familiarity on the OOD scores that the file itself computes for val pictures; their number."""
     from winnow.deploy.novelty import calibrate
 
-    session = create_single_thread_session(source.fused(None).SerializeToString())
-    strange = _each(source, "val", lambda seen: session.run(["strangeness"], {"image": seen.given})[0], "Calibrating")
-    return calibrate(np.concatenate(list(strange.values())).astype(np.float64)), len(strange)
+    session = create_single_thread_session(source.build_model(None).SerializeToString())
+
+    def score(picture: SourcePicture) -> np.ndarray:
+        return session.run(["ood_score"], {"image": picture.model_input})[0]
+
+    scores = _apply_to_split(source, "val", score, "Calibrating")
+    return calibrate(np.concatenate(list(scores.values())).astype(np.float64)), len(scores)
 
 
-def _seen(source: Source, model: Any) -> Seen:
-    """The test pictures by Python's path and by the file."""
-    python, session = _Python(source), create_single_thread_session(model.SerializeToString())
-    views, names = source.kind.tta, ["label", "probabilities", "familiarity"]
-    ordinary, others = source.judged_by, range(1, source.choice.rows_per_image)
+def _compare(source: Source, model: Any) -> Comparison:
+    """Predict the test pictures with Python and with the file."""
+    python, session = _PythonPipeline(source), create_single_thread_session(model.SerializeToString())
+    run_tta, file_tta = source.trained.embedding.tta, source.options.tta or "none"
+    outputs = ["label", "probabilities", "familiarity"]
 
-    def look(pixels: Pixels) -> tuple[Said, Said, Said, np.ndarray]:
-        plain = python(pixels, ordinary)
-        label, proba, familiarity = session.run(names, {"image": pixels.given})
-        expected = plain if views == ordinary else python(pixels, views)
-        return plain, expected, (label, proba), familiarity
+    def predict(picture: SourcePicture) -> tuple[Predictions, Predictions, Predictions, np.ndarray]:
+        baseline = python.predict(picture, run_tta)
+        label, probabilities, familiarity = session.run(outputs, {"image": picture.model_input})
+        expected = baseline if file_tta == run_tta else python.predict(picture, file_tta)
+        return baseline, expected, Predictions(label, probabilities), familiarity
 
-    rows = _each(source, "test", look, "Comparing", others if ordinary == "mean" else ())
-    *said, familiarity = zip(*rows.values(), strict=True)
-    plain, expected, found = (
-        (np.concatenate([label for label, _ in of]), np.concatenate([proba for _, proba in of])) for of in said
-    )
+    views = range(1, source.trained.embedding.rows_per_image) if run_tta == "mean" else ()
+    rows = _apply_to_split(source, "test", predict, "Comparing", views)
+    baseline, expected, file, familiarity = zip(*rows.values(), strict=True)
     ids = list(rows)
-    return Seen(
+    return Comparison(
         pictures=[to_text(str(source.files[id])) for id in ids],
-        truth=source.truth("test", ids),
-        judged=np.stack([source.trained.judged[id] for id in ids]),
-        plain=plain,
-        expected=expected,
-        found=found,
+        y=source.class_indexes("test", ids),
+        run=np.stack([source.trained.test_probabilities[id] for id in ids]),
+        baseline=_concatenate(baseline),
+        expected=_concatenate(expected),
+        file=_concatenate(file),
         familiarity=np.concatenate(familiarity),
     )
 
 
-def _each(
-    source: Source, part: str, look: Callable[[Pixels], Any], what: str, views: Sequence[int] = ()
+def _concatenate(parts: Sequence[Predictions]) -> Predictions:
+    return Predictions(
+        np.concatenate([part.labels for part in parts]), np.concatenate([part.probabilities for part in parts])
+    )
+
+
+def _apply_to_split(
+    source: Source, split: str, function: Callable[[SourcePicture], Any], title: str, views: Sequence[int] = ()
 ) -> dict[str, Any]:
-    """id -> what `look` says of it, of the pictures of a part that are still there: at least half, and it is told.
+    """Map id to `function(picture)` for the pictures of a split that are still there; the missing ones are reported.
 
-    Parameters: `views`, which others it is to see besides the plain one. Raises: InputError when fewer are.
+    Parameters: `title`, of the progress; `views`, augmented views to load besides the plain one.
+    Raises: InputError when more than half of the pictures are gone.
     """
-    ids, workers, found = source.some(part), processors(), dict[str, Any]()
+    ids, workers, results = source.ids_of(split), processors(), dict[str, Any]()
 
-    def seen(id: str) -> Any:
-        pixels = source.pixels(id, views)
-        return None if pixels is None else look(pixels)
+    def load_and_apply(id: str) -> Any:
+        picture = source.load_picture(id, views)
+        return None if picture is None else function(picture)
 
-    with source.reporter.progress(what) as told:
-        for number, (id, future) in enumerate(map_ahead(seen, ids, workers, window=2 * workers), 1):
-            if (said := future.result()) is not None:
-                found[id] = said
-            told(number, len(ids))
-    gone = len(ids) - len(found)
-    if 2 * gone > len(ids) or not found:
+    with source.reporter.progress(title) as on_progress:
+        for number, (id, future) in enumerate(map_ahead(load_and_apply, ids, workers, window=2 * workers), 1):
+            if (result := future.result()) is not None:
+                results[id] = result
+            on_progress(number, len(ids))
+    gone = len(ids) - len(results)
+    if 2 * gone > len(ids) or not results:
         raise InputError(
-            f"{gone} of {len(ids)} {part} pictures are gone from {source.workspace.images} or changed: train again"
+            f"{gone} of {len(ids)} {split} pictures are gone from {source.workspace.images} or changed",
+            remedy="train-again",
         )
     if gone:
         source.reporter.message(
-            f"note: {gone} of {len(ids)} {part} pictures are gone or changed since, and are left out"
+            f"note: {gone} of {len(ids)} {split} pictures are gone or changed since, and are left out"
         )
-    return found
+    return results
 
 
 def _metadata(source: Source) -> dict[str, Any]:
-    """What the file says of itself, without what was measured on it."""
-    run, document, kind = source.trained.run, source.trained.document, source.kind
-    chosen, data, recipe = document["heads"][0], document["data"], asdict(source.backbone.recipe)
-    params = dict(source.trained.params)
-    for said in (recipe, params):  # a tail's parameters say it, too
-        said |= {"weights": Path(said["weights"]).name} if "weights" in said else {}  # not where it lies
-    train, val = (source.trained.parts[part] for part in ("train", "val"))
-    trained = Counter(train.values())
-    found = data["found"]
+    """The metadata of the file, JSON not encoded yet, without what was measured on it."""
+    trained, options = source.trained, source.options
+    chosen, data = trained.metrics["heads"][0], trained.metrics["data"]
+    recipe, params = asdict(source.backbone.recipe), dict(trained.params)
+    for document in (recipe, params):  # the file name of the weights, not the folder that they lie in
+        document |= {"weights": Path(document["weights"]).name} if "weights" in document else {}
+    train, val = trained.splits["train"], trained.splits["val"]
+    counts = Counter(train.values())
     return {
         "winnow_model": str(FORMAT),
         "winnow": installed_version("winnow-images") or "unknown",
-        "labels": source.trained.classes,
+        "labels": trained.classes,
         "preprocessing": str(source.backbone.recipe),
         "recipe": recipe,
         "backbone": file_digest(source.backbone.file),
         "weights": recipe["weights"],
-        "input": "any" if kind.any_size else "square",
-        "precision": kind.precision,
-        "tta": kind.tta,
-        "kind": source.trained.kind,
+        "input": "any" if options.any_size else "square",
+        "precision": options.precision,
+        "tta": options.tta,
+        "kind": trained.kind,
         "params": params,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "metrics": {name: chosen[name] for name in ("weighted_f1", "accuracy", "macro_f1")}
-        | {"splits": run["repeats"], "pictures": len(source.trained.parts["test"]), "tta": source.judged_by},
+        | {"splits": trained.repeats, "pictures": len(trained.splits["test"]), "tta": trained.embedding.tta},
         "training": {
             "pictures": len(train),
-            "pictures_as_found": found["train"],
-            "as_found": sum(found.values()),
+            "pictures_as_found": data["found"]["train"],
+            "as_found": sum(data["found"].values()),
             "as_decided": data["pictures"],
             "dropped": data["dropped"],
             "relabelled": data["relabelled"],
-            "classes": {label: trained[label] for label in source.trained.classes},
+            "classes": {label: counts[label] for label in trained.classes},
         },
-        "trained_on": [id[:ID_DIGITS] for id in (*train, *val)] if len(train) <= MOST_NAMED else [],
+        "trained_on": [id[:ID_DIGITS] for id in (*train, *val)] if len(train) <= MAX_LISTED else [],
     }
 
 
-def _beside(source: Source) -> dict[str, Any]:
-    """What the model card says beyond the metadata."""
-    document = source.trained.document
-    report = document["heads"][0]["shown"]["classification_report"]
-    said = {"title": document["title"], "split_rule": source.trained.run["split_rule"]}
-    return said | {"classification_report": report}
+def _card_details(source: Source) -> dict[str, Any]:
+    """What the model card states beyond the metadata."""
+    metrics = source.trained.metrics
+    report = metrics["heads"][0]["shown"]["classification_report"]
+    return {
+        "title": metrics["title"],
+        "split_rule": source.trained.split_rule,
+        "classification_report": report,
+    }
 
 
-def _describe(model: Any, said: dict[str, Any]) -> None:
+def _set_metadata(model: Any, metadata: dict[str, Any]) -> None:
     import onnx
 
-    text = {name: value if isinstance(value, str) else _json(value) for name, value in said.items()}
-    onnx.helper.set_model_props(model, text)
+    def encode(value: Any) -> str:
+        return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, allow_nan=False)
+
+    onnx.helper.set_model_props(model, {name: encode(value) for name, value in metadata.items()})
 
 
-def _json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, allow_nan=False)
-
-
-def _checked(out: Path, workspace: Workspace) -> Path:
-    """Raises: InputError for a place where nothing may or can be written, before the work."""
+def _check_target(out: Path, workspace: Workspace) -> None:
+    """Raises: InputError for a file that must not or cannot be written, before the work."""
     if out.suffix.lower() != ".onnx":
-        raise InputError(f"{out}: name it FILE.onnx")
+        raise InputError(f"{out} does not end in .onnx")
     if out.resolve().is_relative_to(workspace.images.resolve()):
-        raise InputError(f"{out} would lie inside the pictures, which are only read: name another place")
-    with _written(out):
+        raise InputError(f"{out} would lie inside the pictures, which are only read", remedy="another-file")
+    with _os_errors_of(out):
         if out.is_dir():
-            raise InputError(f"{out} is a folder: name a file in it")
+            raise InputError(f"{out} is a folder", remedy="another-file")
         out.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=out.parent):
             pass
-    return out
 
 
-def _write(out: Path, model: Any, said: dict[str, Any], reporter: Reporter) -> Path:
-    """Both files, or none of them. A card that a person has changed is kept, and the new one called otherwise.
+def _write(out: Path, model: Any, card_content: dict[str, Any], reporter: Reporter) -> Path:
+    """Write the file and its card, both or none. A card that was edited is kept, and the new one gets another name.
 
-    Returns: where the card is.
+    Returns: the path of the card.
     """
-    from winnow.deploy.model_card import card, is_untouched
+    from winnow.deploy.model_card import is_untouched, render_card
 
-    beside = out.with_suffix(".md")
-    with _written(out):
-        if beside.exists() and not (beside.is_file() and is_untouched(beside)):
-            reporter.message(f"note: {beside} is not as Winnow wrote it and is kept; the new card is {out.stem}.new.md")
-            beside = out.with_name(f"{out.stem}.new.md")
+    card = out.with_suffix(".md")
+    with _os_errors_of(out):
+        if card.exists() and not (card.is_file() and is_untouched(card)):
+            reporter.message(f"note: {card} was edited and is kept; the new card is {out.stem}.new.md")
+            card = out.with_name(f"{out.stem}.new.md")
         with atomic_write(out) as stream:
             stream.write(model.SerializeToString())
-            with _written(beside), atomic_write(beside) as text:
-                text.write(card(said).encode())
-    return beside
+            with _os_errors_of(card), atomic_write(card) as text:
+                text.write(render_card(card_content).encode())
+    return card
 
 
 @contextmanager
-def _written(out: Path) -> Iterator[None]:
+def _os_errors_of(file: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise InputError(f"{out}: {error.strerror}; make room there or name another place") from None
+        raise InputError(f"{file}: {error.strerror}", remedy="another-file") from None

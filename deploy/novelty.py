@@ -1,104 +1,138 @@
-"""How usual a vector is among those that a head was trained on: a score, its calibration, and both as ONNX nodes.
+"""Out-of-distribution (OOD) detection for exported models: the OOD score, its conformal p-value, and both in ONNX.
 
-A picture is a vector x, its unit pooled and its unit bottleneck vector side by side: the first tells neighbouring
-classes apart, the second rooms from flowers. Each class c has a function that is 1 on its training vectors, 0 on those
-of other classes and falls to 0 away from all of them: regularised least squares with a Gaussian kernel on M landmarks z
-(the mean of a Gaussian process, one class against the rest).
+The p-value is the output `familiarity` of an exported model: about the share of held-out pictures of known classes
+whose OOD score is at least as high. A picture unlike the training pictures gets a value near 0.
+
+**The OOD score.** A picture is a vector x, its L2-normalised pooled vector and its L2-normalised bottleneck vector side
+by side: the pooled vector separates neighbouring classes, the bottleneck vector separates rooms from flowers. Each
+class c has a function f_c that is 1 on its own training vectors, 0 on those of other classes, and falls to 0 away from
+all of them: regularised least squares with a Gaussian kernel k on M landmarks z (the mean of a Gaussian process,
+one-vs-rest).
 
     f_c(x) = sum_m a_mc k(x, z_m),   k(x, z) = exp(-w |x - z|²),   (KᵀK + λ K_z) a = KᵀT
-    strangeness = 1 - max_c f_c(x) + g min_m w |x - z_m|²
+    ood_score(x) = 1 - max_c f_c(x) + g min_m w |x - z_m|²
 
-So a vector is strange that lies between two classes, and one that is far from all training vectors. Sources: Rifkin,
-Yeo and Poggio 2003 (least squares), Williams and Seeger 2001 (landmarks), Padhy et al. 2020 (one against the rest, for
-what is out of distribution), Liu et al. 2020 (why distance must count too), Sun et al. 2022 (the nearest vector); Vovk,
-Gammerman and Shafer 2005 for the conformal p-value. `benchmarks/familiarity.py` compares it with other scores.
+A vector between two classes gets a high score from the first part, a vector far from all training vectors from both.
+
+**The p-value.** The score is compared with those of m held-out pictures: p = (1 + |{i: s_i >= s}|) / (m + 1), the
+conformal p-value for outlier detection. Under exchangeability P(p <= t) <= t for a picture of the known distribution.
+
+References
+----------
+R. Rifkin, G. Yeo, T. Poggio, Regularized Least-Squares Classification, 2003 (the classifier).
+C. Williams, M. Seeger, Using the Nyström Method to Speed Up Kernel Machines, NIPS 2001 (the landmarks).
+S. Padhy et al., Revisiting One-vs-All Classifiers for Predictive Uncertainty and Out-of-Distribution Detection in
+Neural Networks, 2020 (the score 1 - max_c f_c).
+J. Liu et al., Simple and Principled Uncertainty Estimation ... via Distance Awareness, NeurIPS 2020, and Y. Sun et al.,
+Out-of-Distribution Detection with Deep Nearest Neighbors, ICML 2022 (the distance to the nearest vector).
+V. Vovk, A. Gammerman, G. Shafer, Algorithmic Learning in a Random World, 2005 (conformal p-values).
+S. Bates et al., Testing for Outliers with Conformal p-values, Annals of Statistics 51(1), 2023 (their use).
+
+`benchmarks/familiarity.py` compares the score with other OOD scores.
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from winnow.common.errors import InputError
 
 LANDMARKS = 1000  # training vectors kept: 3.2 MB as float16 for MobileNetV2, and 4 kB for each class
-FITTED = 20_000  # training vectors that the weights are fitted on, the classes taking turns
-WIDTH = 2.0  # w times the mean squared distance of two training vectors
+MAX_FITTED = 20_000  # training vectors that the weights are fitted on, drawn from the classes in turn
+KERNEL_WIDTH = 2.0  # w times the mean squared distance between two training vectors
 RIDGE = 0.1  # λ
-NEAREST = 0.125  # g; like w and λ by AUROC, on other splits and drawn pictures than the benchmark prints
-KNOTS = 1000  # held-out pictures that a calibration keeps, most of them strange ones
-_ROWS = 4096  # vectors at a time: bounded memory
+NEAREST_WEIGHT = 0.125  # g; w, λ and g were tuned by AUROC on other splits and drawn pictures than the benchmark's
+MAX_KNOTS = 1000  # held-out scores that a calibration keeps, denser towards high scores
+_CHUNK = 4096  # vectors scored at a time, to bound memory
 _SEED = 0
-_TINY = 1e-12  # what a length is at least: a vector of zeros stays one
+_TINY = 1e-12  # smallest divisor of a normalisation: a vector of zeros stays zero
 _FLOAT, _DOUBLE = 1, 11  # onnx.TensorProto.FLOAT and DOUBLE
 Step = tuple[str, list[str], str, dict[str, Any]]  # operator, inputs, output, attributes
 
 
-class Reference(NamedTuple):
-    """What is kept of the training vectors: M landmarks, at most `LANDMARKS`, and the weights of C classes."""
+@dataclass(frozen=True)
+class OodModel:
+    """The fitted OOD score: M landmarks, at most `LANDMARKS`, and their weights for C classes.
 
-    landmarks: np.ndarray  # float16 (M, D + B), unit pooled and unit bottleneck side by side
-    weights: np.ndarray  # float32 (M, C)
+    landmarks : float16 (M, D + B), normalised pooled and normalised bottleneck vector side by side.
+    weights : float32 (M, C), a in the module's formula.
+    width : w in the module's formula.
+    """
+
+    landmarks: np.ndarray
+    weights: np.ndarray
     width: float
 
 
-class Calibration(NamedTuple):
-    """A falling curve from strangeness to familiarity: straight between knots, a hyperbola beyond both ends."""
+@dataclass(frozen=True)
+class ConformalCalibration:
+    """A strictly falling curve from OOD score to p-value: linear between knots, a hyperbola beyond both ends.
 
-    knots: np.ndarray  # float64 (K,), strictly rising, K >= 2
-    heights: np.ndarray  # float64 (K,), strictly falling, within (0, 1)
-    scale: float  # of the hyperbolas, in the unit of strangeness
+    knots : float64 (K,), OOD scores, strictly rising, K >= 2.
+    p_values : float64 (K,), at the knots, strictly falling, within (0, 1).
+    scale : of the hyperbolas, in units of the OOD score.
+    """
+
+    knots: np.ndarray
+    p_values: np.ndarray
+    scale: float
 
 
-def fit(pooled: np.ndarray, bottleneck: np.ndarray, y: np.ndarray) -> Reference:
-    """From training vectors, float (N, D) and (N, B), and class codes, int (N,); the same input gives the same result.
+def fit_ood_model(pooled: np.ndarray, bottleneck: np.ndarray, y: np.ndarray) -> OodModel:
+    """Fit the OOD score on training vectors, float (N, D) and (N, B), with class codes y, int (N,).
 
-    Of more than `FITTED` vectors a seeded choice is used, in which small classes are whole. Raises: InputError, N is 0.
+    The result is deterministic. Of more than `MAX_FITTED` vectors a seeded sample is used that keeps small classes
+    whole. Raises: InputError when N is 0.
     """
     if not len(y):
         raise InputError("familiarity needs the vectors of at least one training picture: there is none")
-    rows = _turns(y)[:FITTED]
+    rows = _balanced_order(y)[:MAX_FITTED]
     classes, codes = np.unique(y[rows], return_inverse=True)
-    x = _joined(pooled[rows], bottleneck[rows])
+    x = _features(pooled[rows], bottleneck[rows])
     landmarks = x[:LANDMARKS].astype(np.float16)
-    spread = 2 * float((x**2).sum(axis=1).mean() - (x.mean(axis=0) ** 2).sum())  # mean squared distance of two
-    width = WIDTH / spread if spread > _TINY else 1.0
-    near = np.exp(-_far(x, landmarks, width))  # K, (N, M)
-    sums = np.zeros((len(classes), len(landmarks)))  # TᵀK
-    np.add.at(sums, codes, near)
-    inner = np.exp(-_far(landmarks.astype(np.float64), landmarks, width))  # K_z
-    left = near.T @ near + RIDGE * inner
-    left += 1e-9 * np.trace(left) / len(left) * np.eye(len(left))  # copies among the landmarks leave it singular
-    return Reference(landmarks, np.linalg.solve(left, sums.T).astype(np.float32), width)
+    mean_squared_distance = 2 * float((x**2).sum(axis=1).mean() - (x.mean(axis=0) ** 2).sum())
+    width = KERNEL_WIDTH / mean_squared_distance if mean_squared_distance > _TINY else 1.0
+    kernel = np.exp(-_scaled_distances(x, landmarks, width))  # K, (N, M)
+    targets = np.zeros((len(classes), len(landmarks)))  # TᵀK: the kernel rows summed by class, (C, M)
+    np.add.at(targets, codes, kernel)
+    landmark_kernel = np.exp(-_scaled_distances(landmarks.astype(np.float64), landmarks, width))  # K_z, (M, M)
+    gram = kernel.T @ kernel + RIDGE * landmark_kernel
+    gram += 1e-9 * np.trace(gram) / len(gram) * np.eye(len(gram))  # equal landmarks would leave it singular
+    return OodModel(landmarks, np.linalg.solve(gram, targets.T).astype(np.float32), width)
 
 
-def strangeness(reference: Reference, pooled: np.ndarray, bottleneck: np.ndarray) -> np.ndarray:
-    """float64 (n,) of float (n, D) and (n, B): about 0 among training vectors of one class, above 1 far from all."""
-    out = np.empty(len(pooled))
-    for start in range(0, len(pooled), _ROWS):
-        part = slice(start, start + _ROWS)
-        far = _far(_joined(pooled[part], bottleneck[part]), reference.landmarks, reference.width)
-        scores = np.exp(-far) @ reference.weights.astype(np.float64)
-        out[part] = 1 - scores.max(axis=1) + NEAREST * far.min(axis=1)
-    return out
+def ood_score(model: OodModel, pooled: np.ndarray, bottleneck: np.ndarray) -> np.ndarray:
+    """OOD scores of vectors, float (n, D) and (n, B): float64 (n,), higher is further out of distribution.
 
-
-def nodes(reference: Reference, pooled: str, bottleneck: str, prefix: str) -> tuple[list[Any], list[Any], str]:
-    """`strangeness` in ONNX, opset 17: nodes, initializers, and the name of its result, float32 (batch,).
-
-    Parameters: names of two values, float32 (batch, D) and (batch, B); a prefix for all new names. The products of
-    unit vectors are float32, what follows is float64: it agrees with NumPy to about 1e-6.
+    About 0 among the training vectors of one class, above 1 far from all of them.
     """
-    landmarks = reference.landmarks.T.astype(np.float64)
+    scores = np.empty(len(pooled))
+    for start in range(0, len(pooled), _CHUNK):
+        part = slice(start, start + _CHUNK)
+        distances = _scaled_distances(_features(pooled[part], bottleneck[part]), model.landmarks, model.width)
+        class_values = np.exp(-distances) @ model.weights.astype(np.float64)  # f_c(x), (n, C)
+        scores[part] = 1 - class_values.max(axis=1) + NEAREST_WEIGHT * distances.min(axis=1)
+    return scores
+
+
+def ood_score_nodes(model: OodModel, pooled: str, bottleneck: str, prefix: str) -> tuple[list[Any], list[Any], str]:
+    """`ood_score` in ONNX, opset 17: nodes, initializers, and the name of the result, float32 (batch,).
+
+    Parameters: the names of the two inputs, float32 (batch, D) and (batch, B); a prefix for all new names. Products of
+    unit vectors are float32, what follows is float64: the result agrees with NumPy to about 1e-6.
+    """
+    landmarks = model.landmarks.T.astype(np.float64)
     constants = {
         "tiny": np.array(_TINY, dtype=np.float32),
-        "landmarks": np.ascontiguousarray(reference.landmarks.T),
-        "squares": (landmarks**2).sum(axis=0),
-        "weights": reference.weights,
+        "landmarks": np.ascontiguousarray(model.landmarks.T),
+        "landmark_squares": (landmarks**2).sum(axis=0),
+        "weights": model.weights,
         "minus_two": np.array(-2.0),
-        "width": np.array(reference.width),
-        "nearest": np.array(NEAREST),
+        "width": np.array(model.width),
+        "nearest_weight": np.array(NEAREST_WEIGHT),
         "one": np.array(1.0),
     }
     steps: list[Step] = []
@@ -113,124 +147,132 @@ def nodes(reference: Reference, pooled: str, bottleneck: str, prefix: str) -> tu
         ("Cast", ["landmarks"], "single_landmarks", {"to": _FLOAT}),
         ("MatMul", ["x", "single_landmarks"], "product", {}),
         ("Cast", ["product"], "double_product", {"to": _DOUBLE}),
-        ("Mul", ["double_product", "minus_two"], "twice", {}),
+        ("Mul", ["double_product", "minus_two"], "cross_term", {}),
         ("ReduceSumSquare", ["x"], "square", {"axes": [1], "keepdims": 1}),
         ("Cast", ["square"], "double_square", {"to": _DOUBLE}),
-        ("Add", ["double_square", "squares"], "both_squares", {}),
-        ("Add", ["both_squares", "twice"], "distance", {}),
-        ("Mul", ["distance", "width"], "far", {}),
-        ("Neg", ["far"], "exponent", {}),
+        ("Add", ["double_square", "landmark_squares"], "both_squares", {}),
+        ("Add", ["both_squares", "cross_term"], "distance", {}),
+        ("Mul", ["distance", "width"], "scaled_distance", {}),
+        ("Neg", ["scaled_distance"], "exponent", {}),
         ("Exp", ["exponent"], "kernel", {}),
         ("Cast", ["weights"], "double_weights", {"to": _DOUBLE}),
-        ("MatMul", ["kernel", "double_weights"], "scores", {}),
-        ("ReduceMax", ["scores"], "best", {"axes": [1], "keepdims": 0}),
-        ("Sub", ["one", "best"], "unlike", {}),
-        ("ReduceMin", ["far"], "least_far", {"axes": [1], "keepdims": 0}),
-        ("Mul", ["least_far", "nearest"], "apart", {}),
-        ("Add", ["unlike", "apart"], "double_strangeness", {}),
-        ("Cast", ["double_strangeness"], "strangeness", {"to": _FLOAT}),
+        ("MatMul", ["kernel", "double_weights"], "class_values", {}),
+        ("ReduceMax", ["class_values"], "largest_value", {"axes": [1], "keepdims": 0}),
+        ("Sub", ["one", "largest_value"], "class_part", {}),
+        ("ReduceMin", ["scaled_distance"], "least_distance", {"axes": [1], "keepdims": 0}),
+        ("Mul", ["least_distance", "nearest_weight"], "distance_part", {}),
+        ("Add", ["class_part", "distance_part"], "double_ood_score", {}),
+        ("Cast", ["double_ood_score"], "ood_score", {"to": _FLOAT}),
     ]
-    return *_graph(steps, constants, prefix, {"pooled": pooled, "bottleneck": bottleneck}), f"{prefix}strangeness"
+    return *_graph_parts(steps, constants, prefix, {"pooled": pooled, "bottleneck": bottleneck}), f"{prefix}ood_score"
 
 
-def calibrate(strangeness: np.ndarray) -> Calibration:
-    """From the strangeness of held-out pictures, float (m,): at each, the share of them, and of one more, as strange.
+def calibrate(scores: np.ndarray) -> ConformalCalibration:
+    """Calibrate p-values on the OOD scores of held-out pictures of known classes, float (m,).
 
-    That is the conformal p-value, straight between two pictures, so that of pictures like those held out about a share
-    t is below t; it holds on average, and m pictures say little below 1 / (m + 1). Raises: InputError, m is 0.
+    At the held-out score s_i the curve is (1 + |{j != i: s_j >= s_i}|) / (m + 1), the conformal p-value of Bates et al.
+    (2023); between two of them it is linear, so that on average a share t of pictures like the held-out ones lies below
+    t. Values below 1 / (m + 1) are extrapolated. Raises: InputError when m is 0.
     """
-    ordered = np.sort(np.asarray(strangeness, dtype=np.float64))
+    ordered = np.sort(np.asarray(scores, dtype=np.float64))
     count = len(ordered)
     if not count:
         raise InputError("familiarity needs held-out pictures to be calibrated on: there is none")
     values = np.unique(ordered)
-    kept = len(values) - np.unique(np.geomspace(1, len(values), KNOTS).round().astype(int))[::-1]
+    kept = len(values) - np.unique(np.geomspace(1, len(values), MAX_KNOTS).round().astype(int))[::-1]
     knots = values[kept]
-    heights = (count - np.searchsorted(ordered, knots)) / (count + 1)
+    p_values = (count - np.searchsorted(ordered, knots)) / (count + 1)
     scale = max(knots[-1] - float(np.median(ordered)), 1e-6 * abs(knots[-1]), _TINY)
-    return Calibration(np.append(knots[0] - scale, knots), np.append((1 + heights[0]) / 2, heights), float(scale))
+    first_knot, first_p_value = knots[0] - scale, (1 + p_values[0]) / 2
+    return ConformalCalibration(np.append(first_knot, knots), np.append(first_p_value, p_values), float(scale))
 
 
-def familiarity(calibration: Calibration, strangeness: np.ndarray) -> np.ndarray:
-    """float64 (n,) in 0 to 1 of float (n,), strictly falling: about the share of held-out pictures as strange."""
-    s = np.asarray(strangeness, dtype=np.float64)
-    knots, heights, scale = calibration
+def conformal_p_value(calibration: ConformalCalibration, scores: np.ndarray) -> np.ndarray:
+    """The familiarity of OOD scores, float (n,): float64 (n,) within 0 to 1, strictly falling with the score."""
+    s = np.asarray(scores, dtype=np.float64)
+    knots, p_values, scale = calibration.knots, calibration.p_values, calibration.scale
     above, below = np.maximum(s - knots[-1], 0), np.maximum(knots[0] - s, 0)
-    return np.interp(s, knots, heights) * (scale / (scale + above)) + (1 - heights[0]) * (below / (scale + below))
+    return np.interp(s, knots, p_values) * (scale / (scale + above)) + (1 - p_values[0]) * (below / (scale + below))
 
 
-def calibration_nodes(calibration: Calibration, strangeness: str, out: str, prefix: str) -> tuple[list[Any], list[Any]]:
-    """`familiarity` in ONNX, opset 17: nodes and initializers, from a value float32 (batch,) to `out`, the same.
+def p_value_nodes(
+    calibration: ConformalCalibration, score: str, output: str, prefix: str
+) -> tuple[list[Any], list[Any]]:
+    """`conformal_p_value` in ONNX, opset 17: nodes and initializers from `score` to `output`, both float32 (batch,).
 
-    The curve is the first height less the falls of all steps between knots, each as far as it is climbed.
+    ONNX has no interpolation: the curve is the first p-value less the drops between knots, each in proportion to how
+    far the score has passed its interval.
     """
-    knots, heights, scale = calibration
+    knots, p_values, scale = calibration.knots, calibration.p_values, calibration.scale
     constants = {
         "column": np.array([1]),
         "knots": knots[:-1],
-        "steps": np.diff(knots),
-        "falls": -np.diff(heights),
+        "widths": np.diff(knots),
+        "drops": -np.diff(p_values),
         "zero": np.array(0.0),
         "one": np.array(1.0),
-        "first": knots[0],
-        "last": knots[-1],
-        "top": heights[0],
-        "rest": 1 - heights[0],
+        "first_knot": knots[0],
+        "last_knot": knots[-1],
+        "first_p_value": p_values[0],
+        "remainder": 1 - p_values[0],
         "scale": np.array(scale),
     }
     steps: list[Step] = [
-        ("Cast", ["strangeness"], "s", {"to": _DOUBLE}),
+        ("Cast", ["score"], "s", {"to": _DOUBLE}),
         ("Unsqueeze", ["s", "column"], "row", {}),
-        ("Sub", ["row", "knots"], "over", {}),
-        ("Div", ["over", "steps"], "share", {}),
-        ("Max", ["share", "zero"], "share_up", {}),
-        ("Min", ["share_up", "one"], "climbed", {}),
-        ("MatMul", ["climbed", "falls"], "fall", {}),
-        ("Sub", ["top", "fall"], "height", {}),
-        ("Sub", ["s", "last"], "from_last", {}),
+        ("Sub", ["row", "knots"], "excess", {}),
+        ("Div", ["excess", "widths"], "share", {}),
+        ("Max", ["share", "zero"], "positive_share", {}),
+        ("Min", ["positive_share", "one"], "clipped_share", {}),
+        ("MatMul", ["clipped_share", "drops"], "drop", {}),
+        ("Sub", ["first_p_value", "drop"], "interpolated", {}),
+        ("Sub", ["s", "last_knot"], "from_last", {}),
         ("Max", ["from_last", "zero"], "above", {}),
-        ("Add", ["above", "scale"], "above_scale", {}),
-        ("Div", ["scale", "above_scale"], "shrink", {}),
-        ("Mul", ["height", "shrink"], "lower", {}),
-        ("Sub", ["first", "s"], "to_first", {}),
+        ("Add", ["above", "scale"], "above_plus_scale", {}),
+        ("Div", ["scale", "above_plus_scale"], "shrinkage", {}),
+        ("Mul", ["interpolated", "shrinkage"], "inner_part", {}),
+        ("Sub", ["first_knot", "s"], "to_first", {}),
         ("Max", ["to_first", "zero"], "below", {}),
-        ("Add", ["below", "scale"], "below_scale", {}),
-        ("Div", ["below", "below_scale"], "grow", {}),
-        ("Mul", ["grow", "rest"], "upper", {}),
-        ("Add", ["lower", "upper"], "double_familiarity", {}),
-        ("Cast", ["double_familiarity"], "familiarity", {"to": _FLOAT}),
+        ("Add", ["below", "scale"], "below_plus_scale", {}),
+        ("Div", ["below", "below_plus_scale"], "growth", {}),
+        ("Mul", ["growth", "remainder"], "outer_part", {}),
+        ("Add", ["inner_part", "outer_part"], "double_p_value", {}),
+        ("Cast", ["double_p_value"], "p_value", {"to": _FLOAT}),
     ]
-    return _graph(steps, constants, prefix, {"strangeness": strangeness, "familiarity": out})
+    return _graph_parts(steps, constants, prefix, {"score": score, "p_value": output})
 
 
-def _turns(y: np.ndarray) -> np.ndarray:
-    """All rows in a seeded order in which the classes take turns: int64 (N,)."""
+def _balanced_order(y: np.ndarray) -> np.ndarray:
+    """All rows, int64 (N,), in a seeded random order that takes one row of each class in turn."""
     shuffled = np.random.default_rng(_SEED).permutation(len(y))
     by_class = shuffled[np.argsort(y[shuffled], kind="stable")]
     _, starts, sizes = np.unique(y[by_class], return_index=True, return_counts=True)
     return by_class[np.argsort(np.arange(len(y)) - np.repeat(starts, sizes), kind="stable")]
 
 
-def _joined(pooled: np.ndarray, bottleneck: np.ndarray) -> np.ndarray:
-    """Unit pooled and unit bottleneck vector side by side: float64 (n, D + B)."""
-    wide = [np.asarray(part, dtype=np.float64) for part in (pooled, bottleneck)]
-    return np.hstack([part / np.maximum(np.linalg.norm(part, axis=1, keepdims=True), _TINY) for part in wide])
+def _features(pooled: np.ndarray, bottleneck: np.ndarray) -> np.ndarray:
+    """Normalised pooled and normalised bottleneck vectors side by side: float64 (n, D + B)."""
+    parts = [np.asarray(part, dtype=np.float64) for part in (pooled, bottleneck)]
+    return np.hstack([part / np.maximum(np.linalg.norm(part, axis=1, keepdims=True), _TINY) for part in parts])
 
 
-def _far(x: np.ndarray, landmarks: np.ndarray, width: float) -> np.ndarray:
+def _scaled_distances(x: np.ndarray, landmarks: np.ndarray, width: float) -> np.ndarray:
     """w |x - z|²: float64 (n, M) of float64 (n, D + B) and float16 (M, D + B)."""
     z = landmarks.astype(np.float64)
     return width * ((x**2).sum(axis=1)[:, None] + (z**2).sum(axis=1) - 2 * x @ z.T)
 
 
-def _graph(
-    steps: list[Step], constants: dict[str, np.ndarray], prefix: str, ends: dict[str, str]
+def _graph_parts(
+    steps: list[Step], constants: dict[str, np.ndarray], prefix: str, outer_names: dict[str, str]
 ) -> tuple[list[Any], list[Any]]:
-    """Nodes and initializers; a name gets the prefix, or is what `ends` says that it is called outside."""
+    """Nodes and initializers of a graph whose names get the prefix, except those mapped by `outer_names`."""
     from onnx import helper, numpy_helper
 
-    def named(name: str) -> str:
-        return ends.get(name, prefix + name)
+    def full_name(name: str) -> str:
+        return outer_names.get(name, prefix + name)
 
-    made = [helper.make_node(kind, [*map(named, takes)], [named(gives)], **said) for kind, takes, gives, said in steps]
-    return made, [numpy_helper.from_array(np.asarray(value), prefix + name) for name, value in constants.items()]
+    nodes = [
+        helper.make_node(operator, [full_name(name) for name in inputs], [full_name(output)], **attributes)
+        for operator, inputs, output, attributes in steps
+    ]
+    return nodes, [numpy_helper.from_array(np.asarray(value), prefix + name) for name, value in constants.items()]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from winnow.common.errors import InputError
 from winnow.common.progress import Reporter
@@ -15,6 +15,9 @@ from winnow.workflow.experiment import TEN_SPLITS, DatasetOptions, Experiment, p
 from winnow.workflow.runs import Outcome, Run, write_run
 from winnow.workflow.stage_timer import StageTimer
 
+if TYPE_CHECKING:
+    from winnow.deploy.export import ExportReport
+
 
 @dataclass(frozen=True)
 class PipelineResult:
@@ -22,7 +25,7 @@ class PipelineResult:
 
     experiment: Experiment
     run: Run
-    export: dict[str, Any] | None
+    export: ExportReport | None
     seconds: dict[str, float]
 
     def to_json(self) -> dict[str, Any]:
@@ -36,7 +39,7 @@ class PipelineResult:
             "compare": {name: document[name] for name in ("heads", "data", "run")},
             "train": {"head": self.run.scores[0].name} | trained,
             "report": document["report"],
-            "export": self.export,
+            "export": self.export and self.export.to_json(),
             "seconds": self.seconds,
         }
 
@@ -73,14 +76,15 @@ def run(
     return PipelineResult(experiment, run, exported, timer.seconds)
 
 
-def _export(run: Run, reporter: Reporter) -> dict[str, Any] | None:
+def _export(run: Run, reporter: Reporter) -> ExportReport | None:
     """The one file to deploy, in the run folder; None, with a message, where it cannot be written."""
-    from winnow.deploy.export import export
+    from winnow.deploy.source import ExportOptions
+    from winnow.workflow.export import export_run
 
     if run.model is None:
         return None
     try:
-        return export(run.folder, run.folder / "model.onnx", reporter)
+        return export_run(run.folder, run.folder / "model.onnx", ExportOptions(), reporter)
     except InputError as error:
         reporter.message(f"note: model.onnx was not written: {error}")
         return None

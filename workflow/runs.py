@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from winnow.heads.evaluation.fit import Fit
     from winnow.heads.evaluation.head_scores import HeadScores
     from winnow.heads.evaluation.learning_curve import LearningCurve
+    from winnow.heads.evaluation.metrics import WrongPrediction
     from winnow.heads.evaluation.search import SearchResult
     from winnow.workflow.report.document import RunDocument
 
@@ -148,17 +149,6 @@ class VectorsSummary:
 
 
 @dataclass(frozen=True)
-class WrongPrediction:
-    """A test image that the chosen head classifies wrong; label_probability: that of its own label."""
-
-    path: str
-    label: str
-    predicted: str
-    probability: float
-    label_probability: float
-
-
-@dataclass(frozen=True)
 class Outcome:
     """What training or comparing heads gave, to be written as a run.
 
@@ -207,7 +197,7 @@ class RunRecord:
             "cleaning": outcome.cleaning and outcome.cleaning.to_json(),
             "learning_curve": outcome.learning_curve and outcome.learning_curve.to_json(),
             "search": outcome.search and outcome.search.to_json(),
-            "most_wrong": [asdict(wrong) for wrong in self.most_wrong],
+            "most_wrong": [wrong.to_json() for wrong in self.most_wrong],
             "seconds": self.seconds,
         }
         return cast("RunDocument", document)
@@ -265,28 +255,6 @@ def write_run(experiment: Experiment, name: str, outcome: Outcome, reporter: Rep
     return Run(record, folder, report, model)
 
 
-def most_wrong(
-    classes: Sequence[str], paths: Sequence[str], y: np.ndarray, probabilities: np.ndarray, most: int = 24
-) -> list[WrongPrediction]:
-    """The misclassified images whose own label has the lowest probability, worst first.
-
-    Parameters: `paths` (n,), `y` int (n,), `probabilities` (n, C), rows in the same order.
-    """
-    predicted = probabilities.argmax(axis=1)
-    label_probability = probabilities[np.arange(len(y)), y]
-    wrong = np.flatnonzero(predicted != y)
-    return [
-        WrongPrediction(
-            path=paths[row],
-            label=classes[y[row]],
-            predicted=classes[predicted[row]],
-            probability=float(probabilities[row, predicted[row]]),
-            label_probability=float(label_probability[row]),
-        )
-        for row in wrong[np.argsort(label_probability[wrong], kind="stable")][:most].tolist()
-    ]
-
-
 def _figures(fit: Fit, classes: Sequence[str]) -> dict[str, Any]:
     """What the report draws of one fit: matrices on train and test, scores by class, curves over the epochs."""
     from winnow.heads.evaluation.metrics import classification_report
@@ -301,6 +269,8 @@ def _figures(fit: Fit, classes: Sequence[str]) -> dict[str, Any]:
 
 
 def _record(experiment: Experiment, kind: str, outcome: Outcome, command: str, timer: StageTimer) -> RunRecord:
+    from winnow.heads.evaluation.metrics import most_wrong
+
     dataset, test, chosen = experiment.dataset, experiment.splits[0].test, outcome.scores[0]
     curation = None if experiment.options.as_found else summarize_curation(experiment.workspace, experiment.scores)
     probabilities = outcome.fits[chosen.name].proba["test"]

@@ -1,1 +1,1 @@
-"""What predict and evaluate print and write."""
+"""What `export`, `predict` and `evaluate` print and write."""

@@ -1,1 +1,1 @@
-"""Runs an exported model on new pictures: onnxruntime, NumPy and Pillow are enough."""
+"""Run an exported model on new pictures; needs only onnxruntime, NumPy and Pillow (evaluation also scikit-learn)."""

@@ -1,13 +1,14 @@
-"""How good a model is on pictures that it never saw: a folder with labels, and what the model says of it."""
+"""Evaluate a model on a folder of labelled pictures that it was not trained on."""
 
 from __future__ import annotations
 
 import hashlib
 import time
 from collections import Counter
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,205 +22,351 @@ from winnow.deploy.inference import predict
 from winnow.deploy.inference.model import ID_DIGITS
 from winnow.embed import images
 from winnow.embed.images import PictureError
-from winnow.heads.evaluation.metrics import bootstrap_f1, bootstrap_interval, classification_report, confusion, metrics
-from winnow.workflow import runs
+from winnow.heads.evaluation.metrics import (
+    Interval,
+    WrongPrediction,
+    bootstrap_f1,
+    bootstrap_interval,
+    classification_report,
+    confusion,
+    metrics,
+    most_wrong,
+)
 
 if TYPE_CHECKING:
     from winnow.common.progress import Reporter
     from winnow.deploy.inference.model import Model
     from winnow.deploy.inference.predict import File, Prediction
 
-Pair = tuple["Prediction", str]  # what is said of a picture that could be read, and its label
+MAX_NAMED = 5  # labels that an error names
 
 
-class Found(NamedTuple):
-    """The pictures in a folder that a model can be judged on, each once, and what was left out."""
+@dataclass(frozen=True)
+class FileProblem:
+    """A file that could not be used: its path, the code and the message of the `PictureError`."""
 
-    files: list[File]  # the first path of each picture, below the folder
+    path: str
+    code: str
+    message: str
+
+
+@dataclass(frozen=True)
+class LabelledPrediction:
+    """A prediction beside the true label, with the probability of that label; None when the model does not know it."""
+
+    prediction: Prediction
+    label: str
+    label_probability: float | None
+
+    def to_json(self) -> dict[str, Any]:
+        """As `evaluate --json` and `--csv` write it."""
+        return {
+            "path": self.prediction.path,
+            "label": self.label,
+            "predicted": self.prediction.label,
+            "probability": round_finite(self.prediction.probability),
+            "label_probability": round_finite(self.label_probability),
+            "familiarity": round_finite(self.prediction.familiarity),
+            "unfamiliar": self.prediction.unfamiliar,
+            "problem": self.prediction.problem,
+            "problem_message": self.prediction.problem_message,
+        }
+
+
+@dataclass(frozen=True)
+class Scores:
+    """The scores on n pictures of classes that the model knows.
+
+    pictures : n.
+    classes : labels that occur, as true label or as prediction, in the order of the model.
+    absent : labels of the model without a picture.
+    metrics : of `heads.evaluation.metrics.metrics`.
+    weighted_f1 : with its bootstrap interval.
+    confusion : int (K, K) over `classes`, rows are true labels.
+    classification_report : of `heads.evaluation.metrics.classification_report`.
+    most_wrong : of `heads.evaluation.metrics.most_wrong`.
+    unfamiliar : pictures below the threshold of familiarity.
+    metrics_of_familiar : of the other pictures; None when there is none.
+    """
+
+    pictures: int
+    classes: list[str]
+    absent: list[str]
+    metrics: dict[str, float]
+    weighted_f1: Interval
+    confusion: np.ndarray
+    classification_report: dict[str, Any]
+    most_wrong: list[WrongPrediction]
+    unfamiliar: int
+    metrics_of_familiar: dict[str, float] | None
+
+
+@dataclass(frozen=True)
+class UnknownClasses:
+    """Pictures of classes that the model does not know; they are not part of the scores.
+
+    pictures, unfamiliar : label -> number of pictures, and of those below the threshold of familiarity.
+    auroc : of separating them from the other pictures by familiarity; None without such pictures.
+    """
+
+    pictures: dict[str, int] = field(default_factory=dict)
+    unfamiliar: dict[str, int] = field(default_factory=dict)
+    auroc: float | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The key `unknown` of `evaluate --json`."""
+        return {
+            "pictures": sum(self.pictures.values()),
+            "unfamiliar": sum(self.unfamiliar.values()),
+            "labels": {
+                label: {"pictures": count, "unfamiliar": self.unfamiliar.get(label, 0)}
+                for label, count in self.pictures.items()
+            },
+            "auroc": self.auroc,
+        }
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The result of `evaluate`.
+
+    model, folder, command, created, version : what was evaluated, on what, how, when, and by which Winnow.
+    threshold : of the model's familiarity.
+    claimed : the scores in the model's metadata, on its own test pictures.
+    left_out : reason ("copies", "trained_on", "unlabelled", "conflicting") -> number of pictures.
+    predictions : of every picture that was used, unreadable ones included.
+    """
+
+    model: Path
+    folder: Path
+    command: str
+    created: str
+    version: str | None
+    threshold: float
+    scores: Scores
+    unknown: UnknownClasses
+    claimed: dict[str, Any]
+    left_out: dict[str, int]
+    problems: list[FileProblem]
+    warnings: list[str]
+    predictions: list[LabelledPrediction]
+    seconds: float
+
+    def to_json(self) -> dict[str, Any]:
+        """As `evaluate --json` prints it."""
+        scores = self.scores
+        return {
+            "model": to_text(str(self.model)),
+            "folder": to_text(str(self.folder)),
+            "command": to_text(self.command),
+            "created": self.created,
+            "version": self.version,
+            "pictures": scores.pictures,
+            "classes": scores.classes,
+            "absent": scores.absent,
+            **scores.metrics,
+            "weighted_f1": scores.weighted_f1.to_json(),
+            "confusion": scores.confusion.tolist(),
+            "classification_report": scores.classification_report,
+            "familiarity": {
+                "threshold": self.threshold,
+                "unfamiliar": scores.unfamiliar,
+                "rest": scores.metrics_of_familiar,
+            },
+            "most_wrong": [wrong.to_json() for wrong in scores.most_wrong],
+            "unknown": self.unknown.to_json(),
+            "claimed": self.claimed,
+            "left_out": self.left_out,
+            "problems": [asdict(problem) for problem in self.problems],
+            "warnings": self.warnings,
+            "predictions": [row.to_json() for row in self.predictions],
+            "seconds": self.seconds,
+        }
+
+
+@dataclass(frozen=True)
+class EvaluationSet:
+    """The pictures in a folder that a model can be evaluated on, each once, and what was left out.
+
+    files : the first path of each picture, relative to the folder, and the file.
+    labels : of each picture.
+    left_out, problems, warnings : as in `Evaluation`.
+    """
+
+    files: list[File]
     labels: list[str]
-    left_out: dict[str, int]  # why -> how many
-    problems: list[dict[str, Any]]  # path, code, message
+    left_out: dict[str, int]
+    problems: list[FileProblem]
     warnings: list[str]
 
 
-def evaluate(model: Model, folder: Path, rule: str, reporter: Reporter, workers: int | None = None) -> dict[str, Any]:
-    """Judge a model on the labelled pictures in a folder, each once; nothing is written there.
+def evaluate(model: Model, folder: Path, rule: str, reporter: Reporter, workers: int | None = None) -> Evaluation:
+    """Evaluate a model on the labelled pictures in a folder, each once; nothing is written there.
 
-    Left out and counted are copies, pictures that the model was trained or chosen on, those without a label or with
-    several, and those that cannot be read. Pictures of classes that the model does not know are not in the scores
-    either: of them it is told how well familiarity sets them apart.
-    Parameters: `rule`, where labels come from, as `scan` reads them: folder, parent or a CSV file; `workers`, threads.
-    Returns: what `evaluate --json` prints. Raises: InputError when there is nothing that it can be judged on.
+    These are left out and counted: copies, pictures that the model was trained or chosen on, pictures without a label
+    or with several, and unreadable files. Pictures of classes that the model does not know are not scored, but used to
+    measure how well familiarity separates them.
+    Parameters: `rule`, where labels come from, as in `scan`: "folder", "parent" or a CSV file; `workers`, threads.
+    Raises: InputError when there is no picture to evaluate on.
     """
     start = time.monotonic()
-    found = _find(folder, rule, set(model.said["trained_on"]), reporter, workers)
-    _check(model, folder, found)
-    predictions = []
-    with reporter.progress("Predicting") as told:
-        for row in predict.predict(model, found.files, workers):
-            predictions.append(row)
-            told(len(predictions), len(found.files))
-    pairs = list(zip(predictions, found.labels, strict=True))
-    read = [pair for pair in pairs if pair[0].problem is None]
+    pictures = _collect_pictures(folder, rule, set(model.metadata["trained_on"]), reporter, workers)
+    _check_labels(model, folder, pictures)
     columns = {label: column for column, label in enumerate(model.labels)}
-    judged, strangers = ([pair for pair in read if (pair[1] in columns) is known] for known in (True, False))
-    failed = [{"path": p.path, "code": p.problem, "message": p.problem_message} for p, _ in pairs if p.problem]
-    if not judged:
-        raise InputError(f"{folder}: no picture of a class that the model knows can be read: {failed[0]['message']}")
-    return {
-        "model": to_text(str(model.file)),
-        "folder": to_text(str(folder.resolve())),
-        "command": to_text(reporter.command),
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "version": installed_version("winnow-images"),
-        **_scores(model, columns, judged),
-        "unknown": _unknown(judged, strangers),
-        "claimed": model.said["metrics"],
-        "left_out": found.left_out,
-        "problems": found.problems + failed,
-        "warnings": found.warnings,
-        "predictions": [_row(columns, *pair) for pair in pairs],
-        "seconds": round(time.monotonic() - start, 2),
-    }
+    rows = []
+    with reporter.progress("Predicting") as on_progress:
+        predictions = predict.predict(model, pictures.files, workers)
+        for label, prediction in zip(pictures.labels, predictions, strict=True):
+            rows.append(LabelledPrediction(prediction, label, _label_probability(prediction, columns.get(label))))
+            on_progress(len(rows), len(pictures.files))
+    read = [row for row in rows if row.prediction.problem is None]
+    known, unknown = ([row for row in read if (row.label in columns) is is_known] for is_known in (True, False))
+    failed = [
+        FileProblem(row.prediction.path, row.prediction.problem, row.prediction.problem_message or "")
+        for row in rows
+        if row.prediction.problem is not None
+    ]
+    if not known:
+        raise InputError(f"{folder}: no picture of a class that the model knows can be read: {failed[0].message}")
+    return Evaluation(
+        model=model.file,
+        folder=folder.resolve(),
+        command=reporter.command,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        version=installed_version("winnow-images"),
+        threshold=model.threshold,
+        scores=_score(model.labels, known),
+        unknown=_score_unknown(known, unknown),
+        claimed=model.metadata["metrics"],
+        left_out=pictures.left_out,
+        problems=pictures.problems + failed,
+        warnings=pictures.warnings,
+        predictions=rows,
+        seconds=round(time.monotonic() - start, 2),
+    )
 
 
-def _find(folder: Path, rule: str, trained_on: set[str], reporter: Reporter, workers: int | None) -> Found:
-    """Parameters: `trained_on`, the first digits of ids that are left out."""
+def _label_probability(prediction: Prediction, column: int | None) -> float | None:
+    if prediction.probabilities is None or column is None:
+        return None
+    return float(prediction.probabilities[column])
+
+
+def _collect_pictures(
+    folder: Path, rule: str, trained_on: set[str], reporter: Reporter, workers: int | None
+) -> EvaluationSet:
+    """Parameters: `trained_on`, the first `ID_DIGITS` digits of ids that are left out."""
     if not folder.is_dir():
-        what = "is a file" if folder.exists() else "does not exist"
-        raise InputError(f"{folder} {what}: name a folder of pictures with labels")
-    labels.assign_labels(rule, [], folder.resolve())  # a bad rule is told before the work, not after it
-    named = predict.files_of([folder], reporter.message)
-    files = [(to_text(file.relative_to(folder).as_posix()), file) for _, file in named]
+        raise InputError(f"{folder} {'is a file' if folder.exists() else 'does not exist'}", remedy="labelled-folder")
+    labels.assign_labels(rule, [], folder.resolve())  # a wrong rule is reported before the work
+    found = predict.find_files([folder], reporter.message)
+    files = [(to_text(file.relative_to(folder).as_posix()), file) for _, file in found]
     assigned = labels.assign_labels(rule, [path for path, _ in files], folder.resolve())
-    ids, problems = _identified(files, reporter, workers)
+    ids, problems = _identify(files, reporter, workers)
     read = [(id, file, label) for id, file, label in zip(ids, files, assigned.labels, strict=True) if id]
     first = {id: file for id, file, _ in reversed(read)}
-    label_of, labelled = _labels([(id, label) for id, _, label in read]), {id for id, _, label in read if label}
+    label_by_id, labelled = (
+        _majority_labels([(id, label) for id, _, label in read]),
+        {id for id, _, label in read if label},
+    )
     seen = {id for id in first if id[:ID_DIGITS] in trained_on}
-    bare = {id for id, label in label_of.items() if label is None} - seen
-    kept = {id: label for id, label in label_of.items() if label is not None and id not in seen}
+    without_label = {id for id, label in label_by_id.items() if label is None} - seen
+    kept = {id: label for id, label in label_by_id.items() if label is not None and id not in seen}
     left_out = {"copies": len(read) - len(first), "trained_on": len(seen)}
-    left_out |= {"unlabelled": len(bare - labelled), "conflicting": len(bare & labelled)}
-    warnings = [] if trained_on else ["the model does not name its training pictures: some may be among these"]
-    return Found([first[id] for id in kept], list(kept.values()), left_out, problems, assigned.warnings + warnings)
+    left_out |= {"unlabelled": len(without_label - labelled), "conflicting": len(without_label & labelled)}
+    warnings = [] if trained_on else ["the model does not list its training pictures: some may be among these"]
+    return EvaluationSet(
+        [first[id] for id in kept], list(kept.values()), left_out, problems, assigned.warnings + warnings
+    )
 
 
-def _identified(
-    files: list[File], reporter: Reporter, workers: int | None
-) -> tuple[list[str | None], list[dict[str, Any]]]:
-    """The sha256 (hex) of every file, None of one that cannot be read, and the problems of these."""
+def _identify(files: list[File], reporter: Reporter, workers: int | None) -> tuple[list[str | None], list[FileProblem]]:
+    """The sha256 (hex) of every file, None for an unreadable one, and the problems of these."""
 
     def identify(file: File) -> str:
         data = images.read_bytes(file[1])
         if not data:
-            images.decode(data)  # says what is wrong with it
+            images.decode(data)  # raises the PictureError of an empty file
         return hashlib.sha256(data).hexdigest()
 
     workers = workers or processors()
     ids: list[str | None] = []
     problems = []
-    with reporter.progress("Reading") as told:
+    with reporter.progress("Reading") as on_progress:
         for (path, _), future in map_ahead(identify, files, workers, window=4 * workers):
             try:
                 ids.append(future.result())
             except PictureError as error:
                 ids.append(None)
-                problems.append({"path": path, "code": error.code, "message": str(error)})
-            told(len(ids), len(files))
+                problems.append(FileProblem(path, error.code, str(error)))
+            on_progress(len(ids), len(files))
     return ids, problems
 
 
-def _labels(rows: list[tuple[str, str | None]]) -> dict[str, str | None]:
-    """Id -> label of most of its copies, in the order of (id, label) rows."""
+def _majority_labels(rows: list[tuple[str, str | None]]) -> dict[str, str | None]:
+    """Map id to the label of most of its copies, in the order of (id, label) rows; None: no label, or a tie."""
     import pyarrow as pa
 
     from winnow.curate.dataset import majority_labels
 
-    ids, named = ([row[column] for row in rows] for column in (0, 1))
-    columns = {"id": ids, "label": named, "problem": [None] * len(rows)}
+    ids, names = ([row[column] for row in rows] for column in (0, 1))
+    columns = {"id": ids, "label": names, "problem": [None] * len(rows)}
     return majority_labels(pa.table({name: pa.array(values, pa.string()) for name, values in columns.items()}))
 
 
-def _check(model: Model, folder: Path, found: Found) -> None:
-    """Raise InputError unless a picture has a label that the model knows, and was not trained or chosen on."""
-    if not set(found.labels).isdisjoint(model.labels):
+def _check_labels(model: Model, folder: Path, pictures: EvaluationSet) -> None:
+    """Raises: InputError unless a picture that is not left out has a label that the model knows."""
+    if not set(pictures.labels).isdisjoint(model.labels):
         return
-    theirs, ours = (", ".join(sorted(of)[:5]) for of in (set(found.labels), model.labels))
-    if found.labels:
-        why = f"none of its labels ({theirs}) is one of the model's ({ours}): name the folders so, or use --labels"
-    elif count := found.left_out["trained_on"]:
-        why = f"the model was trained or chosen on {count:,} of its pictures and no other has a label: name others"
-    elif found.problems and not any(found.left_out.values()):
-        why = f"no picture can be read: {found.problems[0]['message']}"
-    else:
-        why = "no picture has a label: put those of each class in a folder of its own, or use --labels FILE.csv"
-    raise InputError(f"{folder}: {why}")
+    if pictures.labels:
+        names, known = (", ".join(sorted(set(names))[:MAX_NAMED]) for names in (pictures.labels, model.labels))
+        raise InputError(
+            f"{folder}: none of its labels ({names}) is one of the model's ({known})", remedy="match-labels"
+        )
+    if count := pictures.left_out["trained_on"]:
+        raise InputError(
+            f"{folder}: the model was trained or chosen on {count:,} of its pictures and no other has a label",
+            remedy="other-pictures",
+        )
+    if pictures.problems and not any(pictures.left_out.values()):
+        raise InputError(f"{folder}: no picture can be read: {pictures.problems[0].message}")
+    raise InputError(f"{folder}: no picture has a label", remedy="two-classes")
 
 
-def _scores(model: Model, columns: dict[str, int], judged: list[Pair]) -> dict[str, Any]:
-    """Metrics, classes and mistakes of pictures whose label the model knows, and the same without the unfamiliar.
-
-    Parameters: `columns`, label -> column of its probability.
-    """
-    y = np.array([columns[label] for _, label in judged])
-    proba = np.stack([np.asarray(said.probabilities) for said, _ in judged])
-    familiar = np.array([not said.unfamiliar for said, _ in judged])
+def _score(names: list[str], rows: list[LabelledPrediction]) -> Scores:
+    """Score readable pictures whose label is one of the model's, `names`."""
+    columns = {label: column for column, label in enumerate(names)}
+    y = np.array([columns[row.label] for row in rows])
+    proba = np.stack([np.asarray(row.prediction.probabilities) for row in rows])
+    familiar = np.array([not row.prediction.unfamiliar for row in rows])
+    matrix = confusion(y, proba.argmax(axis=1), len(names))
+    occurs = np.flatnonzero(matrix.sum(axis=0) + matrix.sum(axis=1))  # the classes that macro F1 is over
+    classes, matrix = [names[column] for column in occurs], matrix[np.ix_(occurs, occurs)]
+    present = {row.label for row in rows}
     values = metrics(y, proba)
-    low, high = bootstrap_interval(bootstrap_f1(y, proba))
-    counts = confusion(y, proba.argmax(axis=1), len(model.labels))
-    occurs = np.flatnonzero(counts.sum(axis=0) + counts.sum(axis=1))  # as macro F1 has it
-    classes, counts = [model.labels[c] for c in occurs], counts[np.ix_(occurs, occurs)]
-    present = {label for _, label in judged}
-    return {
-        "pictures": len(y),
-        "classes": classes,
-        "absent": [label for label in model.labels if label not in present],
-        **values,
-        "weighted_f1": {"mean": values["weighted_f1"], "low": low, "high": high},
-        "confusion": counts.tolist(),
-        "classification_report": classification_report(counts, classes),
-        "familiarity": {
-            "threshold": model.threshold,
-            "unfamiliar": int((~familiar).sum()),
-            "rest": metrics(y[familiar], proba[familiar]) if familiar.any() else None,
-        },
-        "most_wrong": runs.most_wrong(model.labels, [said.path for said, _ in judged], y, proba),
-    }
+    return Scores(
+        pictures=len(y),
+        classes=classes,
+        absent=[label for label in names if label not in present],
+        metrics=values,
+        weighted_f1=Interval(values["weighted_f1"], *bootstrap_interval(bootstrap_f1(y, proba))),
+        confusion=matrix,
+        classification_report=classification_report(matrix, classes),
+        most_wrong=most_wrong(names, [row.prediction.path for row in rows], y, proba),
+        unfamiliar=int((~familiar).sum()),
+        metrics_of_familiar=metrics(y[familiar], proba[familiar]) if familiar.any() else None,
+    )
 
 
-def _unknown(judged: list[Pair], strangers: list[Pair]) -> dict[str, Any]:
-    """Of pictures of classes that the model does not know: how many it marks, and the AUROC of telling them apart."""
-    pictures = Counter(label for _, label in strangers)
-    marked = Counter(label for said, label in strangers if said.unfamiliar)
-    return {
-        "pictures": len(strangers),
-        "unfamiliar": marked.total(),
-        "labels": {label: {"pictures": n, "unfamiliar": marked[label]} for label, n in pictures.most_common()},
-        "auroc": _auroc(judged, strangers) if strangers else None,
-    }
-
-
-def _auroc(judged: list[Pair], strangers: list[Pair]) -> float:
-    """How often a picture of a known class is more familiar than one of an unknown class; equal ones count half."""
+def _score_unknown(known: list[LabelledPrediction], unknown: list[LabelledPrediction]) -> UnknownClasses:
+    if not unknown:
+        return UnknownClasses()
     from sklearn.metrics import roc_auc_score
 
-    known = [True] * len(judged) + [False] * len(strangers)
-    return float(roc_auc_score(known, np.nan_to_num([said.familiarity for said, _ in judged + strangers])))
-
-
-def _row(columns: dict[str, int], said: Prediction, label: str) -> dict[str, Any]:
-    own = None
-    if said.probabilities is not None and label in columns:
-        own = float(said.probabilities[columns[label]])
-    return {
-        "path": said.path,
-        "label": label,
-        "predicted": said.label,
-        "probability": round_finite(said.probability),
-        "label_probability": round_finite(own),
-        "familiarity": round_finite(said.familiarity),
-        "unfamiliar": said.unfamiliar,
-        "problem": said.problem,
-        "problem_message": said.problem_message,
-    }
+    is_known = [True] * len(known) + [False] * len(unknown)
+    familiarity = np.nan_to_num([row.prediction.familiarity for row in known + unknown])
+    return UnknownClasses(
+        pictures=dict(Counter(row.label for row in unknown).most_common()),
+        unfamiliar=dict(Counter(row.label for row in unknown if row.prediction.unfamiliar)),
+        auroc=float(roc_auc_score(is_known, familiarity)),
+    )

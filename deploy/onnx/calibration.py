@@ -1,4 +1,7 @@
-"""Calibrated probabilities as ONNX nodes, from the scores of the classifier that was calibrated."""
+"""Calibrated probabilities as ONNX nodes, from the scores of the classifier that was calibrated.
+
+skl2onnx converts CalibratedClassifierCV with isotonic regression to a step function, and TemperatureScaled not at all.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,13 @@ from typing import Any
 
 import numpy as np
 
-_NAME = "calibration/"  # before every name, so that none is in the classifier's own graph
-_NARROWEST = 1e-7  # of a step of an isotonic function, as a part of its place: float32 resolves no narrower one
+_PREFIX = "calibration/"  # of all new names, so that none is in the classifier's graph
+_MIN_STEP = 1e-7  # narrowest step of an isotonic function relative to its position: float32 resolves no narrower one
+Constants = dict[str, np.ndarray]
 
 
-def uncalibrated(estimator: Any) -> tuple[Any, Any]:
-    """A fitted head without its calibration, and the fitted CalibratedClassifierCV or TemperatureScaled, or None."""
+def split_calibration(estimator: Any) -> tuple[Any, Any]:
+    """A fitted head without its calibration, and its fitted CalibratedClassifierCV or TemperatureScaled, or None."""
     from sklearn.calibration import CalibratedClassifierCV
     from sklearn.pipeline import Pipeline
 
@@ -19,124 +23,132 @@ def uncalibrated(estimator: Any) -> tuple[Any, Any]:
 
     *before, (name, last) = getattr(estimator, "steps", [("", estimator)])
     if isinstance(last, CalibratedClassifierCV):
-        inner = last.calibrated_classifiers_[0].estimator
+        classifier, calibrator = last.calibrated_classifiers_[0].estimator, last
     elif isinstance(last, TemperatureScaled):
-        inner = last.estimator_
-    elif type(last).__name__ == "LinearDiscriminantAnalysis":  # of two classes skl2onnx takes the decision twice
-        inner, last = last, TemperatureScaled(last)
-        last.estimator_, last.classes_, last.temperature_ = inner, inner.classes_, 1.0
+        classifier, calibrator = last.estimator_, last
+    elif type(last).__name__ == "LinearDiscriminantAnalysis":
+        # With two classes skl2onnx doubles the decision value: write the softmax here, as temperature 1.
+        classifier, calibrator = last, TemperatureScaled(last)
+        calibrator.estimator_, calibrator.classes_, calibrator.temperature_ = classifier, classifier.classes_, 1.0
     else:
         return estimator, None
-    return (Pipeline([*before, (name, inner)]) if before else inner), last
+    return (Pipeline([*before, (name, classifier)]) if before else classifier), calibrator
 
 
-def decides(estimator: Any) -> bool:
-    """Whether calibration looks at decision values, and not at probabilities."""
+def uses_decisions(estimator: Any) -> bool:
+    """Whether calibration takes decision values of this classifier instead of probabilities."""
     return hasattr(estimator, "decision_function")
 
 
-def append(graph: Any, scores: str, calibrated: Any) -> tuple[Any, str]:
-    """The graph with nodes from `scores` to probabilities, float32 (batch, C) both, and the name of these.
+def append_calibration(graph: Any, scores: str, calibrator: Any) -> tuple[Any, str]:
+    """The graph with nodes from `scores` to probabilities appended, and their name; both float32 (batch, C).
 
-    scores: probabilities, or decision values, with two classes −d and d.
+    Parameters: `scores`, the name of probabilities or decision values in the graph; with two classes decision values
+    are −d and d.
     """
     import onnx
 
-    made = onnx.GraphProto()
-    made.CopyFrom(graph)
-    nodes, constants = (_scaled if hasattr(calibrated, "temperature_") else _by_class)(calibrated)
-    used = {name for node in nodes for name in node.input}  # ONNX Runtime warns of constants that are not
+    extended = onnx.GraphProto()
+    extended.CopyFrom(graph)
+    is_temperature = hasattr(calibrator, "temperature_")
+    nodes, constants = _temperature_nodes(calibrator) if is_temperature else _per_class_nodes(calibrator)
+    used = {name for node in nodes for name in node.input}  # ONNX Runtime warns about unused constants
     for node in nodes:
-        node.input[:] = [scores if name == "scores" else _NAME + name for name in node.input]
-        node.output[:] = [_NAME + name for name in node.output]
-    made.node.extend(nodes)
+        node.input[:] = [scores if name == "scores" else _PREFIX + name for name in node.input]
+        node.output[:] = [_PREFIX + name for name in node.output]
+    extended.node.extend(nodes)
     for name in sorted(used & set(constants)):
         value = constants[name] if constants[name].dtype == np.int64 else constants[name].astype(np.float32)
-        made.initializer.append(onnx.numpy_helper.from_array(value, _NAME + name))
-    return made, f"{_NAME}proba"
+        extended.initializer.append(onnx.numpy_helper.from_array(value, _PREFIX + name))
+    return extended, f"{_PREFIX}probabilities"
 
 
-def _scaled(calibrated: Any) -> tuple[list[Any], dict[str, np.ndarray]]:
+def _temperature_nodes(calibrator: Any) -> tuple[list[Any], Constants]:
+    """softmax(logits / T); probabilities become logits by their logarithm."""
     from onnx.helper import make_node
 
     from winnow.heads.models.temperature import LEAST
 
-    factor = 1 / calibrated.temperature_
+    factor = 1 / calibrator.temperature_
     nodes = []
-    if decides(calibrated.estimator_):
-        factor /= 2 if len(calibrated.classes_) == 2 else 1
+    if uses_decisions(calibrator.estimator_):
+        factor /= 2 if len(calibrator.classes_) == 2 else 1
         nodes += [make_node("Identity", ["scores"], ["logits"])]
     else:
-        nodes += [make_node("Max", ["scores", "least"], ["some"]), make_node("Log", ["some"], ["logits"])]
-    nodes += [make_node("Mul", ["logits", "factor"], ["scaled"]), make_node("Softmax", ["scaled"], ["proba"], axis=1)]
+        nodes += [make_node("Max", ["scores", "least"], ["positive"]), make_node("Log", ["positive"], ["logits"])]
+    nodes += [
+        make_node("Mul", ["logits", "factor"], ["scaled"]),
+        make_node("Softmax", ["scaled"], ["probabilities"], axis=1),
+    ]
     return nodes, {"factor": np.array(factor), "least": np.array(LEAST)}
 
 
-def _by_class(calibrated: Any) -> tuple[list[Any], dict[str, np.ndarray]]:
-    """With two classes the second is calibrated and the first gets the rest; more are divided by their sum.
+def _per_class_nodes(calibrator: Any) -> tuple[list[Any], Constants]:
+    """Calibrate each class by itself, then normalise.
 
-    Where all are 0 they become equal, as in scikit-learn.
+    With two classes the second is calibrated and the first gets the rest. With more the values are divided by their
+    sum; where all are 0 the probabilities are equal, as in scikit-learn.
     """
     from onnx.helper import make_node
 
-    (fitted,) = calibrated.calibrated_classifiers_
-    two = len(calibrated.classes_) == 2
-    nodes, constants = (_sigmoid if fitted.method == "sigmoid" else _isotonic)(fitted.calibrators)
-    constants |= {"columns": np.arange(1 if two else 0, len(calibrated.classes_)), "one": np.array(1.0)}
-    constants |= {"zero": np.array(0.0), "across": np.array([1])}
-    nodes = [make_node("Gather", ["scores", "columns"], ["columnwise"], axis=1), *nodes]
-    if two:
+    (fitted,) = calibrator.calibrated_classifiers_
+    is_binary = len(calibrator.classes_) == 2
+    nodes, constants = (_sigmoid_nodes if fitted.method == "sigmoid" else _isotonic_nodes)(fitted.calibrators)
+    constants |= {"columns": np.arange(1 if is_binary else 0, len(calibrator.classes_)), "one": np.array(1.0)}
+    constants |= {"zero": np.array(0.0), "class_axis": np.array([1])}
+    nodes = [make_node("Gather", ["scores", "columns"], ["class_scores"], axis=1), *nodes]
+    if is_binary:
         nodes += [
-            make_node("Sub", ["one", "each"], ["rest"]),
-            make_node("Concat", ["rest", "each"], ["proba"], axis=1),
+            make_node("Sub", ["one", "class_values"], ["rest"]),
+            make_node("Concat", ["rest", "class_values"], ["probabilities"], axis=1),
         ]
         return nodes, constants
     nodes += [
-        make_node("ReduceSum", ["each", "across"], ["sum"]),
-        make_node("Equal", ["sum", "zero"], ["none"]),
-        make_node("Where", ["none", "one", "each"], ["some"]),
-        make_node("ReduceSum", ["some", "across"], ["total"]),
-        make_node("Div", ["some", "total"], ["proba"]),
+        make_node("ReduceSum", ["class_values", "class_axis"], ["sum"]),
+        make_node("Equal", ["sum", "zero"], ["is_zero"]),
+        make_node("Where", ["is_zero", "one", "class_values"], ["positive"]),
+        make_node("ReduceSum", ["positive", "class_axis"], ["total"]),
+        make_node("Div", ["positive", "total"], ["probabilities"]),
     ]
     return nodes, constants
 
 
-def _sigmoid(calibrators: list[Any]) -> tuple[list[Any], dict[str, np.ndarray]]:
-    """columnwise (batch, K) -> each: 1 / (1 + exp(a s + b))."""
+def _sigmoid_nodes(calibrators: list[Any]) -> tuple[list[Any], Constants]:
+    """class_scores s (batch, K) -> class_values 1 / (1 + exp(a s + b)) (Platt, 1999)."""
     from onnx.helper import make_node
 
     nodes = [
-        make_node("Mul", ["columnwise", "slopes"], ["sloped"]),
+        make_node("Mul", ["class_scores", "slopes"], ["sloped"]),
         make_node("Add", ["sloped", "offsets"], ["exponents"]),
-        make_node("Sigmoid", ["exponents"], ["each"]),
+        make_node("Sigmoid", ["exponents"], ["class_values"]),
     ]
     slopes, offsets = np.array([[-fitted.a_, -fitted.b_] for fitted in calibrators]).T
     return nodes, {"slopes": slopes, "offsets": offsets}
 
 
-def _isotonic(calibrators: list[Any]) -> tuple[list[Any], dict[str, np.ndarray]]:
-    """columnwise (batch, K) -> each: y_0 + Σ_i (y_i+1 − y_i) min(max(s − x_i, 0), w_i) / w_i, w_i = x_i+1 − x_i.
+def _isotonic_nodes(calibrators: list[Any]) -> tuple[list[Any], Constants]:
+    """class_scores s (batch, K) -> class_values y_0 + Σ_i (y_i+1 − y_i) min(max(s − x_i, 0), w_i) / w_i.
 
-    skl2onnx takes the nearest y_i instead.
+    x_i and y_i are the thresholds of the fitted isotonic function, w_i = x_i+1 − x_i; skl2onnx takes the nearest y_i.
     """
     from onnx.helper import make_node
 
     steps = max(2, *(len(fitted.X_thresholds_) for fitted in calibrators)) - 1
-    x, widths, rises = np.zeros((len(calibrators), steps)), np.ones((len(calibrators), steps)), []
+    starts, widths, rises = np.zeros((len(calibrators), steps)), np.ones((len(calibrators), steps)), []
     for k, fitted in enumerate(calibrators):
-        places, values = fitted.X_thresholds_.astype(np.float64), fitted.y_thresholds_
-        x[k, : len(places) - 1] = places[:-1]
-        widths[k, : len(places) - 1] = np.maximum(np.diff(places), _NARROWEST * np.maximum(np.abs(places[:-1]), 1))
-        rises.append(np.pad(np.diff(values), (0, steps - len(places) + 1)))
+        x, y = fitted.X_thresholds_.astype(np.float64), fitted.y_thresholds_
+        starts[k, : len(x) - 1] = x[:-1]
+        widths[k, : len(x) - 1] = np.maximum(np.diff(x), _MIN_STEP * np.maximum(np.abs(x[:-1]), 1))
+        rises.append(np.pad(np.diff(y), (0, steps - len(x) + 1)))
     nodes = [
-        make_node("Unsqueeze", ["columnwise", "last"], ["wide"]),
-        make_node("Sub", ["wide", "places"], ["beyond"]),
-        make_node("Max", ["beyond", "zero"], ["positive"]),
-        make_node("Min", ["positive", "widths"], ["within"]),
-        make_node("Mul", ["within", "gradients"], ["risen"]),
-        make_node("ReduceSum", ["risen", "last"], ["height"], keepdims=0),
-        make_node("Add", ["height", "lowest"], ["each"]),
+        make_node("Unsqueeze", ["class_scores", "step_axis"], ["columns_of_scores"]),
+        make_node("Sub", ["columns_of_scores", "starts"], ["excess"]),
+        make_node("Max", ["excess", "zero"], ["positive_excess"]),
+        make_node("Min", ["positive_excess", "widths"], ["clipped_excess"]),
+        make_node("Mul", ["clipped_excess", "gradients"], ["rise"]),
+        make_node("ReduceSum", ["rise", "step_axis"], ["total_rise"], keepdims=0),
+        make_node("Add", ["total_rise", "lowest"], ["class_values"]),
     ]
     lowest = np.array([fitted.y_thresholds_[0] for fitted in calibrators])
-    constants = {"places": x, "widths": widths, "gradients": np.array(rises) / widths, "lowest": lowest}
-    return nodes, constants | {"last": np.array([2])}
+    constants = {"starts": starts, "widths": widths, "gradients": np.array(rises) / widths, "lowest": lowest}
+    return nodes, constants | {"step_axis": np.array([2])}

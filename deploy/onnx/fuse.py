@@ -1,4 +1,4 @@
-"""Backbone, head and familiarity joined into one ONNX graph: a picture in, its label out."""
+"""Join the backbone, the head and familiarity to one ONNX graph, from a picture to its label."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import numpy as np
 from winnow.common.errors import InputError
 from winnow.deploy.onnx import resize
 from winnow.deploy.onnx.head import ML_OPSET, OPSET
-from winnow.deploy.onnx.resize import Writer
+from winnow.deploy.onnx.resize import GraphBuilder
 from winnow.embed.recipe import Recipe
 
 if TYPE_CHECKING:
-    from winnow.deploy.novelty import Calibration, Reference
+    from winnow.deploy.novelty import ConformalCalibration, OodModel
 
-VIEWS = ("none", "flip")
+TTA_IN_FILE = ("none", "flip")  # test-time augmentations that a file can compute
 IR_VERSION = 8
 
 
@@ -24,47 +24,48 @@ def fuse(
     backbone: Any,
     head: Any,
     recipe: Recipe,
-    reference: Reference | None,
-    calibration: Calibration | None,
+    ood_model: OodModel | None,
+    calibration: ConformalCalibration | None,
     *,
-    views: str = "none",
+    tta: str = "none",
     any_size: bool = False,
 ) -> Any:
-    """One checked `onnx.ModelProto` without external data or metadata: opset 17, ai.onnx.ml 3 where the head needs it.
+    """Build one checked `onnx.ModelProto` without external data or metadata: opset 17, ai.onnx.ml 3 if needed.
 
-    Input `image`, uint8 (batch, S, S, 3), or with any_size uint8 (height, width, 3), made square as recipe.resize says
-    (batch is then 1). Outputs `label` string (batch,), `probabilities` float32 (batch, C), `embedding` float32
-    (batch, D) or (batch, H, W, D), and `familiarity` float32 (batch,), 0 to 1; with calibration None it is
-    `strangeness`, higher is stranger, and with reference None it is left out.
+    Input: `image`, uint8 (batch, S, S, 3), or with `any_size` uint8 (height, width, 3), which the graph makes square as
+    recipe.resize says (batch is then 1).
+    Outputs: `label`, string (batch,); `probabilities`, float32 (batch, C); `embedding`, float32 (batch, D) or
+    (batch, H, W, D); `familiarity`, float32 (batch,), 0 to 1. Without a calibration the last output is `ood_score`
+    instead (higher is further out of distribution), without an OOD model there is none.
 
-    Parameters: backbone, a ModelProto from `image` to `embedding` and `bottleneck` (`embed.backbone`, also quantised);
-    head, one from `embedding`, flattened where it is a map, to `label` and `probabilities` (`heads.export.to_onnx`);
-    views, one of `VIEWS`: "flip" averages the vectors of a picture and of its mirror image, and where they are maps
-    what the head says of each.
-    Raises: InputError when views is another, or backbone, head and recipe do not belong together.
+    Parameters: `backbone`, a ModelProto from `image` to `embedding` and `bottleneck` (see `embed.backbone`, also
+    quantised); `head`, a ModelProto from `embedding`, flattened where it is a map, to `label` and `probabilities` (see
+    `deploy.onnx.head.to_onnx`); `tta`, one of `TTA_IN_FILE`: "flip" averages the vectors of a picture and its mirror
+    image, or, where they are maps, the probabilities that the head gives for each.
+    Raises: InputError for another `tta`, or when backbone, head and recipe do not fit together.
     """
     import onnx
 
-    if views not in VIEWS:
-        raise InputError(f"The 'views' option must be one of {', '.join(VIEWS)}: {views!r} cannot be inside the file.")
-    _check(backbone, head, recipe)
-    write = Writer("winnow/")
-    image = _square(write, recipe) if any_size else "image"
-    if views == "none":
-        _add(write, backbone, "backbone/", {"image": image})
+    if tta not in TTA_IN_FILE:
+        raise InputError(f"The 'tta' option of a file must be one of {', '.join(TTA_IN_FILE)}. Got {tta!r} instead.")
+    _check_parts(backbone, head, recipe)
+    builder = GraphBuilder("winnow/")
+    image = _add_resize(builder, recipe) if any_size else "image"
+    if tta == "none":
+        _add_model(builder, backbone, "backbone/", {"image": image})
     else:
-        _add_mirrored(write, backbone, image)
+        _add_flip_averaged_backbone(builder, backbone, image)
     is_map = recipe.pool == "none"
-    if is_map and views == "flip":
-        _add_head_of_both(write, head)
+    if is_map and tta == "flip":
+        _add_flip_averaged_head(builder, head)
     else:
-        _add(write, head, "head/", {"embedding": write("Flatten", "embedding")} if is_map else {})
-    pooled = (
-        write("ReduceMean", "embedding", axes=[1, 2], keepdims=0) if is_map and reference is not None else "embedding"
-    )
-    last = _add_familiarity(write, reference, calibration, pooled)
-    ends = _ends(backbone, head, last, any_size)
-    graph = onnx.helper.make_graph(write.nodes, "winnow", *ends, write.initializers)
+        _add_model(builder, head, "head/", {"embedding": builder("Flatten", "embedding")} if is_map else {})
+    pooled = "embedding"
+    if is_map and ood_model is not None:
+        pooled = builder("ReduceMean", "embedding", axes=[1, 2], keepdims=0)
+    last_output = _add_familiarity(builder, ood_model, calibration, pooled)
+    inputs, outputs = _inputs_and_outputs(backbone, head, last_output, any_size)
+    graph = onnx.helper.make_graph(builder.nodes, "winnow", inputs, outputs, builder.initializers)
     opsets = {"": OPSET, "ai.onnx.ml": ML_OPSET}
     used = [onnx.helper.make_opsetid(name, opsets[name]) for name in sorted({node.domain for node in graph.node})]
     model = onnx.helper.make_model(graph, opset_imports=used, ir_version=IR_VERSION, producer_name="winnow")
@@ -72,78 +73,84 @@ def fuse(
     return model
 
 
-def _check(backbone: Any, head: Any, recipe: Recipe) -> None:
-    """Raise InputError unless the three belong together."""
-    size, wanted = _dims(backbone.graph.input[0])[1], _dims(head.graph.input[0])[1]
-    given = math.prod(_dims(_output(backbone, "embedding"))[1:])
+def _check_parts(backbone: Any, head: Any, recipe: Recipe) -> None:
+    """Raises: InputError unless the three fit together."""
+    size, head_dimension = _dims(backbone.graph.input[0])[1], _dims(head.graph.input[0])[1]
+    backbone_dimension = math.prod(_dims(_output(backbone, "embedding"))[1:])
     if size != recipe.size:
-        raise InputError(f"the backbone sees pictures of {size} x {size}, the recipe says {recipe.size}: use its own")
-    if given != wanted:
-        raise InputError(f"the head takes {wanted} numbers a picture, the backbone gives {given}: use its own")
+        raise InputError(f"the backbone takes pictures of {size} x {size}, but its recipe says {recipe.size}")
+    if backbone_dimension != head_dimension:
+        raise InputError(
+            f"the head takes vectors of {head_dimension} numbers, but the backbone returns {backbone_dimension}"
+        )
 
 
-def _square(write: Writer, recipe: Recipe) -> str:
-    nodes, constants, square = resize.nodes("image", recipe.size, recipe.resize, "square/")
-    write.extend(nodes, constants)
+def _add_resize(builder: GraphBuilder, recipe: Recipe) -> str:
+    nodes, constants, square = resize.resize_nodes("image", recipe.size, recipe.resize, "square/")
+    builder.extend(nodes, constants)
     return square
 
 
-def _add(write: Writer, model: Any, prefix: str, names: dict[str, str]) -> None:
-    """A whole graph, all its names but those of its ends begun with prefix; names: how ends are called here."""
+def _add_model(builder: GraphBuilder, model: Any, prefix: str, names: dict[str, str]) -> None:
+    """Add a whole graph; its inner names get the prefix, `names` maps those of its inputs and outputs."""
     from onnx.compose import add_prefix_graph
 
     graph = add_prefix_graph(model.graph, prefix, rename_inputs=False, rename_outputs=False, name_map=dict(names))
-    write.extend(graph.node, graph.initializer)
+    builder.extend(graph.node, graph.initializer)
 
 
-def _add_mirrored(write: Writer, backbone: Any, image: str) -> None:
-    """The backbone once on pictures and their mirror images together: `embedding` and `bottleneck` are the means."""
-    mirrored = write("Slice", image, [-1], [np.iinfo(np.int64).min], [2], [-1])
+def _add_flip_averaged_backbone(builder: GraphBuilder, backbone: Any, image: str) -> None:
+    """Run the backbone on pictures and their mirror images in one batch; `embedding` and `bottleneck` are the means."""
+    mirrored = builder("Slice", image, [-1], [np.iinfo(np.int64).min], [2], [-1])
     names = {name: f"both/{name}" for name in ("embedding", "bottleneck")}
-    _add(write, backbone, "backbone/", names | {"image": write("Concat", image, mirrored, axis=0)})
+    _add_model(builder, backbone, "backbone/", names | {"image": builder("Concat", image, mirrored, axis=0)})
     for name in names:
-        _average(write, name)
+        _add_mean_of_halves(builder, name)
 
 
-def _add_head_of_both(write: Writer, head: Any) -> None:
-    """The head on the maps of pictures and of their mirror images: `probabilities` are the means, `label` is theirs."""
+def _add_flip_averaged_head(builder: GraphBuilder, head: Any) -> None:
+    """Run the head on the maps of pictures and of their mirror images; `probabilities` are the means."""
     from onnx.helper import make_node
 
-    names = {"embedding": write("Flatten", "both/embedding"), "label": "both/label"}
-    _add(write, head, "head/", names | {"probabilities": "both/probabilities"})
-    _average(write, "probabilities")
-    write.nodes += [
+    names = {"embedding": builder("Flatten", "both/embedding"), "label": "both/label"}
+    _add_model(builder, head, "head/", names | {"probabilities": "both/probabilities"})
+    _add_mean_of_halves(builder, "probabilities")
+    builder.nodes += [
         make_node("ArgMax", ["probabilities"], ["both/largest"], axis=1, keepdims=0),
         make_node("Gather", ["head/labels", "both/largest"], ["label"]),
     ]
 
 
-def _average(write: Writer, name: str) -> None:
-    """name: the mean of what `both/name` says of pictures, its first half, and of their mirror images."""
+def _add_mean_of_halves(builder: GraphBuilder, name: str) -> None:
+    """Compute `name` as the mean of the two halves of `both/name`: pictures first, then their mirror images."""
     from onnx.helper import make_node
 
-    halves = [f"both/{name}/seen", f"both/{name}/mirrored"]
-    write.nodes += [make_node("Split", [f"both/{name}"], halves, axis=0), make_node("Mean", halves, [name])]
+    halves = [f"both/{name}/plain", f"both/{name}/mirrored"]
+    builder.nodes += [make_node("Split", [f"both/{name}"], halves, axis=0), make_node("Mean", halves, [name])]
 
 
-def _add_familiarity(write: Writer, reference: Any, calibration: Any, pooled: str) -> str | None:
-    """The name of the last output, None for none."""
+def _add_familiarity(
+    builder: GraphBuilder, ood_model: OodModel | None, calibration: ConformalCalibration | None, pooled: str
+) -> str | None:
+    """Add the OOD score and its p-value; the name of the last output, None without an OOD model."""
     from onnx.helper import make_node
 
-    if reference is None:
+    if ood_model is None:
         return None
     from winnow.deploy import novelty
 
-    nodes, constants, strangeness = novelty.nodes(reference, pooled, "bottleneck", "familiarity/")
-    write.extend(nodes, constants)
+    nodes, constants, score = novelty.ood_score_nodes(ood_model, pooled, "bottleneck", "familiarity/")
+    builder.extend(nodes, constants)
     if calibration is None:
-        write.nodes.append(make_node("Identity", [strangeness], ["strangeness"]))
-        return "strangeness"
-    write.extend(*novelty.calibration_nodes(calibration, strangeness, "familiarity", "familiarity/calibration/"))
+        builder.nodes.append(make_node("Identity", [score], ["ood_score"]))
+        return "ood_score"
+    builder.extend(*novelty.p_value_nodes(calibration, score, "familiarity", "familiarity/calibration/"))
     return "familiarity"
 
 
-def _ends(backbone: Any, head: Any, last: str | None, any_size: bool) -> tuple[list[Any], list[Any]]:
+def _inputs_and_outputs(
+    backbone: Any, head: Any, last_output: str | None, any_size: bool
+) -> tuple[list[Any], list[Any]]:
     """Inputs and outputs of the fused graph, in the order of `fuse`."""
     from onnx import TensorProto
     from onnx.helper import make_tensor_value_info as tensor
@@ -156,8 +163,8 @@ def _ends(backbone: Any, head: Any, last: str | None, any_size: bool) -> tuple[l
         tensor("probabilities", TensorProto.FLOAT, [batch, _dims(_output(head, "probabilities"))[1]]),
         tensor("embedding", TensorProto.FLOAT, [batch, *_dims(_output(backbone, "embedding"))[1:]]),
     ]
-    if last:
-        outputs.append(tensor(last, TensorProto.FLOAT, [batch]))
+    if last_output:
+        outputs.append(tensor(last_output, TensorProto.FLOAT, [batch]))
     return [tensor("image", TensorProto.UINT8, shape)], outputs
 
 

@@ -1,4 +1,4 @@
-"""A fitted head -> one ONNX file that says labels and probabilities, compared with the head before it is kept."""
+"""Convert a fitted head to ONNX, and compare the graph with the estimator before it is written."""
 
 from __future__ import annotations
 
@@ -14,48 +14,42 @@ from winnow.common.atomic_write import atomic_write
 from winnow.common.errors import InputError
 from winnow.common.versions import installed_version
 from winnow.deploy.onnx import calibration
-from winnow.deploy.onnx import nodes as export_nodes
+from winnow.deploy.onnx import nodes as head_nodes
 from winnow.embed import keras_import
 from winnow.heads.evaluation.fit import HeadSpec
 
 OPSET = 17  # the same as the backbone's, so that the two can be joined
 ML_OPSET = 3
-PROJECTION = "projection"  # output of a head that learned one
 TOLERANCE = 1e-4  # largest difference of a probability that an export may show
 
 
 def to_onnx(estimator: Any, classes: list[str], dimension: int) -> Any:
-    """The graph of a fitted head, an `onnx.ModelProto` without external data, opset 17, checked.
+    """Convert a fitted head to a checked `onnx.ModelProto`, opset 17, without external data.
 
-    Input `embedding`, float32 (batch, D); outputs `label`, string (batch,), and `probabilities`, float32 (batch, C)
-    in the order of classes; of a MetricHead `projection`, too, float32 (batch, dim). The estimator's classes_ are
-    indexes into classes or members of it; those it lacks get probability 0. Of equal probabilities the label is the
-    first. The metadata holds `labels` as JSON.
+    Input `embedding`, float32 (batch, D). Outputs `label`, string (batch,), and `probabilities`, float32 (batch, C) in
+    the order of `classes`. The estimator's classes_ are indexes into `classes` or members of it; classes that it lacks
+    get probability 0. Among equal probabilities the label is the first. The metadata holds `labels` as JSON.
 
     Raises: InputError when TensorFlow or tf2onnx is missing for a dense head.
     """
     import onnx
 
-    core, raw = _core(estimator, dimension)
-    core = onnx.compose.add_prefix_graph(core, "head/", rename_inputs=False, rename_value_infos=False)
-    tail, constants = _tail(f"head/{raw}", _columns(estimator, classes), classes)
+    graph, probabilities = _probability_graph(estimator, dimension)
+    graph = onnx.compose.add_prefix_graph(graph, "head/", rename_inputs=False, rename_value_infos=False)
+    nodes, constants = _label_nodes(f"head/{probabilities}", _class_columns(estimator, classes), classes)
     tensor = onnx.helper.make_tensor_value_info
-    outputs = [tensor("label", onnx.TensorProto.STRING, ["batch"])]
-    outputs.append(tensor("probabilities", onnx.TensorProto.FLOAT, ["batch", len(classes)]))
-    bare, _ = calibration.uncalibrated(estimator)
-    if type(bare).__name__ == "MetricHead":
-        tail.append(onnx.helper.make_node("Identity", ["head/projected"], [PROJECTION]))
-        outputs.append(tensor(PROJECTION, onnx.TensorProto.FLOAT, ["batch", bare.dim]))
     graph = onnx.helper.make_graph(
-        [*core.node, *tail],
+        [*graph.node, *nodes],
         "head",
         [tensor("embedding", onnx.TensorProto.FLOAT, ["batch", dimension])],
-        outputs,
-        [*core.initializer, *constants],
+        [
+            tensor("label", onnx.TensorProto.STRING, ["batch"]),
+            tensor("probabilities", onnx.TensorProto.FLOAT, ["batch", len(classes)]),
+        ],
+        [*graph.initializer, *constants],
     )
-    domains = {node.domain for node in graph.node}
     opsets = [onnx.helper.make_opsetid("", OPSET)]
-    if "ai.onnx.ml" in domains:
+    if "ai.onnx.ml" in {node.domain for node in graph.node}:
         opsets.append(onnx.helper.make_opsetid("ai.onnx.ml", ML_OPSET))
     model = onnx.helper.make_model(graph, opset_imports=opsets, ir_version=8, producer_name="winnow")
     onnx.helper.set_model_props(model, {"labels": json.dumps(classes, ensure_ascii=False)})
@@ -64,25 +58,26 @@ def to_onnx(estimator: Any, classes: list[str], dimension: int) -> Any:
 
 
 def check_parity(model: Any, estimator: Any, X: np.ndarray) -> float:
-    """The largest difference between the graph's probabilities and the head's own over X, float (n, D).
+    """Compare the graph with the estimator on X, float (n, D); the largest difference of a probability.
 
-    Raises: InputError when it passes 1e-4, or a label is not the head's (save where its two best are closer than that).
+    Raises: InputError when it exceeds `TOLERANCE`, or when a label differs, except where the two largest probabilities
+    are closer to each other than twice that.
     """
     import onnxruntime
 
     classes = labels(model)
     X = np.ascontiguousarray(X, dtype=np.float32)
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-    said, proba = session.run(["label", "probabilities"], {"embedding": X})
+    predicted, proba = session.run(["label", "probabilities"], {"embedding": X})
     expected = np.zeros((len(X), len(classes)))
-    expected[:, _columns(estimator, classes)] = estimator.predict_proba(X)
+    expected[:, _class_columns(estimator, classes)] = estimator.predict_proba(X)
     difference = float(np.abs(proba - expected).max(initial=0))
-    if not difference <= TOLERANCE:  # NaN is refused too
+    if not difference <= TOLERANCE:  # written so that NaN is refused
         raise InputError(
             f"the exported head differs from {type(estimator).__name__} by {difference:.2g} in a probability, "
             f"more than {TOLERANCE:g}: not kept"
         )
-    chosen = expected[np.arange(len(X)), [classes.index(label) for label in said]]
+    chosen = expected[np.arange(len(X)), [classes.index(label) for label in predicted]]
     wrong = int((chosen < expected.max(axis=1, initial=0) - 2 * TOLERANCE).sum())
     if wrong:
         raise InputError(f"the exported head gives {wrong} of {len(X)} pictures another label: not kept")
@@ -97,23 +92,23 @@ def save_head(
     X: np.ndarray,
     extra: dict[str, str] | None = None,
 ) -> float:
-    """Write the head to file when it agrees with the estimator on X, float (n, D); gives the largest difference.
+    """Write the head to a file if it agrees with the estimator on X, float (n, D); the largest difference.
 
-    The metadata says labels, kind, params (JSON), winnow (version), parity, and what extra holds. The file appears
-    whole or not at all. Raises: InputError (see `to_onnx`, `check_parity`), also when it cannot be written.
+    The metadata holds labels, kind, params (JSON), winnow (version), parity, and `extra`. The file is written whole or
+    not at all. Raises: InputError as `to_onnx` and `check_parity`, and when it cannot be written.
     """
     import onnx
 
     model = to_onnx(estimator, classes, X.shape[1])
     parity = check_parity(model, estimator, X)
-    said = {
+    metadata = {
         "labels": json.dumps(classes, ensure_ascii=False),
         "kind": head.kind,
         "params": json.dumps(head.params, default=str),
         "winnow": installed_version("winnow-images") or "unknown",
         "parity": f"{parity:.3g}",
     }
-    onnx.helper.set_model_props(model, said | (extra or {}))
+    onnx.helper.set_model_props(model, metadata | (extra or {}))
     file = Path(file)
     try:
         with atomic_write(file) as stream:
@@ -125,38 +120,39 @@ def save_head(
 
 def labels(model: Any) -> list[str]:
     """The labels of a head's graph, in the order of its probabilities."""
-    return json.loads({prop.key: prop.value for prop in model.metadata_props}["labels"])
+    return json.loads({entry.key: entry.value for entry in model.metadata_props}["labels"])
 
 
-def _core(estimator: Any, dimension: int) -> tuple[Any, str]:
-    """A graph from `embedding` to float32 (batch, K) probabilities of the estimator's own classes, and their name."""
-    bare, calibrated = calibration.uncalibrated(estimator)
-    if calibrated is None:
-        return _scores(estimator, dimension)
-    graph, scores = _scores(bare, dimension, decisions=calibration.decides(bare))
-    return calibration.append(graph, scores, calibrated)
+def _probability_graph(estimator: Any, dimension: int) -> tuple[Any, str]:
+    """A graph from `embedding` to the probabilities of the estimator's own K classes, float32 (batch, K), and their
+    name in it."""
+    uncalibrated, calibrator = calibration.split_calibration(estimator)
+    if calibrator is None:
+        return _score_graph(estimator, dimension)
+    graph, scores = _score_graph(uncalibrated, dimension, decisions=calibration.uses_decisions(uncalibrated))
+    return calibration.append_calibration(graph, scores, calibrator)
 
 
-def _scores(estimator: Any, dimension: int, decisions: bool = False) -> tuple[Any, str]:
-    """As `_core` without calibration; with `decisions` decision values instead of probabilities."""
-    own = {
-        "DenseHead": _dense,
-        "DummyClassifier": export_nodes.dummy,
-        "NearestMean": export_nodes.nearest_mean,
-        "CosineNeighbours": export_nodes.neighbours,
-        "MetricHead": _metric,
-        "FineTunedHead": _tail_head,
+def _score_graph(estimator: Any, dimension: int, decisions: bool = False) -> tuple[Any, str]:
+    """As `_probability_graph` without calibration; with `decisions` decision values instead of probabilities."""
+    converters = {
+        "DenseHead": _convert_dense,
+        "DummyClassifier": head_nodes.dummy_graph,
+        "NearestMean": head_nodes.nearest_mean_graph,
+        "CosineNeighbours": head_nodes.neighbours_graph,
+        "MetricHead": _convert_metric,
+        "FineTunedHead": _convert_finetuned,
     }
-    kind = type(estimator).__name__
-    return own[kind](estimator, dimension) if kind in own else _sklearn(estimator, dimension, decisions)
+    converter = converters.get(type(estimator).__name__)
+    return converter(estimator, dimension) if converter else _convert_sklearn(estimator, dimension, decisions)
 
 
-def _tail_head(estimator: Any, dimension: int) -> tuple[Any, str]:
-    return _dense(estimator, dimension, estimator.model_.input_shape[1:])
+def _convert_finetuned(estimator: Any, dimension: int) -> tuple[Any, str]:
+    return _convert_dense(estimator, dimension, estimator.model_.input_shape[1:])
 
 
-def _dense(estimator: Any, dimension: int, shape: tuple[int, ...] = (-1,)) -> tuple[Any, str]:
-    """Of a Keras network; shape: of one row as it takes it."""
+def _convert_dense(estimator: Any, dimension: int, shape: tuple[int, ...] = (-1,)) -> tuple[Any, str]:
+    """Convert a Keras network; `shape`, of one input row, one side of which may be -1."""
     _, tf = keras_import.import_keras("exporting this head", remedy="other-heads")
     network, shape = estimator.model_, (-1, *(dimension if side == -1 else side for side in shape))
     function = tf.function(lambda embedding: network(tf.reshape(embedding, shape), training=False))
@@ -165,15 +161,15 @@ def _dense(estimator: Any, dimension: int, shape: tuple[int, ...] = (-1,)) -> tu
     return model.graph, model.graph.output[0].name
 
 
-def _sklearn(estimator: Any, dimension: int, decisions: bool) -> tuple[Any, str]:
+def _convert_sklearn(estimator: Any, dimension: int, decisions: bool) -> tuple[Any, str]:
     from onnx.utils import Extractor
     from skl2onnx import to_onnx as convert
     from skl2onnx.common.data_types import FloatTensorType
 
-    estimator = _folded(estimator)
+    estimator = _fold_components(estimator)
     last = estimator.steps[-1][1] if hasattr(estimator, "steps") else estimator
     options = {id(last): {"zipmap": False} | ({"raw_scores": True} if decisions else {})}
-    with warnings.catch_warnings():  # skl2onnx looks at two attributes of SVC that scikit-learn is giving up
+    with warnings.catch_warnings():  # skl2onnx reads two attributes of SVC that scikit-learn deprecates
         warnings.filterwarnings("ignore", "Attribute `prob[AB]_` was deprecated", FutureWarning)
         model = convert(
             estimator,
@@ -181,43 +177,49 @@ def _sklearn(estimator: Any, dimension: int, decisions: bool) -> tuple[Any, str]
             target_opset={"": OPSET, "ai.onnx.ml": ML_OPSET},
             options=options,
         )
-    raw = model.graph.output[1].name
-    graph = Extractor(model).extract_model(["embedding"], [raw]).graph  # without what made scikit-learn's own label
-    return graph, raw
+    scores = model.graph.output[1].name
+    graph = Extractor(model).extract_model(["embedding"], [scores]).graph  # without the nodes of skl2onnx's label
+    return graph, scores
 
 
-def _folded(estimator: Any) -> Any:
-    """A pipeline that ends in principal components and a linear classifier, as one that needs no components: the same
-    decisions from C x D numbers instead of N x D. Others as they are."""
+def _fold_components(estimator: Any) -> Any:
+    """Fold principal components into the linear classifier after them: C x D numbers in the file instead of N x D.
+
+    The decisions stay the same. Other estimators are returned as they are.
+    """
     from sklearn.decomposition import PCA
 
     steps = list(getattr(estimator, "named_steps", {}).values())
     if len(steps) < 2 or type(steps[-2]) is not PCA or steps[-2].whiten:
         return estimator
-    made = copy.deepcopy(estimator)
-    components, linear = steps[-2], made[-1]
+    folded = copy.deepcopy(estimator)
+    components, linear = steps[-2], folded[-1]
     linear.coef_ = linear.coef_ @ components.components_
     linear.intercept_ = linear.intercept_ - linear.coef_ @ components.mean_
     linear.n_features_in_ = components.n_features_in_
-    made.steps.pop(-2)
-    return made
+    folded.steps.pop(-2)
+    return folded
 
 
-def _metric(estimator: Any, dimension: int) -> tuple[Any, str]:
-    return export_nodes.metric(estimator, *_core(estimator.classifier_, estimator.dim))
+def _convert_metric(estimator: Any, dimension: int) -> tuple[Any, str]:
+    return head_nodes.metric_graph(estimator, *_probability_graph(estimator.classifier_, estimator.dim))
 
 
-def _tail(raw: str, columns: list[int], classes: list[str]) -> tuple[list[Any], list[Any]]:
-    """raw (batch, K) -> probabilities (batch, C), raw's in `columns` and 0 elsewhere; label, that of the largest."""
+def _label_nodes(own_probabilities: str, columns: list[int], classes: list[str]) -> tuple[list[Any], list[Any]]:
+    """Nodes and constants for `probabilities` and `label`.
+
+    Parameters: `own_probabilities`, the name of those of the estimator's K classes, (batch, K); `columns`, where they
+    belong among all C classes; the others are 0.
+    """
     import onnx
     from onnx.helper import make_node
 
     text: list[Any] = [label.encode() for label in classes]
     constants = [onnx.helper.make_tensor("labels", onnx.TensorProto.STRING, [len(classes)], text)]
     if columns == list(range(len(classes))):
-        nodes = [make_node("Identity", [raw], ["probabilities"])]
+        nodes = [make_node("Identity", [own_probabilities], ["probabilities"])]
     else:
-        nodes = [make_node("MatMul", [raw, "columns"], ["probabilities"])]
+        nodes = [make_node("MatMul", [own_probabilities, "columns"], ["probabilities"])]
         constants.append(onnx.numpy_helper.from_array(np.eye(len(classes), dtype=np.float32)[columns], "columns"))
     nodes += [
         make_node("ArgMax", ["probabilities"], ["largest"], axis=1, keepdims=0),
@@ -226,7 +228,7 @@ def _tail(raw: str, columns: list[int], classes: list[str]) -> tuple[list[Any], 
     return nodes, constants
 
 
-def _columns(estimator: Any, classes: list[str]) -> list[int]:
-    """Where in classes the estimator's own are, (K,)."""
+def _class_columns(estimator: Any, classes: list[str]) -> list[int]:
+    """The index of each of the estimator's K classes in `classes`, (K,)."""
     own = estimator.classes_
     return own.tolist() if np.issubdtype(own.dtype, np.integer) else [classes.index(name) for name in own]

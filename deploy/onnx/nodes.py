@@ -1,6 +1,7 @@
-"""Graphs of the heads that scikit-learn does not have, and of the dummy, from `embedding`, float32 (batch, D).
+"""ONNX graphs of the heads that skl2onnx cannot convert, from `embedding`, float32 (batch, D).
 
-Each gives an onnx.GraphProto and the name of its probabilities, float32 (batch, K) for the head's own K classes.
+Each function returns an onnx.GraphProto and the name of its probabilities, float32 (batch, K) for the K classes that
+the head was fitted on.
 """
 
 from __future__ import annotations
@@ -10,56 +11,59 @@ from typing import Any
 import numpy as np
 
 _FLOAT, _DOUBLE = 1, 11  # onnx.TensorProto.FLOAT and DOUBLE
-_TINY = np.array(1e-300)
+_TINY = np.array(1e-300)  # smallest divisor of a normalisation: a vector of zeros stays zero
 
 
-def dummy(estimator: Any, dimension: int) -> tuple[Any, str]:
-    """The same probabilities for every row."""
+def dummy_graph(estimator: Any, dimension: int) -> tuple[Any, str]:
+    """The graph of scikit-learn's DummyClassifier: the same probabilities for every row."""
     from onnx.helper import make_node
 
-    proba = estimator.predict_proba(np.zeros((1, dimension)))
+    probabilities = estimator.predict_proba(np.zeros((1, dimension)))
     nodes = [
         make_node("Shape", ["embedding"], ["batch"], start=0, end=1),
         make_node("Concat", ["batch", "columns"], ["shape"], axis=0),
-        make_node("Expand", ["proba", "shape"], ["raw"]),
+        make_node("Expand", ["constant", "shape"], ["probabilities"]),
     ]
-    return _graph(nodes, proba=proba.astype(np.float32), columns=np.array([proba.shape[1]]))
+    return _make_graph(nodes, constant=probabilities.astype(np.float32), columns=np.array([probabilities.shape[1]]))
 
 
-def nearest_mean(estimator: Any, dimension: int) -> tuple[Any, str]:
-    """The softmax of a linear layer."""
+def nearest_mean_graph(estimator: Any, dimension: int) -> tuple[Any, str]:
+    """The graph of a NearestMean head: the softmax of a linear layer."""
     from onnx.helper import make_node
 
     weights, bias = estimator.weights()
     nodes = [
-        *_unit_nodes(),
+        *_normalise_nodes(),
         make_node("MatMul", ["unit", "weights"], ["product"]),
         make_node("Add", ["product", "bias"], ["logits"]),
-        make_node("Softmax", ["logits"], ["wide"], axis=1),
-        make_node("Cast", ["wide"], ["raw"], to=_FLOAT),
+        make_node("Softmax", ["logits"], ["double_probabilities"], axis=1),
+        make_node("Cast", ["double_probabilities"], ["probabilities"], to=_FLOAT),
     ]
-    return _graph(nodes, tiny=_TINY, weights=weights, bias=bias)
+    return _make_graph(nodes, tiny=_TINY, weights=weights, bias=bias)
 
 
-def neighbours(estimator: Any, dimension: int) -> tuple[Any, str]:
-    """In float64 like the estimator: in float32 the k-th and the next neighbour would now and then change places."""
+def neighbours_graph(estimator: Any, dimension: int) -> tuple[Any, str]:
+    """The graph of a CosineNeighbours head: votes of the k nearest vectors, weighted by a softmax of similarities.
+
+    It computes in float64 like the estimator: in float32 the k-th and the next neighbour could swap.
+    """
     from onnx.helper import make_node
 
     codes = estimator.codes_
     nodes = [
-        *_unit_nodes(),
-        make_node("Cast", ["vectors"], ["wide_vectors"], to=_DOUBLE),
-        make_node("MatMul", ["unit", "wide_vectors"], ["similarity"]),
-        make_node("TopK", ["similarity", "k"], ["best", "nearest"], axis=1),
-        make_node("Div", ["best", "temperature"], ["logits"]),
-        make_node("Softmax", ["logits"], ["wide"], axis=1),
-        make_node("Cast", ["wide"], ["weights"], to=_FLOAT),
-        make_node("Unsqueeze", ["weights", "axis"], ["row"]),
-        make_node("Gather", ["votes", "nearest"], ["cast"]),
-        make_node("MatMul", ["row", "cast"], ["sum"]),
-        make_node("Squeeze", ["sum", "axis"], ["raw"]),
+        *_normalise_nodes(),
+        make_node("Cast", ["vectors"], ["double_vectors"], to=_DOUBLE),
+        make_node("MatMul", ["unit", "double_vectors"], ["similarity"]),
+        make_node("TopK", ["similarity", "k"], ["largest", "nearest"], axis=1),
+        make_node("Div", ["largest", "temperature"], ["logits"]),
+        make_node("Softmax", ["logits"], ["double_weights"], axis=1),
+        make_node("Cast", ["double_weights"], ["weights"], to=_FLOAT),
+        make_node("Unsqueeze", ["weights", "axis"], ["weight_rows"]),
+        make_node("Gather", ["votes", "nearest"], ["nearest_votes"]),
+        make_node("MatMul", ["weight_rows", "nearest_votes"], ["sum"]),
+        make_node("Squeeze", ["sum", "axis"], ["probabilities"]),
     ]
-    return _graph(
+    return _make_graph(
         nodes,
         tiny=_TINY,
         vectors=np.ascontiguousarray(estimator.vectors_.T),
@@ -70,52 +74,56 @@ def neighbours(estimator: Any, dimension: int) -> tuple[Any, str]:
     )
 
 
-def metric(estimator: Any, classifier: Any, proba: str) -> tuple[Any, str]:
-    """The projection, as `projected`, float32 (batch, dim), before the graph of the classifier that takes it, with the
-    name of its probabilities."""
+def metric_graph(estimator: Any, classifier: Any, probabilities: str) -> tuple[Any, str]:
+    """The graph of a MetricHead: its projection, float32 (batch, dim), followed by the graph of its classifier.
+
+    Parameters: `classifier`, an onnx.GraphProto from `embedding`; `probabilities`, their name in it.
+    """
     from onnx.compose import add_prefix_graph
     from onnx.helper import make_node
 
-    nodes, seen, constants = _unit_nodes(), "unit", {"tiny": _TINY}
+    nodes, last, constants = _normalise_nodes(), "unit", {"tiny": _TINY}
     for number, (weights, bias) in enumerate(estimator.layers_):
         product, output = f"product_{number}", f"output_{number}"
         if number:
-            nodes.append(make_node("Relu", [seen], [f"hidden_{number}"]))
-            seen = f"hidden_{number}"
-        nodes.append(make_node("MatMul", [seen, f"weights_{number}"], [product]))
+            nodes.append(make_node("Relu", [last], [f"hidden_{number}"]))
+            last = f"hidden_{number}"
+        nodes.append(make_node("MatMul", [last, f"weights_{number}"], [product]))
         nodes.append(make_node("Add", [product, f"bias_{number}"], [output]))
         constants |= {f"weights_{number}": weights, f"bias_{number}": bias}
-        seen = output
+        last = output
     nodes += [
-        make_node("ReduceL2", [seen], ["projected_length"], axes=[1], keepdims=1),
-        make_node("Max", ["projected_length", "tiny"], ["projected_divisor"]),
-        make_node("Div", [seen, "projected_divisor"], ["wide_projected"]),
-        make_node("Cast", ["wide_projected"], ["projected"], to=_FLOAT),
+        make_node("ReduceL2", [last], ["projection_length"], axes=[1], keepdims=1),
+        make_node("Max", ["projection_length", "tiny"], ["projection_divisor"]),
+        make_node("Div", [last, "projection_divisor"], ["double_projection"]),
+        make_node("Cast", ["double_projection"], ["projection"], to=_FLOAT),
     ]
-    kept = {"rename_inputs": False, "rename_value_infos": False}
-    classifier = add_prefix_graph(classifier, "then/", **kept, name_map={"embedding": "projected"})
-    graph, _ = _graph([*nodes, *classifier.node], **constants)
+    inputs = {"embedding": "projection"}
+    classifier = add_prefix_graph(
+        classifier, "classifier/", rename_inputs=False, rename_value_infos=False, name_map=inputs
+    )
+    graph, _ = _make_graph([*nodes, *classifier.node], **constants)
     graph.initializer.extend(classifier.initializer)
-    return graph, f"then/{proba}"
+    return graph, f"classifier/{probabilities}"
 
 
-def _unit_nodes() -> list[Any]:
-    """embedding -> unit: float64 rows of length 1, where a row of zeros stays."""
+def _normalise_nodes() -> list[Any]:
+    """Nodes from `embedding` to `unit`: float64 rows of length 1; a row of zeros stays zero."""
     from onnx.helper import make_node
 
     return [
-        make_node("Cast", ["embedding"], ["wide_embedding"], to=_DOUBLE),
-        make_node("ReduceL2", ["wide_embedding"], ["length"], axes=[1], keepdims=1),
+        make_node("Cast", ["embedding"], ["double_embedding"], to=_DOUBLE),
+        make_node("ReduceL2", ["double_embedding"], ["length"], axes=[1], keepdims=1),
         make_node("Max", ["length", "tiny"], ["divisor"]),
-        make_node("Div", ["wide_embedding", "divisor"], ["unit"]),
+        make_node("Div", ["double_embedding", "divisor"], ["unit"]),
     ]
 
 
-def _graph(nodes: list[Any], **constants: np.ndarray) -> tuple[Any, str]:
-    """Nodes from `embedding` to `raw`, and their constants, as a graph."""
+def _make_graph(nodes: list[Any], **constants: np.ndarray) -> tuple[Any, str]:
+    """A graph of nodes from `embedding` to `probabilities`, and their constants."""
     import onnx
 
     tensor = onnx.helper.make_tensor_value_info
     initializers = [onnx.numpy_helper.from_array(value, name) for name, value in constants.items()]
-    ends = [tensor("embedding", _FLOAT, None)], [tensor("raw", _FLOAT, None)]
-    return onnx.helper.make_graph(nodes, "core", *ends, initializers), "raw"
+    inputs, outputs = [tensor("embedding", _FLOAT, None)], [tensor("probabilities", _FLOAT, None)]
+    return onnx.helper.make_graph(nodes, "head", inputs, outputs, initializers), "probabilities"

@@ -1,9 +1,28 @@
-"""A fused file beside Python's own path on the same pictures: how far apart they are, and when that is refused."""
+"""Parity: the checks that an exported ONNX file must pass before it is written.
+
+`deploy.export` gives the test pictures of the run to three predictors and hands their outputs to this module:
+
+- the run itself: the probabilities in its `predictions.csv`, computed when the head was trained;
+- Python: today's decoder, the backbone and the head, each as a separate ONNX session;
+- the file: the one fused graph that a user will deploy.
+
+Three checks raise `InputError`, and then nothing is written:
+
+1. `require_finite`: the file returns numbers, no NaN and no infinity.
+2. `require_labels_of_run`: Python still predicts the labels that the run was evaluated by.
+3. `require_parity`: the file predicts Python's labels, and probabilities within 1e-4 (`head.TOLERANCE`). Files with
+   approximate arithmetic (fp16, int8) or another resize (any input size) skip this check; for these `measure` states
+   the change in weighted F1.
+
+The head alone is checked earlier, when `head.onnx` is written: `deploy.onnx.head.check_parity` compares it with the
+scikit-learn or Keras estimator that was trained.
+"""
 
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 
@@ -11,104 +30,157 @@ from winnow.common.errors import InputError
 from winnow.deploy.onnx.head import TOLERANCE
 from winnow.heads.evaluation import metrics
 
-STORED = 0.1  # two classes further apart than this do not change places because vectors were stored as float16
-Said = tuple[np.ndarray, np.ndarray]  # labels, object (n,), and their probabilities, float32 (n, C)
+# A label of the run counts as changed when its probability led by more than this: the run used vectors stored as
+# float16, which may swap two classes that are closer to each other.
+STORAGE_TOLERANCE = 0.1
 
 
-class Seen(NamedTuple):
-    """What was said of n test pictures, rows in one order."""
+@dataclass(frozen=True)
+class Predictions:
+    """Labels, object (n,), and probabilities, float32 (n, C)."""
 
-    pictures: list[str]  # as a person knows them
-    truth: np.ndarray  # int64 (n,), indexes into the classes
-    judged: np.ndarray  # float32 (n, C): by the run, of vectors as they were stored
-    plain: Said  # by Python's path in float32, decoder, backbone and head, on the views that the run looked at
-    expected: Said  # by Python's path on the views that the file looks at
-    found: Said  # by the file
-    familiarity: np.ndarray  # float32 (n,), by the file
+    labels: np.ndarray
+    probabilities: np.ndarray
 
 
-def compared(seen: Seen) -> dict[str, Any]:
-    """{pictures, largest_difference, labels_differ, largest_from_run, weighted_f1}.
+@dataclass(frozen=True)
+class Comparison:
+    """Predictions for the same n test pictures, rows in one order.
 
-    The largest difference is of probabilities, from `expected`; `largest_from_run` is that of `plain` from `judged`.
-    weighted_f1: {ordinary, file, change, low, high}, the change from `plain` to the file with the central 95% of a
-    bootstrap over the pictures (Efron, 1979).
+    pictures : paths, as a person knows them.
+    y : int64 (n,), true class indexes.
+    run : float32 (n, C), the probabilities that the run stored, computed from vectors stored as float16.
+    baseline : by Python in float32, with the test-time augmentation of the run.
+    expected : by Python in float32, with the test-time augmentation of the file.
+    file : by the file.
+    familiarity : float32 (n,), by the file.
     """
-    ordinary, file = seen.plain[1], seen.found[1]
-    scores = [metrics.metrics(seen.truth, proba)["weighted_f1"] for proba in (ordinary, file)]
-    draws = [metrics.bootstrap_f1(seen.truth, proba) for proba in (ordinary, file)]
-    low, high = metrics.bootstrap_interval(draws[1] - draws[0])
-    return {
-        "pictures": len(seen.pictures),
-        "largest_difference": float(_differences(seen).max(initial=0)),
-        "labels_differ": int((seen.found[0] != seen.expected[0]).sum()),
-        "largest_from_run": float(np.abs(ordinary - seen.judged).max(initial=0)),
-        "weighted_f1": {
-            "ordinary": scores[0],
-            "file": scores[1],
-            "change": scores[1] - scores[0],
-            "low": low,
-            "high": high,
-        },
-    }
+
+    pictures: list[str]
+    y: np.ndarray
+    run: np.ndarray
+    baseline: Predictions
+    expected: Predictions
+    file: Predictions
+    familiarity: np.ndarray
 
 
-def refuse_if_not_the_run(seen: Seen) -> None:
-    """Raises: InputError when Python's path gives test pictures other labels than the run did: the decoder, backbone or
-    head of today are others than those whose scores the run tells. Labels that the run was unsure of may differ."""
-    best = seen.judged.argmax(axis=1)
-    now = seen.plain[1]
-    other = seen.judged.max(axis=1) - seen.judged[np.arange(len(now)), now.argmax(axis=1)] > STORED
-    if other.any():
-        worst = int(other.argmax())
-        raise InputError(
-            f"not written: {int(other.sum())} of {len(best)} test pictures get another label than in the run, as "
-            f"{seen.pictures[worst]}; the backbone, the head or the decoder is another by now: train again"
-        )
+@dataclass(frozen=True)
+class F1Change:
+    """Weighted F1 (0–1) of the baseline (`ordinary`) and of the file, and their difference with its 95% interval.
 
-
-def refuse_if_apart(seen: Seen) -> None:
-    """Raises: InputError that names the picture where file and Python part most, when they do.
-
-    They part where a probability differs by more than 1e-4, or a label differs, save where the two best of a picture
-    are closer to each other than twice that.
+    The interval is the percentile bootstrap over the pictures (Efron, 1979).
     """
-    differences = _differences(seen)
-    worst = int(differences.argmax()) if len(differences) else 0
-    parted = np.flatnonzero((seen.found[0] != seen.expected[0]) & ~_tied(seen))
-    if not (differences <= TOLERANCE).all():  # NaN is refused too
-        by = f"by {differences[worst]:.2g} in a probability, more than {TOLERANCE:g}"
-    elif len(parted):
-        worst, by = int(parted[0]), f"in the label of {len(parted)} of {len(seen.pictures)} pictures"
-    else:
-        return
-    said = [f"{labels[worst]} {proba[worst].max():.4f}" for labels, proba in (seen.found, seen.expected)]
-    raise InputError(
-        f"not written: the file differs from Python's path {by}; most on {seen.pictures[worst]}, where it says "
-        f"{said[0]} and Python {said[1]}"
+
+    ordinary: float
+    file: float
+    change: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class ParityReport:
+    """How far the file is from Python on the test pictures.
+
+    pictures : number of test pictures.
+    largest_difference : of a probability, between the file and Python with the same test-time augmentation.
+    labels_differ : pictures with another label than Python's.
+    largest_from_run : largest difference of a probability between the baseline and what the run stored.
+    weighted_f1 : from the baseline to the file.
+    """
+
+    pictures: int
+    largest_difference: float
+    labels_differ: int
+    largest_from_run: float
+    weighted_f1: F1Change
+
+    def to_json(self) -> dict[str, Any]:
+        """The key `parity` of the model's metadata and of `export --json`."""
+        return asdict(self)
+
+
+def measure(comparison: Comparison) -> ParityReport:
+    """Measure the differences, without judging them."""
+    baseline, file = comparison.baseline.probabilities, comparison.file.probabilities
+    f1_baseline, f1_file = (metrics.metrics(comparison.y, proba)["weighted_f1"] for proba in (baseline, file))
+    resampled_baseline, resampled_file = (metrics.bootstrap_f1(comparison.y, proba) for proba in (baseline, file))
+    low, high = metrics.bootstrap_interval(resampled_file - resampled_baseline)
+    return ParityReport(
+        pictures=len(comparison.pictures),
+        largest_difference=float(_largest_differences(comparison).max(initial=0)),
+        labels_differ=int((comparison.file.labels != comparison.expected.labels).sum()),
+        largest_from_run=float(np.abs(baseline - comparison.run).max(initial=0)),
+        weighted_f1=F1Change(f1_baseline, f1_file, f1_file - f1_baseline, low, high),
     )
 
 
-def refuse_if_no_numbers(seen: Seen) -> None:
-    """Raises: InputError that names a picture whose probabilities or familiarity are no numbers."""
-    bad = ~(np.isfinite(seen.found[1]).all(axis=1) & np.isfinite(seen.familiarity))
-    if bad.any():
-        raise InputError(f"not written: of {seen.pictures[int(bad.argmax())]} the file says what is no number")
+def require_finite(comparison: Comparison) -> None:
+    """Raises: InputError that names a picture whose probabilities or familiarity from the file are not finite."""
+    finite = np.isfinite(comparison.file.probabilities).all(axis=1) & np.isfinite(comparison.familiarity)
+    if not finite.all():
+        picture = comparison.pictures[int((~finite).argmax())]
+        raise InputError(f"not written: the probabilities or the familiarity of {picture} from the file are not finite")
 
 
-def at_most(value: float) -> str:
-    """A number in two digits, rounded up."""
+def require_labels_of_run(comparison: Comparison) -> None:
+    """Raises: InputError when Python predicts other labels than the run did.
+
+    Then the decoder, the backbone or the head has changed, and the scores of the run do not hold for the file. A label
+    that led by no more than `STORAGE_TOLERANCE` in the run may differ.
+    """
+    predicted = comparison.baseline.probabilities.argmax(axis=1)
+    lead = comparison.run.max(axis=1) - comparison.run[np.arange(len(predicted)), predicted]
+    changed = lead > STORAGE_TOLERANCE
+    if changed.any():
+        raise InputError(
+            f"not written: {int(changed.sum())} of {len(predicted)} test pictures get another label than in the run, "
+            f"as {comparison.pictures[int(changed.argmax())]}; the backbone, the head or the decoder has changed",
+            remedy="train-again",
+        )
+
+
+def require_parity(comparison: Comparison) -> None:
+    """Raises: InputError that names the picture on which the file and Python differ most.
+
+    They differ where a probability differs by more than `TOLERANCE`, or a label differs, except where the two largest
+    probabilities of a picture are closer to each other than twice that.
+    """
+    differences = _largest_differences(comparison)
+    worst = int(differences.argmax()) if len(differences) else 0
+    other_label = np.flatnonzero((comparison.file.labels != comparison.expected.labels) & ~_ties(comparison))
+    if not (differences <= TOLERANCE).all():  # written so that NaN is refused
+        difference = f"by {differences[worst]:.2g} in a probability, more than {TOLERANCE:g}"
+    elif len(other_label):
+        worst = int(other_label[0])
+        difference = f"in the label of {len(other_label)} of {len(comparison.pictures)} pictures"
+    else:
+        return
+    file, python = (
+        f"{predictions.labels[worst]} {predictions.probabilities[worst].max():.4f}"
+        for predictions in (comparison.file, comparison.expected)
+    )
+    raise InputError(
+        f"not written: the file differs from Python {difference}; most on {comparison.pictures[worst]}, where the file "
+        f"predicts {file} and Python {python}"
+    )
+
+
+def format_upper_bound(value: float) -> str:
+    """A number in two digits, rounded up, so that "at most" holds."""
     if not value:
         return "0"
     step = 10.0 ** (math.floor(math.log10(value)) - 1)
     return f"{math.ceil(value / step) * step:.2g}"
 
 
-def _differences(seen: Seen) -> np.ndarray:
-    """The largest difference of a probability in each picture, (n,)."""
-    return np.abs(seen.found[1] - seen.expected[1]).max(axis=1, initial=0)
+def _largest_differences(comparison: Comparison) -> np.ndarray:
+    """The largest difference of a probability between the file and Python, for each picture, (n,)."""
+    return np.abs(comparison.file.probabilities - comparison.expected.probabilities).max(axis=1, initial=0)
 
 
-def _tied(seen: Seen) -> np.ndarray:
-    best = np.sort(seen.expected[1], axis=1)
-    return best[:, -1] - best[:, -2] < 2 * TOLERANCE
+def _ties(comparison: Comparison) -> np.ndarray:
+    """Whether the two largest probabilities of a picture are within twice the tolerance, bool (n,)."""
+    ordered = np.sort(comparison.expected.probabilities, axis=1)
+    return ordered[:, -1] - ordered[:, -2] < 2 * TOLERANCE

@@ -30,6 +30,21 @@ class Interval:
 
 
 @dataclass(frozen=True)
+class WrongPrediction:
+    """A picture that is classified wrong: the probability of the predicted class, and of the true one (its label)."""
+
+    path: str
+    label: str
+    predicted: str
+    probability: float
+    label_probability: float
+
+    def to_json(self) -> dict[str, Any]:
+        """{path, label, predicted, probability, label_probability}."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
 class PairedDifference:
     """The mean difference of two scores measured on the same splits, its 95% confidence interval, and a two-sided p."""
 
@@ -159,6 +174,28 @@ def classification_report(confusion: np.ndarray, labels: list[str]) -> dict[str,
     for name, weights in (("macro avg", np.ones(len(matrix))), ("weighted avg", columns["support"])):
         report[name] = {n: float(_ratio(columns[n] @ weights, weights.sum())) for n in names} | {"support": total}
     return report | {"accuracy": float(_ratio(np.trace(matrix), total))}
+
+
+def most_wrong(
+    classes: Sequence[str], paths: Sequence[str], y: np.ndarray, proba: np.ndarray, limit: int = 24
+) -> list[WrongPrediction]:
+    """The wrong predictions with the lowest probability of the true class, lowest first.
+
+    Parameters: paths (N,), y (N,) class indexes, proba (N, C), rows in one order.
+    """
+    predicted = proba.argmax(axis=1)
+    label_proba = proba[np.arange(len(y)), y]
+    wrong = np.flatnonzero(predicted != y)
+    return [
+        WrongPrediction(
+            path=paths[row],
+            label=classes[y[row]],
+            predicted=classes[predicted[row]],
+            probability=float(proba[row, predicted[row]]),
+            label_probability=float(label_proba[row]),
+        )
+        for row in wrong[np.argsort(label_proba[wrong], kind="stable")][:limit].tolist()
+    ]
 
 
 def corrected_interval(scores: np.ndarray, n_train: float, n_test: float, confidence: float = 0.95) -> Interval:

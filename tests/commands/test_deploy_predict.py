@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
-from support.models import fused
+from support.models import write_model
 from support.pictures import HUES, paint
 from support.project import PACKAGE
 
@@ -53,7 +53,7 @@ def process(*words: str | Path, **settings: Any) -> subprocess.Popen[str]:
 
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
-    return fused(tmp_path / "model.onnx")
+    return write_model(tmp_path / "model.onnx")
 
 
 @pytest.fixture
@@ -88,7 +88,7 @@ class TestLines:
     def test_end_with_what_they_add_up_to(self, model: Path, mixed: Path) -> None:
         last = winnow("predict", model, "mixed").stderr.splitlines()[-1]
         assert last.startswith("5 pictures at ")
-        assert last.endswith(" a second: 1 unfamiliar (below 0.05), 1 could not be read.")
+        assert last.endswith(" per second: 1 unfamiliar (below 0.05), 1 could not be read.")
 
     def test_have_as_many_labels_as_are_asked_for(self, model: Path, mixed: Path) -> None:
         done = winnow("predict", model, "mixed/a.jpg", "--top", "2")
@@ -98,7 +98,7 @@ class TestLines:
 
     def test_obey_nothing_that_a_name_contains(self, tmp_path: Path) -> None:
         labels = ["\x1b[31mred\x1b[0m", "花" * 40, "two\nlines"]
-        fused(tmp_path / "model.onnx", labels=labels)
+        write_model(tmp_path / "model.onnx", labels=labels)
         paint(tmp_path / "photos" / "\x1b]0;title\x07.jpg", HUES["blue"], 0)
         paint(tmp_path / "photos" / "line\nbreak.jpg", HUES["green"], 0)
         paint(tmp_path / "photos" / "z.jpg", HUES["red"], 0)
@@ -147,7 +147,7 @@ class TestData:
         assert rows == said("predict", model, "mixed")["predictions"]
 
     def test_is_csv(self, model: Path, tmp_path: Path) -> None:
-        fused(tmp_path / "odd.onnx", labels=['a,"b"', "=1+1", "two\nlines"])
+        write_model(tmp_path / "odd.onnx", labels=['a,"b"', "=1+1", "two\nlines"])
         paint(tmp_path / "odd" / "a,b\nc.jpg", HUES["red"], 0)
         paint(tmp_path / "odd" / "d.jpg", HUES["blue"], 0)
         (tmp_path / "odd" / "e.jpg").touch()
@@ -243,7 +243,7 @@ class TestUsage:
         done = winnow("predict", "mixed", "mixed")
         assert (done.exit_code, done.stdout) == (1, "")
         assert done.stderr == (
-            "Error: mixed is a folder: name the model in it, a FILE.onnx that `winnow export RUN` made\n"
+            "Error: mixed is a folder, not a model: name a FILE.onnx that `winnow export RUN` wrote\n"
         )
 
 
@@ -439,7 +439,7 @@ class TestEvaluate:
         done = winnow("evaluate", model, hues, "--csv", "rows.csv", "--json")
         assert done.exit_code == 1
         assert json.loads(done.stdout)["pictures"] == 60
-        assert "rows.csv: No space left on device; mend that or name another file" in done.stderr
+        assert "rows.csv: No space left on device: correct that or name another file" in done.stderr
 
     @pytest.mark.slow
     def test_writes_into_a_pipe(self, model: Path, hues: Path) -> None:

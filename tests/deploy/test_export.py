@@ -1,4 +1,4 @@
-"""From a run to one file: what it holds, what it is compared with, when it is not written."""
+"""Exporting a run: what the file holds, what it is compared with, when it is not written."""
 
 from __future__ import annotations
 
@@ -67,9 +67,9 @@ def pixels(file: Path) -> np.ndarray:
     return np.asarray(Image.open(file).convert("RGB"))
 
 
-def test_the_file_says_what_the_run_said(run: Path, hues: Path) -> None:
-    said = winnow("export", run, "-o", "model.onnx")
-    assert said["model"] == "model.onnx"
+def test_the_file_predicts_what_the_run_predicted(run: Path, hues: Path) -> None:
+    report = winnow("export", run, "-o", "model.onnx")
+    assert report["model"] == "model.onnx"
     session = onnxruntime.InferenceSession("model.onnx")
     (given,) = session.get_inputs()
     assert (given.name, given.type, given.shape) == ("image", "tensor(uint8)", ["batch", 96, 96, 3])
@@ -83,48 +83,48 @@ def test_the_file_says_what_the_run_said(run: Path, hues: Path) -> None:
     np.testing.assert_allclose(embedding, squares.mean(axis=(1, 2)) / 255, atol=1e-5)
     assert familiarity.dtype == np.float32
     assert ((familiarity >= 0) & (familiarity <= 1)).all()
-    assert said["parity"]["pictures"] == len(rows)
-    assert said["parity"]["labels_differ"] == 0
-    assert said["parity"]["largest_difference"] <= 1e-4
+    assert report["parity"]["pictures"] == len(rows)
+    assert report["parity"]["labels_differ"] == 0
+    assert report["parity"]["largest_difference"] <= 1e-4
 
 
-def test_its_metadata_say_what_it_is(run: Path, hues: Path) -> None:
+def test_the_metadata_describe_the_file(run: Path, hues: Path) -> None:
     winnow("export", run, "-o", "model.onnx")
     model = load(Path("model.onnx"))
-    said, document = model.said, json.loads((run / "metrics.json").read_text())
+    metadata, document = model.metadata, json.loads((run / "metrics.json").read_text())
     assert model.labels == sorted(HUES)
-    assert said["preprocessing"].startswith("resize(110)|crop(96)|scale(-1,1)")
-    assert len(said["backbone"]) == 64
-    assert said["metrics"]["weighted_f1"] == document["heads"][0]["weighted_f1"]
-    assert said["metrics"]["splits"] == 1
-    training = said["training"]
+    assert metadata["preprocessing"].startswith("resize(110)|crop(96)|scale(-1,1)")
+    assert len(metadata["backbone"]) == 64
+    assert metadata["metrics"]["weighted_f1"] == document["heads"][0]["weighted_f1"]
+    assert metadata["metrics"]["splits"] == 1
+    training = metadata["training"]
     assert training["pictures"] == training["pictures_as_found"] == 42
     assert training["as_found"] == training["as_decided"] == 60
     assert training["classes"] == {"blue": 14, "green": 14, "red": 14}
     parts = {part: [row["id"][:12] for row in rows_of(run, part)] for part in ("val", "test")}
-    assert len(said["trained_on"]) == 42 + len(parts["val"])
-    assert set(said["trained_on"]) >= set(parts["val"])
-    assert not set(said["trained_on"]) & set(parts["test"])
-    assert said["familiarity"]["calibrated_on"] == len(parts["val"])
-    held_out = said["familiarity"]["held_out"]
+    assert len(metadata["trained_on"]) == 42 + len(parts["val"])
+    assert set(metadata["trained_on"]) >= set(parts["val"])
+    assert not set(metadata["trained_on"]) & set(parts["test"])
+    assert metadata["familiarity"]["calibrated_on"] == len(parts["val"])
+    held_out = metadata["familiarity"]["held_out"]
     assert held_out["pictures"] == len(rows_of(run, "test"))
     assert 0 <= held_out["rejected"] < 0.5
-    assert said["familiarity"]["threshold"] == float(said["familiarity_threshold"]) == model.threshold == 0.05
+    assert metadata["familiarity"]["threshold"] == float(metadata["familiarity_threshold"]) == model.threshold == 0.05
     onnx.checker.check_model(onnx.load("model.onnx"), full_check=True)
 
 
-def test_it_does_not_tell_where_weights_lay(run: Path) -> None:
+def test_the_folder_of_the_weights_is_not_published(run: Path) -> None:
     head = onnx.load(run / "head.onnx")
-    next(one for one in head.metadata_props if one.key == "params").value = '{"weights": "/home/me/own.h5"}'
+    next(entry for entry in head.metadata_props if entry.key == "params").value = '{"weights": "/home/me/own.h5"}'
     onnx.save(head, run / "head.onnx")
     winnow("export", run, "-o", "model.onnx")
-    assert load(Path("model.onnx")).said["params"] == {"weights": "own.h5"}
+    assert load(Path("model.onnx")).metadata["params"] == {"weights": "own.h5"}
     assert "/home/me" not in Path("model.md").read_text()
 
 
 def test_a_model_card_lies_beside_it(run: Path) -> None:
-    said = winnow("export", run, "-o", "deploy/model.onnx")
-    assert said["card"] == "deploy/model.md"
+    report = winnow("export", run, "-o", "deploy/model.onnx")
+    assert report["card"] == "deploy/model.md"
     text = Path("deploy/model.md").read_text()
     assert text.startswith("---\n")
     assert "image-classification" in text
@@ -132,12 +132,12 @@ def test_a_model_card_lies_beside_it(run: Path) -> None:
 
 
 @pytest.mark.slow
-def test_pruning_is_told(hues: Path, colours: Path) -> None:
+def test_the_metadata_count_pruned_pictures(hues: Path, colours: Path) -> None:
     winnow("scan", hues)
     winnow("decide", hues, "--drop", *(hues / "red" / f"{number:02d}.jpg" for number in range(6)))
     run = winnow("train", hues, "--backbone", colours, "--head", "logistic")["run"]
     winnow("export", run, "-o", "model.onnx")
-    training = load(Path("model.onnx")).said["training"]
+    training = load(Path("model.onnx")).metadata["training"]
     assert (training["as_found"], training["as_decided"], training["dropped"]) == (60, 54, {"off_topic": 6})
     assert training["pictures_as_found"] == 42
     assert training["pictures"] == 42 - (14 - training["classes"]["red"])
@@ -147,13 +147,13 @@ def test_pruning_is_told(hues: Path, colours: Path) -> None:
     "words",
     [("--input", "any"), ("--precision", "fp16"), ("--tta", "flip")],
 )
-def test_what_a_variant_changes_is_measured_and_stored(run: Path, hues: Path, words: tuple[str, str]) -> None:
+def test_what_options_change_is_measured_and_stored(run: Path, hues: Path, words: tuple[str, str]) -> None:
     done = CliRunner().invoke(cli.main, ["export", str(run), "-o", "model.onnx", *words])
     assert done.exit_code == 0, done.output
     assert "Weighted F1" in done.output
     model = load(Path("model.onnx"))
-    assert model.said[words[0].removeprefix("--").replace("-", "_")] == words[1]
-    parity = model.said["parity"]
+    assert model.metadata[words[0].removeprefix("--").replace("-", "_")] == words[1]
+    parity = model.metadata["parity"]
     assert parity["largest_difference"] < 0.02
     assert abs(parity["weighted_f1"]["change"]) <= parity["weighted_f1"]["high"] - parity["weighted_f1"]["low"] + 0.1
     row = rows_of(run, "test")[0]
@@ -165,9 +165,9 @@ def test_what_a_variant_changes_is_measured_and_stored(run: Path, hues: Path, wo
 
 @pytest.mark.slow
 def test_run_and_output_may_be_left_out(run: Path) -> None:
-    said = winnow("export")
-    assert said["run"] == str(run)
-    assert said["model"] == str(run / "model.onnx")
+    report = winnow("export")
+    assert report["run"] == str(run)
+    assert report["model"] == str(run / "model.onnx")
     assert winnow("export", run.name)["model"] == str(run / "model.onnx")
     variant = winnow("export", run, "--input", "any", "--precision", "fp16")
     assert variant["model"] == str(run / "model-any-fp16.onnx")
@@ -184,10 +184,10 @@ class TestNotWritten:
     def test_when_the_file_differs_from_python(self, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         from winnow.deploy import source
 
-        fused = source.fuse
+        fuse = source.fuse
 
         def wrong(*parts: Any, **options: Any) -> Any:
-            model = fused(*parts, **options)
+            model = fuse(*parts, **options)
             for node in model.graph.node:
                 if node.output[0] == "probabilities":  # as if a mistake had crept into the graph
                     node.output[0] = "right"
@@ -196,9 +196,9 @@ class TestNotWritten:
             return model
 
         monkeypatch.setattr(source, "fuse", wrong)
-        said = refused("export", run, "-o", "model.onnx")
-        assert "differs from Python's path" in said
-        assert ".jpg" in said
+        message = refused("export", run, "-o", "model.onnx")
+        assert "differs from Python" in message
+        assert ".jpg" in message
         assert not Path("model.onnx").exists()
 
     def test_among_the_pictures(self, run: Path, hues: Path) -> None:
@@ -206,23 +206,25 @@ class TestNotWritten:
         assert not (hues / "model.onnx").exists()
 
     def test_under_another_kind_of_name(self, run: Path) -> None:
-        assert "name it FILE.onnx" in refused("export", run, "-o", "model.bin")
+        assert "does not end in .onnx" in refused("export", run, "-o", "model.bin")
 
     @pytest.mark.slow
     def test_of_a_comparison(self, hues: Path, colours: Path) -> None:
         words = ("--heads", "centroid,dummy", "--repeats", 2, "--jobs", 1)
         run = winnow("compare", hues, "--backbone", colours, *words)["run"]
-        assert "`winnow train --head centroid`" in refused("export", run, "-o", "model.onnx")
+        assert "run `winnow train --head centroid` and export that run" in refused("export", run, "-o", "model.onnx")
 
-    def test_of_what_is_no_run(self, run: Path, tmp_path: Path) -> None:
-        assert "is no run" in refused("export", tmp_path, "-o", "model.onnx")
-        assert "is no run" in refused("export", "nowhere", "-o", "model.onnx")
+    def test_of_a_folder_that_is_no_run(self, run: Path, tmp_path: Path) -> None:
+        assert "is no run folder: name a folder below" in refused("export", tmp_path, "-o", "model.onnx")
+        assert "is no run folder" in refused("export", "nowhere", "-o", "model.onnx")
 
-    def test_where_it_is_not_plain_which_run_is_meant(self, run: Path) -> None:
+    def test_when_it_is_not_clear_which_run_is_meant(self, run: Path) -> None:
         shutil.copytree("hues.winnow", "other.winnow")
-        said = "which run? Name its folder in NAME.winnow/runs, or its workspace with --workspace"
-        assert said in refused("export", "nowhere")
-        assert said in refused("export")
+        expected = (
+            "it is not clear which run is meant: name its folder in NAME.winnow/runs, or its workspace with --work"
+        )
+        assert expected in refused("export", "nowhere")
+        assert expected in refused("export")
 
     def test_of_a_damaged_run(self, run: Path) -> None:
         head = run / "head.onnx"
@@ -232,9 +234,9 @@ class TestNotWritten:
         assert "is damaged" in refused("export", run, "-o", "model.onnx")
 
     def test_of_a_run_of_an_earlier_version(self, run: Path) -> None:
-        said = json.loads((run / "run.json").read_text())
-        del said["embedding"]
-        (run / "run.json").write_text(json.dumps(said))
+        document = json.loads((run / "run.json").read_text())
+        del document["embedding"]
+        (run / "run.json").write_text(json.dumps(document))
         assert "an earlier version" in refused("export", run, "-o", "model.onnx")
 
     def test_without_the_pictures(self, run: Path, hues: Path) -> None:
@@ -257,8 +259,8 @@ class TestNotWritten:
         swap = onnx.helper.make_node("Gather", ["mean", "order"], ["embedding"], axis=1)
         model.graph.node.insert(list(model.graph.node).index(mean) + 1, swap)
         onnx.save(model, colours)
-        said = refused("export", run, "-o", "model.onnx", "--input", "any")
-        assert re.search(r"\d of 9 test pictures get another label than in the run, as .*\.jpg", said)
+        message = refused("export", run, "-o", "model.onnx", "--input", "any")
+        assert re.search(r"\d of 9 test pictures get another label than in the run, as .*\.jpg", message)
         assert not Path("model.onnx").exists()
 
     @pytest.mark.slow
@@ -270,10 +272,10 @@ class TestNotWritten:
     def test_when_most_pictures_are_gone(self, run: Path, hues: Path) -> None:
         for row in rows_of(run, "val")[:5]:
             paint(hues / row["path"], (9, 9, 9), 7)
-        said = refused("export", run, "-o", "model.onnx", "--input", "any")
-        assert "5 of 9 val pictures are gone from" in said
+        message = refused("export", run, "-o", "model.onnx", "--input", "any")
+        assert "5 of 9 val pictures are gone from" in message
 
-    def test_for_a_share_that_is_none(self, run: Path) -> None:
+    def test_for_a_share_out_of_range(self, run: Path) -> None:
         assert "from 0 to 0.5, not nan" in refused("export", run, "-o", "model.onnx", "--unfamiliar", "nan")
 
     def test_without_its_card(self, run: Path) -> None:
@@ -283,7 +285,7 @@ class TestNotWritten:
         assert not Path("model.onnx").exists()
         assert [path for path in Path().iterdir() if path.name.startswith(".")] == []
 
-    def test_in_a_folder_that_cannot_be(self, run: Path) -> None:
+    def test_in_a_folder_that_is_a_file(self, run: Path) -> None:
         Path("taken").write_text("")
         assert "taken" in refused("export", run, "-o", "taken/model.onnx")
 
@@ -294,7 +296,7 @@ def test_pictures_that_changed_since_are_left_out(run: Path, hues: Path) -> None
     (hues / rows[1]["path"]).write_bytes(b"")
     done = CliRunner().invoke(cli.main, ["export", str(run), "-o", "model.onnx"])
     assert f"note: 2 of {len(rows)} test pictures are gone or changed since" in done.stderr
-    assert load(Path("model.onnx")).said["parity"]["pictures"] == len(rows) - 2
+    assert load(Path("model.onnx")).metadata["parity"]["pictures"] == len(rows) - 2
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""Fused models made by hand: a picture's mean colour, the nearest of three hues. No network, no TensorFlow."""
+"""Exported models built by hand: the label is the hue nearest to the mean colour. No network, no TensorFlow."""
 
 from __future__ import annotations
 
@@ -17,25 +17,27 @@ from winnow.embed.recipe import Recipe
 
 SIZE = 96
 SHARPNESS = 8.0  # of the softmax of squared distances
-STRANGENESS = 12.0  # familiarity is exp(-this times the squared distance to the nearest hue)
+FALLOFF = 12.0  # familiarity is exp(-FALLOFF times the squared distance to the nearest hue)
 
 
-def fused(file: Path, labels: Sequence[str] = tuple(sorted(HUES)), any_size: bool = False, **changes: Any) -> Path:
-    """A model as `winnow export` writes it, by hand; `labels` belong to blue, green, red and then to greys.
+def write_model(
+    file: Path, labels: Sequence[str] = tuple(sorted(HUES)), any_size: bool = False, **changes: Any
+) -> Path:
+    """Write a model as `winnow export` does; `labels` belong to blue, green, red and then to greys.
 
-    It takes pictures of 96 x 96, with `any_size` of any size. Parameters: `changes`, of the metadata: a text, or what
-    becomes JSON; None: left out. Returns: file.
+    It takes pictures of 96 x 96, with `any_size` of any size. Parameters: `changes`, to the metadata: a text, or a
+    value that is encoded as JSON; None removes the key. Returns: file.
     """
-    onnx.save(proto(labels, any_size, **changes), file)
+    onnx.save(make_proto(labels, any_size, **changes), file)
     return file
 
 
-def proto(labels: Sequence[str] = tuple(sorted(HUES)), any_size: bool = False, **changes: Any) -> onnx.ModelProto:
-    """What `fused` writes, to be damaged before it is written."""
+def make_proto(labels: Sequence[str] = tuple(sorted(HUES)), any_size: bool = False, **changes: Any) -> onnx.ModelProto:
+    """The model that `write_model` writes, for tests that damage it first."""
     value = helper.make_tensor_value_info
     batch = 1 if any_size else "batch"
     shape = ["height", "width", 3] if any_size else ["batch", SIZE, SIZE, 3]
-    ends = (
+    inputs_and_outputs = (
         [value("image", TensorProto.UINT8, shape)],
         [
             value("label", TensorProto.STRING, [batch]),
@@ -44,19 +46,20 @@ def proto(labels: Sequence[str] = tuple(sorted(HUES)), any_size: bool = False, *
             value("familiarity", TensorProto.FLOAT, [batch]),
         ],
     )
-    graph = helper.make_graph(_nodes(any_size), "winnow", *ends, _constants(labels))
+    graph = helper.make_graph(_nodes(any_size), "winnow", *inputs_and_outputs, _constants(labels))
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    said = metadata(labels, any_size) | changes
-    texts = {
-        name: text if isinstance(text, str) else json.dumps(text) for name, text in said.items() if text is not None
+    content = {
+        name: value if isinstance(value, str) else json.dumps(value)
+        for name, value in (make_metadata(labels, any_size) | changes).items()
+        if value is not None
     }
-    helper.set_model_props(model, texts)
+    helper.set_model_props(model, content)
     onnx.checker.check_model(model, full_check=True)
     return model
 
 
-def metadata(labels: Sequence[str], any_size: bool) -> dict[str, Any]:
-    """What a model says of itself; JSON is not encoded yet."""
+def make_metadata(labels: Sequence[str], any_size: bool) -> dict[str, Any]:
+    """The metadata of a model, JSON not encoded yet."""
     recipe = Recipe(size=SIZE)
     return {
         "winnow_model": "1",
@@ -102,23 +105,23 @@ def metadata(labels: Sequence[str], any_size: bool) -> dict[str, Any]:
 
 def _nodes(any_size: bool) -> list[onnx.NodeProto]:
     node = helper.make_node
-    first = (
+    to_batch = (
         [node("Unsqueeze", ["image", "zero"], ["images"])] if any_size else [node("Identity", ["image"], ["images"])]
     )
     return [
-        *first,
+        *to_batch,
         node("Cast", ["images"], ["pixels"], to=TensorProto.FLOAT),
-        node("Div", ["pixels", "most"], ["light"]),
-        node("ReduceMean", ["light"], ["embedding"], axes=[1, 2], keepdims=0),
+        node("Div", ["pixels", "white"], ["scaled"]),
+        node("ReduceMean", ["scaled"], ["embedding"], axes=[1, 2], keepdims=0),
         node("Unsqueeze", ["embedding", "one"], ["row"]),  # (batch, 1, 3)
-        node("Sub", ["row", "centres"], ["apart"]),  # (batch, C, 3)
-        node("ReduceSumSquare", ["apart"], ["distance"], axes=[2], keepdims=0),
+        node("Sub", ["row", "centres"], ["difference"]),  # (batch, C, 3)
+        node("ReduceSumSquare", ["difference"], ["distance"], axes=[2], keepdims=0),
         node("Mul", ["distance", "sharpness"], ["logits"]),
         node("Softmax", ["logits"], ["probabilities"], axis=1),
         node("ArgMax", ["probabilities"], ["largest"], axis=1, keepdims=0),
         node("Gather", ["labels", "largest"], ["label"]),
         node("ReduceMin", ["distance"], ["nearest"], axes=[1], keepdims=0),
-        node("Mul", ["nearest", "strangeness"], ["exponent"]),
+        node("Mul", ["nearest", "falloff"], ["exponent"]),
         node("Exp", ["exponent"], ["familiarity"]),
     ]
 
@@ -128,10 +131,10 @@ def _constants(labels: Sequence[str]) -> list[onnx.TensorProto]:
     greys = [(255 - number,) * 3 for number in range(len(labels))]
     text: list[Any] = [label.encode() for label in labels]
     arrays = {
-        "most": np.float32(255),
+        "white": np.float32(255),
         "centres": np.array((hues + greys)[: len(labels)], dtype=np.float32) / 255,
         "sharpness": np.float32(-SHARPNESS),
-        "strangeness": np.float32(-STRANGENESS),
+        "falloff": np.float32(-FALLOFF),
         "zero": np.array([0]),
         "one": np.array([1]),
     }

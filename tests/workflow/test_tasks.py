@@ -146,7 +146,7 @@ def test_augmentation_and_tta_are_recorded_and_exported(hues, colours):
     assert Path(exported["model"]).name == "model.onnx"
     mean = winnow(*words, "--tta", "mean")
     said = refused("export", mean["run"])
-    assert "by --tta mean, which cannot be inside one file: `winnow export " in said
+    assert "with test-time augmentation 'mean', which one file cannot compute: `winnow export " in said
     assert f"{mean['run']} --tta one` or mirror makes one" in said
 
 

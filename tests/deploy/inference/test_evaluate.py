@@ -2,6 +2,7 @@ import contextlib
 import csv
 import hashlib
 import json
+import re
 import shutil
 
 import numpy as np
@@ -10,11 +11,19 @@ from click.testing import CliRunner
 from PIL import Image
 from rich.cells import cell_len
 from sklearn.metrics import confusion_matrix, f1_score
-from support.models import fused
+from support.models import write_model
 from support.pictures import HUES, paint
 from support.report import EVIL, Reader
 
-from winnow.commands.output.evaluation import LONGEST, _short, remarks, show, write_csv, write_page
+from winnow.commands.output.evaluation_report import (
+    MAX_LABEL_WIDTH,
+    _shorten,
+    describe_remarks,
+    print_evaluation,
+    write_csv,
+    write_page,
+)
+from winnow.commands.remedies import with_remedy
 from winnow.common.errors import InputError
 from winnow.common.progress import Reporter
 from winnow.deploy.inference.evaluate import evaluate
@@ -25,8 +34,13 @@ def reporter():
     return Reporter(lambda name: contextlib.nullcontext(lambda done, total: None), lambda message: None, "winnow …")
 
 
-def judge(folder, model, rule="folder", **changes):
-    return evaluate(load(fused(model, **changes)), folder, str(rule), reporter(), workers=2)
+def evaluate_folder(folder, model, rule="folder", **changes):
+    """Evaluate a model written to the file `model`, with `changes` to its metadata."""
+    return evaluate(load(write_model(model, **changes)), folder, str(rule), reporter(), workers=2)
+
+
+def evaluate_to_json(folder, model, rule="folder", **changes):
+    return evaluate_folder(folder, model, rule, **changes).to_json()
 
 
 def digest(file):
@@ -51,13 +65,13 @@ def mixed(hues):
 
 
 def test_the_scores_are_those_of_scikit_learn(mixed, model):
-    result = judge(mixed, model)
+    result = evaluate_to_json(mixed, model)
     rows = [row for row in result["predictions"] if row["problem"] is None]
-    truth, said = ([row[name] for row in rows] for name in ("label", "predicted"))
+    truth, predicted = ([row[name] for row in rows] for name in ("label", "predicted"))
     assert result["pictures"] == len(rows) == 59
-    assert result["weighted_f1"]["mean"] == pytest.approx(f1_score(truth, said, average="weighted"))
-    assert result["macro_f1"] == pytest.approx(f1_score(truth, said, average="macro"))
-    assert result["confusion"] == confusion_matrix(truth, said).tolist()
+    assert result["weighted_f1"]["mean"] == pytest.approx(f1_score(truth, predicted, average="weighted"))
+    assert result["macro_f1"] == pytest.approx(f1_score(truth, predicted, average="macro"))
+    assert result["confusion"] == confusion_matrix(truth, predicted).tolist()
     assert result["accuracy"] == pytest.approx(44 / 59)
     f1 = result["weighted_f1"]
     assert 0.05 < f1["mean"] - f1["low"] < 0.2
@@ -67,14 +81,14 @@ def test_the_scores_are_those_of_scikit_learn(mixed, model):
     assert result["claimed"]["weighted_f1"]["mean"] == 0.91
 
 
-def test_a_picture_that_cannot_be_read_is_told_and_the_rest_is_judged(mixed, model):
+def test_unreadable_pictures_are_reported_and_the_rest_is_evaluated(mixed, model):
     (mixed / "blue" / "none.jpg").write_bytes(b"")
-    problems = judge(mixed, model)["problems"]
+    problems = evaluate_to_json(mixed, model)["problems"]
     assert [(row["path"], row["code"]) for row in problems] == [("blue/none.jpg", "empty"), ("red/10.jpg", "truncated")]
 
 
 def test_the_most_wrong_come_first(mixed, model):
-    wrong = judge(mixed, model)["most_wrong"]
+    wrong = evaluate_to_json(mixed, model)["most_wrong"]
     assert len(wrong) == 15
     assert {row["path"].split("/")[1][:-5] for row in wrong} == set(HUES)
     own = [row["label_probability"] for row in wrong]
@@ -82,17 +96,17 @@ def test_the_most_wrong_come_first(mixed, model):
     assert own[-1] < 0.5
 
 
-def test_copies_count_once_with_the_label_of_most(hues, model):
+def test_copies_count_once_with_the_majority_label(hues, model):
     shutil.copy(hues / "red" / "00.jpg", hues / "red" / "again.jpg")
     shutil.copy(hues / "red" / "00.jpg", hues / "blue" / "again.jpg")
     shutil.copy(hues / "green" / "00.jpg", hues / "blue" / "other.jpg")
     shutil.copy(hues / "green" / "01.jpg", hues / "green.jpg")
-    result = judge(hues, model)
-    assert result["left_out"] == {"copies": 4, "trained_on": 0, "unlabelled": 0, "conflicting": 1}
-    assert "Left out: 4 pictures with the same bytes as another" in remarks(result)
-    assert "Left out: 1 picture with copies under different labels" in remarks(result)
-    assert result["pictures"] == 59
-    labels = {row["path"]: row["label"] for row in result["predictions"]}
+    result = evaluate_folder(hues, model)
+    assert result.left_out == {"copies": 4, "trained_on": 0, "unlabelled": 0, "conflicting": 1}
+    assert "Left out: 4 pictures with the same bytes as another" in describe_remarks(result)
+    assert "Left out: 1 picture with copies under different labels" in describe_remarks(result)
+    assert result.scores.pictures == 59
+    labels = {row["path"]: row["label"] for row in [row.to_json() for row in result.predictions]}
     assert labels["blue/again.jpg"] == "red"
     assert "green/00.jpg" not in labels
     assert labels["green.jpg"] == "green"
@@ -100,70 +114,72 @@ def test_copies_count_once_with_the_label_of_most(hues, model):
 
 def test_pictures_that_the_model_was_trained_on_are_left_out(hues, model):
     seen = [digest(file) for file in (hues / "red").iterdir()][:15]
-    result = judge(hues, model, trained_on=seen)
-    assert (result["left_out"]["trained_on"], result["pictures"]) == (15, 45)
-    assert result["warnings"] == []
-    assert "Left out: 15 pictures that the model was trained or chosen on" in remarks(result)
-    unknown = judge(hues, model)
-    assert unknown["warnings"] == ["the model does not name its training pictures: some may be among these"]
+    result = evaluate_folder(hues, model, trained_on=seen)
+    assert (result.left_out["trained_on"], result.scores.pictures) == (15, 45)
+    assert result.warnings == []
+    assert "Left out: 15 pictures that the model was trained or chosen on" in describe_remarks(result)
+    unknown = evaluate_folder(hues, model)
+    assert unknown.warnings == ["the model does not list its training pictures: some may be among these"]
 
 
 def test_classes_that_the_model_does_not_know_are_counted_apart(hues, model):
     for number in range(6):
         paint(hues / "purple" / f"{number}.jpg", (200, 30, 220), 900 + number)
     paint(hues / "pink" / "0.jpg", HUES["red"], 990)
-    result = judge(hues, model)
-    assert result["pictures"] == 60
-    assert result["unknown"]["labels"] == {
+    result = evaluate_folder(hues, model)
+    assert result.scores.pictures == 60
+    assert result.unknown.to_json()["labels"] == {
         "purple": {"pictures": 6, "unfamiliar": 6},
         "pink": {"pictures": 1, "unfamiliar": 0},
     }
-    rows = result["predictions"]
+    rows = [row.to_json() for row in result.predictions]
     known, other = ([r["familiarity"] for r in rows if (r["label"] in HUES) is is_known] for is_known in (True, False))
     expected = np.mean(np.array(known)[:, None] > other) + np.mean(np.array(known)[:, None] == other) / 2
-    assert result["unknown"]["auroc"] == pytest.approx(expected)
+    assert result.unknown.auroc == pytest.approx(expected)
     assert expected > 0.85
     assert {row["label_probability"] for row in rows if row["label"] == "purple"} == {None}
-    assert any(line.startswith("Of classes that the model does not know: 7 pictures, 6") for line in remarks(result))
+    assert any(
+        line.startswith("Of classes that the model does not know: 7 pictures, 6") for line in describe_remarks(result)
+    )
 
 
-def test_scores_without_the_unfamiliar_ones_are_told(hues, model):
+def test_scores_without_unfamiliar_pictures_are_reported(hues, model):
     for number in range(4):
         paint(hues / "red" / f"purple{number}.jpg", (200, 30, 220), 900 + number)
-    familiarity = judge(hues, model)["familiarity"]
+    familiarity = evaluate_to_json(hues, model)["familiarity"]
     assert (familiarity["threshold"], familiarity["unfamiliar"]) == (0.05, 4)
     assert familiarity["rest"]["weighted_f1"] == 1.0
-    assert judge(hues, model, familiarity_threshold="1")["familiarity"]["rest"] is None
+    assert evaluate_to_json(hues, model, familiarity_threshold="1")["familiarity"]["rest"] is None
 
 
 def test_classes_without_a_picture_are_named_and_not_averaged(hues, model):
     shutil.rmtree(hues / "green")
-    result = judge(hues, model)
-    assert (result["classes"], result["absent"]) == (["blue", "red"], ["green"])
-    assert result["macro_f1"] == 1.0
-    assert result["classification_report"]["macro avg"]["f1-score"] == 1.0
-    assert "Classes of the model without a picture here: green" in remarks(result)
+    result = evaluate_folder(hues, model)
+    assert (result.scores.classes, result.scores.absent) == (["blue", "red"], ["green"])
+    assert result.scores.metrics["macro_f1"] == 1.0
+    assert result.scores.classification_report["macro avg"]["f1-score"] == 1.0
+    assert "Classes of the model without a picture here: green" in describe_remarks(result)
 
 
 def test_labels_come_by_the_rules_of_scan(hues, model, tmp_path):
     deep = tmp_path / "deep"
     shutil.copytree(hues, deep / "2026")
-    assert judge(deep, model, "parent")["accuracy"] == 1.0
+    assert evaluate_to_json(deep, model, "parent")["accuracy"] == 1.0
     table = tmp_path / "labels.csv"
     lines = [f"{file.relative_to(deep)},{file.parent.name}" for file in (deep / "2026" / "red").iterdir()]
     table.write_text("path,label\n" + "\n".join(lines) + f"\n{deep}/2026/blue/00.jpg,blue\n")
-    result = judge(deep, model, table)
+    result = evaluate_to_json(deep, model, table)
     assert (result["pictures"], result["left_out"]["unlabelled"], result["accuracy"]) == (21, 39, 1.0)
 
 
 def test_nothing_is_written_in_the_folder(mixed, model):
     before = sorted((file, file.stat().st_mtime_ns) for file in mixed.rglob("*"))
-    judge(mixed, model)
+    evaluate_to_json(mixed, model)
     assert sorted((file, file.stat().st_mtime_ns) for file in mixed.rglob("*")) == before
 
 
-def test_a_model_that_takes_any_size_is_judged_too(hues, model):
-    assert judge(hues, model, any_size=True)["accuracy"] == 1.0
+def test_a_model_for_any_size_is_evaluated_too(hues, model):
+    assert evaluate_to_json(hues, model, any_size=True)["accuracy"] == 1.0
 
 
 def renamed(hues):
@@ -187,32 +203,38 @@ def damaged(hues):
         (
             renamed,
             "folder",
-            r"none of its labels \(blue flowers, .*\) is one of the model's \(blue, green, red\): name",
+            r"none of its labels \(blue flowers, .*\) is one of the model's \(blue, green, red\): rename",
         ),
-        (flat, "folder", "no picture has a label: put those of each class in a folder of its own, or use --labels"),
+        (
+            flat,
+            "folder",
+            "no picture has a label: put the pictures of each class in a folder of its own, or use --labels",
+        ),
         (damaged, "folder", "no picture of a class that the model knows can be read: begins as GIF"),
         (shutil.rmtree, "folder", "does not exist: name a folder of pictures with labels"),
-        (lambda hues: None, "missing.csv", "missing.csv: no such file$"),
+        (lambda hues: None, "missing.csv", "missing.csv: no such file: --labels takes folder, parent or a CSV file"),
     ],
 )
-def test_what_cannot_be_judged_is_refused_with_what_to_do(hues, model, change, rule, message):
+def test_a_folder_that_cannot_be_evaluated_is_refused_with_a_remedy(hues, model, change, rule, message):
     change(hues)
-    with pytest.raises(InputError, match=message) as raised:
-        judge(hues, model, rule)
-    assert "\n" not in str(raised.value)
+    with pytest.raises(InputError) as caught:
+        evaluate_to_json(hues, model, rule)
+    text = with_remedy(caught.value)
+    assert re.search(message, text)
+    assert "\n" not in text
 
 
 def test_a_folder_that_the_model_was_trained_on_is_refused(hues, model):
     with pytest.raises(
         InputError, match="the model was trained or chosen on 60 of its pictures and no other has a label"
     ):
-        judge(hues, model, trained_on=[digest(file) for file in hues.glob("*/*.jpg")])
+        evaluate_to_json(hues, model, trained_on=[digest(file) for file in hues.glob("*/*.jpg")])
 
 
 def test_the_terminal_shows_scores_matrix_and_mistakes(mixed, model, capsys):
-    show(judge(mixed, model))
+    print_evaluation(evaluate_folder(mixed, model))
     text = " ".join(capsys.readouterr().out.split())
-    assert "on 59 pictures of 3 classes the file says of its own test pictures: 0.910" in text
+    assert "on 59 pictures of 3 classes on its own test pictures, according to the file: 0.910" in text
     assert "(weighted average) 0.746 0.746 0.746 59" in text
     assert "1 blue 15 0 5 2 green 5 15 0 3 red 0 5 14" in text
     assert "Unfamiliar (below 0.05): 0 of 59, 0.0%" in text
@@ -227,29 +249,29 @@ def test_many_classes_and_names_with_control_characters_fit_a_terminal(hues, mod
     with table.open("w", newline="") as stream:
         rows = [(f"{name}{number}.png", name) for number, name in enumerate(names[3:])]
         csv.writer(stream).writerows([("path", "label"), *rows, ("red/00.jpg", "red")])
-    show(judge(hues, model, table, labels=names))
+    print_evaluation(evaluate_folder(hues, model, table, labels=names))
     text = capsys.readouterr().out
     assert "\x1b" not in text
     assert "\r" not in text
-    assert "Most often mistaken" in text
+    assert "Most frequent mistakes" in text
     assert "Confusion matrix" not in text
     assert "ong end green 1 of 1" in " ".join(text.split())
     assert max(map(len, text.splitlines())) <= 141
 
 
-def test_names_are_cut_by_the_columns_that_they_take():
+def test_labels_are_shortened_by_their_width_on_the_terminal():
     for text in ("花" * 40, "a" * 13 + "花" * 40, "x" * 29):
-        assert LONGEST - 2 <= cell_len(_short(text)) <= LONGEST
-    assert _short("花" * 14) == "花" * 14
+        assert MAX_LABEL_WIDTH - 2 <= cell_len(_shorten(text)) <= MAX_LABEL_WIDTH
+    assert _shorten("花" * 14) == "花" * 14
 
 
-def test_a_file_that_says_no_scores_of_itself_is_judged_all_the_same(hues, model, capsys):
-    show(judge(hues, model, metrics={"weighted_f1": [0.9]}))
-    assert "the file says" not in capsys.readouterr().out
+def test_a_model_without_scores_in_its_metadata_is_evaluated_too(hues, model, capsys):
+    print_evaluation(evaluate_folder(hues, model, metrics={"weighted_f1": [0.9]}))
+    assert "according to the file" not in capsys.readouterr().out
 
 
-def test_the_page_shows_it_all_and_asks_for_nothing(mixed, model, tmp_path):
-    result = judge(mixed, model)
+def test_the_page_is_complete_and_self_contained(mixed, model, tmp_path):
+    result = evaluate_folder(mixed, model)
     write_page(result, tmp_path / "page.html")
     page = Reader((tmp_path / "page.html").read_text(encoding="utf-8"))
     assert not page.open
@@ -264,45 +286,45 @@ def test_the_page_shows_it_all_and_asks_for_nothing(mixed, model, tmp_path):
     assert not {"script", "iframe", "form"} & {tag for tag, _ in page.tags}
 
 
-def test_names_are_text_in_the_page(hues, model, tmp_path):
+def test_names_are_escaped_in_the_page(hues, model, tmp_path):
     names = ["blue", "green", f"{EVIL} {{{{ 7 * 7 }}}}"]
     table = tmp_path / "labels.csv"
     with table.open("w", newline="") as stream:
         rows = [(f"red/{n:02d}.jpg", names[2]) for n in range(9)] + [("red/10.jpg", EVIL), ("red/11.jpg", "blue")]
         csv.writer(stream).writerows([("path", "label"), *rows])
-    result = judge(hues, model, table, labels=names)
+    result = evaluate_folder(hues, model, table, labels=names)
     write_page(result, tmp_path / "page.html", lambda path: None)
     text = (tmp_path / "page.html").read_text(encoding="utf-8")
     assert "<script" not in text
     page = Reader(text)
     assert page.text.count(names[2]) >= 2
-    assert "picture gone" in page.text
+    assert "picture not found" in page.text
 
 
-def test_the_table_of_every_picture_reads_back(mixed, model, tmp_path):
-    result = judge(mixed, model)
+def test_the_csv_table_has_a_row_for_every_picture(mixed, model, tmp_path):
+    result = evaluate_folder(mixed, model)
     write_csv(result, tmp_path / "all.csv")
     with (tmp_path / "all.csv").open(newline="", encoding="utf-8") as stream:
         rows = list(csv.DictReader(stream))
     assert len(rows) == 60
-    assert [row["path"] for row in rows] == [row["path"] for row in result["predictions"]]
-    first = result["predictions"][0]
+    assert [row["path"] for row in rows] == [row.prediction.path for row in result.predictions]
+    first = result.predictions[0].to_json()
     assert float(rows[0]["label_probability"]) == first["label_probability"]
     assert [row["problem"] for row in rows if row["problem"]] == ["truncated"]
     assert {row["unfamiliar"] for row in rows} == {"false", ""}
     assert b"\r" not in (tmp_path / "all.csv").read_bytes()
-    with pytest.raises(InputError, match="mend that or name another file"):
+    with pytest.raises(InputError, match="Is a directory"):
         write_csv(result, tmp_path / "hues")
 
 
 def test_the_command_prints_one_document_and_writes_both_files(mixed, model, tmp_path):
     from winnow.commands.deploy import evaluate as command
 
-    fused(model)
+    write_model(model)
     words = [str(model), str(mixed), "--json", "--report", "out/page.html", "--csv", "out/all.csv"]
-    said = CliRunner().invoke(command, words)
-    assert said.exit_code == 0, said.output
-    assert json.loads(said.stdout)["pictures"] == 59
+    done = CliRunner().invoke(command, words)
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["pictures"] == 59
     assert sorted(file.name for file in (tmp_path / "out").iterdir()) == ["all.csv", "page.html"]
     refused = CliRunner().invoke(command, [str(model), str(mixed), "--csv", str(mixed / "all.csv")])
     assert isinstance(refused.exception, InputError)

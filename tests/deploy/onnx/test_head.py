@@ -20,7 +20,7 @@ PARAMS |= dict.fromkeys(("triplet", "supcon"), {"dim": 4, "epochs": 5})
 
 
 def fitted(kind, n_classes=3, d=12, **params):
-    """A head on class indexes, and 60 vectors that it has not seen."""
+    """A head on class indexes, and 60 vectors that it was not fitted on."""
     rng = np.random.default_rng(0)
     y = np.arange(60) % n_classes
     X = (np.eye(d)[y] + rng.normal(scale=0.3, size=(60, d))).astype(np.float32)
@@ -38,7 +38,7 @@ def shape(value):
     return [dim.dim_param or dim.dim_value for dim in value.type.tensor_type.shape.dim]
 
 
-# (That of a tail takes maps: see test_heads_tail.)
+# (A fine-tuned head takes maps: see tests/heads/models/test_finetune.py.)
 slow_dense = [
     pytest.param(kind, marks=pytest.mark.slow) if kind == "dense" else kind for kind in HEADS if kind != "finetune"
 ]
@@ -46,15 +46,15 @@ slow_dense = [
 
 @pytest.mark.parametrize("n_classes", [2, 3, 12])
 @pytest.mark.parametrize("kind", slow_dense)
-def test_the_graph_says_what_the_head_says(kind, n_classes):
+def test_the_graph_predicts_what_the_head_predicts(kind, n_classes):
     estimator, X = fitted(kind, n_classes)
     classes = MANY if n_classes == 12 else CLASSES[-n_classes:]
     model = to_onnx(estimator, classes, 12)
-    said, proba = run(model, X)
+    predicted, proba = run(model, X)
     expected = estimator.predict_proba(X)
     assert proba.dtype == np.float32
     np.testing.assert_allclose(proba, expected, atol=1e-5)
-    assert said.tolist() == [classes[c] for c in expected.argmax(axis=1)]
+    assert predicted.tolist() == [classes[c] for c in expected.argmax(axis=1)]
     assert check_parity(model, estimator, X) == pytest.approx(np.abs(proba - expected).max())
 
 
@@ -63,7 +63,7 @@ def test_the_graph_says_what_the_head_says(kind, n_classes):
     ("kind", "method"),
     [("svm-linear", "sigmoid"), ("svm-rbf", "temperature"), ("lda", "isotonic"), ("forest", "temperature")],
 )
-def test_a_weighted_calibration_is_written_as_any_other(kind, method, n_classes):
+def test_a_weighted_calibration_is_exported_too(kind, method, n_classes):
     estimator, X = fitted(kind, n_classes, class_weight="balanced", calibration=method)
     model = to_onnx(estimator, CLASSES[:n_classes], 12)
     np.testing.assert_allclose(run(model, X)[1], estimator.predict_proba(X), atol=1e-5)
@@ -74,14 +74,12 @@ def test_the_form_of_the_file(kind):
     estimator, _ = fitted(kind)
     model = to_onnx(estimator, CLASSES, 12)
     onnx.checker.check_model(model, full_check=True)
-    ((source,), (label, proba, *more)) = model.graph.input, model.graph.output
+    (source,), (label, proba) = model.graph.input, model.graph.output
     assert (source.name, shape(source)) == ("embedding", ["batch", 12])
     assert (label.name, shape(label)) == ("label", ["batch"])
     assert label.type.tensor_type.elem_type == onnx.TensorProto.STRING
     assert (proba.name, shape(proba)) == ("probabilities", ["batch", 3])
     assert proba.type.tensor_type.elem_type == onnx.TensorProto.FLOAT
-    projections = [("projection", ["batch", 4])] if kind in ("triplet", "supcon") else []
-    assert [(value.name, shape(value)) for value in more] == projections
     opsets = [(opset.domain, opset.version) for opset in model.opset_import]
     assert opsets[0] == ("", 17)
     assert opsets[1:] in ([], [("ai.onnx.ml", 3)])
@@ -94,26 +92,26 @@ def test_the_form_of_the_file(kind):
 @pytest.mark.parametrize("n", [0, 1, 7])
 def test_any_number_of_vectors(kind, n):
     estimator, X = fitted(kind)
-    said, proba = run(to_onnx(estimator, CLASSES, 12), X[:n])
-    assert said.shape == (n,)
+    predicted, proba = run(to_onnx(estimator, CLASSES, 12), X[:n])
+    assert predicted.shape == (n,)
     assert proba.shape == (n, 3)
 
 
 @pytest.mark.parametrize("kind", ["centroid", "logistic"])
-def test_a_class_that_the_head_never_saw_has_probability_zero(kind):
+def test_a_class_without_training_vectors_has_probability_zero(kind):
     estimator, X = fitted(kind, n_classes=2)
     classes = ["a", "b", "c", "d"]
-    said, proba = run(to_onnx(estimator, classes, 12), X)
+    predicted, proba = run(to_onnx(estimator, classes, 12), X)
     assert (proba[:, 2:] == 0).all()
-    assert set(said) == {"a", "b"}
+    assert set(predicted) == {"a", "b"}
     assert check_parity(to_onnx(estimator, classes, 12), estimator, X) < 1e-5
 
 
 def test_a_head_fitted_on_the_names_themselves():
     X = np.eye(3, dtype=np.float32)
     estimator = BASELINES["centroid"]().fit(X, np.array(["rose", "aster", "tulip"]))
-    said, proba = run(to_onnx(estimator, ["tulip", "rose", "aster"], 3), X)
-    assert said.tolist() == ["rose", "aster", "tulip"]
+    predicted, proba = run(to_onnx(estimator, ["tulip", "rose", "aster"], 3), X)
+    assert predicted.tolist() == ["rose", "aster", "tulip"]
     assert proba.argmax(axis=1).tolist() == [1, 2, 0]
 
 
@@ -141,7 +139,7 @@ def test_another_label_is_refused():
         check_parity(model, estimator, X)
 
 
-def test_probabilities_that_are_no_numbers_are_refused():
+def test_probabilities_that_are_not_finite_are_refused():
     estimator, X = fitted("centroid")
     model = to_onnx(estimator, CLASSES, 12)
     estimator.predict_proba = lambda X: np.full((len(X), 3), np.nan)
@@ -152,19 +150,15 @@ def test_probabilities_that_are_no_numbers_are_refused():
 @pytest.mark.parametrize("hidden", [(), (6,)])
 @pytest.mark.parametrize("then", ["knn", "linear"])
 @pytest.mark.parametrize("n_classes", [2, 3])
-def test_a_projection_comes_out_beside_what_is_made_of_it(then, hidden, n_classes):
+def test_a_metric_head_is_its_projection_and_the_classifier_on_it(then, hidden, n_classes):
     estimator, X = fitted("supcon", n_classes, then=then, hidden=hidden)
     model = to_onnx(estimator, CLASSES[:n_classes], 12)
-    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-    projection, proba = session.run(["projection", "probabilities"], {"embedding": X})
-    assert (projection.dtype, projection.shape) == (np.float32, (60, 4))
-    np.testing.assert_allclose(projection, estimator.transform(X), atol=1e-7)
-    np.testing.assert_allclose(proba, estimator.predict_proba(X), atol=1e-6)
+    np.testing.assert_allclose(run(model, X)[1], estimator.predict_proba(X), atol=1e-6)
     assert check_parity(model, estimator, np.zeros((2, 12))) < 1e-6
 
 
 class TestSaveHead:
-    def test_one_file_that_says_what_it_is(self, tmp_path):
+    def test_writes_one_file_with_metadata(self, tmp_path):
         estimator, X = fitted("knn")
         file = tmp_path / "head.onnx"
         head = HeadSpec("mine", "knn", {"n_neighbors": 20})
@@ -173,21 +167,21 @@ class TestSaveHead:
         assert [path.name for path in tmp_path.iterdir()] == ["head.onnx"]
         model = onnx.load(file)
         onnx.checker.check_model(model, full_check=True)
-        said = {prop.key: prop.value for prop in model.metadata_props}
-        assert json.loads(said["labels"]) == CLASSES
-        assert "花" in said["labels"]
-        assert json.loads(said["params"]) == {"n_neighbors": 20}
-        assert (said["kind"], said["backbone"]) == ("knn", "ab12")
-        assert set(said) == {"labels", "kind", "params", "winnow", "parity", "backbone"}
+        metadata = {entry.key: entry.value for entry in model.metadata_props}
+        assert json.loads(metadata["labels"]) == CLASSES
+        assert "花" in metadata["labels"]
+        assert json.loads(metadata["params"]) == {"n_neighbors": 20}
+        assert (metadata["kind"], metadata["backbone"]) == ("knn", "ab12")
+        assert set(metadata) == {"labels", "kind", "params", "winnow", "parity", "backbone"}
 
-    def test_what_is_refused_is_not_written(self, tmp_path):
+    def test_writes_nothing_when_parity_fails(self, tmp_path):
         estimator, X = fitted("centroid")
         estimator.predict_proba = lambda X: np.full((len(X), 3), 1 / 3)
         with pytest.raises(InputError, match="not kept"):
             save_head(tmp_path / "head.onnx", estimator, HeadSpec("c", "centroid"), CLASSES, X)
         assert list(tmp_path.iterdir()) == []
 
-    def test_what_cannot_be_written_is_said_and_leaves_nothing(self, tmp_path):
+    def test_reports_a_file_that_cannot_be_written_and_leaves_nothing(self, tmp_path):
         estimator, X = fitted("centroid")
         file = tmp_path / "head.onnx"
         file.mkdir()  # no file can be moved over a folder
@@ -196,7 +190,7 @@ class TestSaveHead:
         assert list(tmp_path.iterdir()) == [file]
 
 
-def test_of_equal_neighbours_the_graph_takes_the_same():
+def test_among_equal_neighbours_the_graph_takes_the_same_as_the_head():
     X = np.tile(np.eye(3, dtype=np.float32), (10, 1))
     y = np.arange(30) // 10  # ten equal vectors in each direction, of two or three classes
     estimator = BASELINES["knn"](n_neighbors=7).fit(X, y)

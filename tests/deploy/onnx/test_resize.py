@@ -1,4 +1,4 @@
-"""The graph makes a picture square exactly as Pillow does."""
+"""The graph resizes a picture exactly as Pillow does."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
-from winnow.deploy.onnx import resize as anysize
+from winnow.deploy.onnx.resize import resize_nodes
 from winnow.embed import images
 from winnow.embed.recipe import RESIZES
 
@@ -29,16 +29,16 @@ SHAPES = [
 ]
 
 
-def session(size, resize):
-    nodes, constants, name = anysize.nodes("image", size, resize, "square/")
+def square_function(size, resize):
+    nodes, constants, name = resize_nodes("image", size, resize, "square/")
     assert all(out.startswith("square/") for node in nodes for out in node.output)
     image = helper.make_tensor_value_info("image", TensorProto.UINT8, ["height", "width", 3])
     square = helper.make_tensor_value_info(name, TensorProto.UINT8, [1, size, size, 3])
     graph = helper.make_graph(nodes, "square", [image], [square], constants)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     onnx.checker.check_model(model, full_check=True)
-    ready = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-    return lambda pixels: ready.run(None, {"image": pixels})[0][0]
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    return lambda pixels: session.run(None, {"image": pixels})[0][0]
 
 
 def noise(height, width, seed=0):
@@ -46,22 +46,22 @@ def noise(height, width, seed=0):
 
 
 @pytest.fixture(scope="module", params=RESIZES)
-def way(request):
-    """A way to make a picture square of 96, and its session."""
-    return request.param, session(96, request.param)
+def resize_and_function(request):
+    """A resize to 96 pixels, and its ONNX graph as a function."""
+    return request.param, square_function(96, request.param)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_every_pixel_is_pillows(way, shape):
-    resize, square = way
+def test_every_pixel_equals_pillow(resize_and_function, shape):
+    resize, square = resize_and_function
     pixels = noise(*shape)
     np.testing.assert_array_equal(square(pixels), images.resize_to_square(pixels, 96, resize))
 
 
 @settings(max_examples=60)
 @given(height=st.integers(1, 300), width=st.integers(1, 300), seed=st.integers(0, 9))
-def test_every_pixel_is_pillows_whatever_the_shape(way, height, width, seed):
-    resize, square = way
+def test_every_pixel_equals_pillow_for_any_shape(resize_and_function, height, width, seed):
+    resize, square = resize_and_function
     pixels = noise(height, width, seed)
     np.testing.assert_array_equal(square(pixels), images.resize_to_square(pixels, 96, resize))
 
@@ -69,7 +69,7 @@ def test_every_pixel_is_pillows_whatever_the_shape(way, height, width, seed):
 @pytest.mark.parametrize("size", [97, 224, 448])
 @pytest.mark.parametrize("resize", RESIZES)
 def test_sides_of_any_length(size, resize):
-    square = session(size, resize)
+    square = square_function(size, resize)
     for shape in ((500, 375), (375, 500), (60, 80)):
         pixels = noise(*shape)
         np.testing.assert_array_equal(square(pixels), images.resize_to_square(pixels, size, resize))
@@ -77,14 +77,14 @@ def test_sides_of_any_length(size, resize):
 
 @pytest.mark.slow
 def test_a_picture_of_twelve_megapixels():
-    square = session(224, "crop")
+    square = square_function(224, "crop")
     for shape in ((3000, 4000), (4000, 3000)):
         pixels = noise(*shape)
         np.testing.assert_array_equal(square(pixels), images.resize_to_square(pixels, 224))
 
 
 def test_photographs(flowers):
-    square = session(224, "crop")
+    square = square_function(224, "crop")
     for path in sorted(flowers.rglob("*.jpg"))[::50]:
         pixels, _ = images.decode(path.read_bytes())
         np.testing.assert_array_equal(square(pixels), images.resize_to_square(pixels, 224))
