@@ -26,7 +26,7 @@ from winnow.heads.kinds import DEFAULT_HEADS
 
 
 @pytest.mark.parametrize(
-    ("kinds", "vectors", "can"),
+    ("kinds", "config", "can"),
     [
         (["lda", "dense"], EmbeddingConfig(), True),
         (["lda", "finetune"], EmbeddingConfig(), False),  # it was
@@ -34,8 +34,8 @@ from winnow.heads.kinds import DEFAULT_HEADS
         (["lda"], EmbeddingConfig(Recipe(weights="random")), False),
     ],
 )
-def test_run_speaks_of_fine_tuning_where_it_can_be_done(kinds: list[str], vectors: EmbeddingConfig, can: bool) -> None:
-    assert project._can_be_fine_tuned(kinds, vectors) is can
+def test_run_speaks_of_fine_tuning_where_it_can_be_done(kinds: list[str], config: EmbeddingConfig, can: bool) -> None:
+    assert project._can_be_fine_tuned(kinds, config) is can
 
 
 class Demo(NamedTuple):
