@@ -31,8 +31,8 @@ from winnow.embed.recipe import Recipe
 from winnow.heads.evaluation.compare import compare
 from winnow.heads.evaluation.fit import FitOptions, HeadSpec, Task
 from winnow.heads.evaluation.metrics import paired
-from winnow.workflow.experiment import Division, Experiment, prepare
-from winnow.workflow.tasks import TAIL_VIEWS
+from winnow.workflow.experiment import DatasetOptions, Experiment, prepare
+from winnow.workflow.tasks import FINETUNE_AUGMENT
 
 REPORTER = reporter("augmentations")
 NONE = {"CROP": (1.0, 1.0), "ROTATION": 0.0, "LIGHTING": 0.0, "SATURATION": 0.0}
@@ -65,7 +65,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         workspace = find_workspace(arguments.photographs, Path(folder) / "augmentations.winnow")
         for head, recipe in HEADS:
-            experiment = prepare(workspace, EmbeddingConfig(recipe), REPORTER, Division(), arguments.splits)
+            experiment = prepare(workspace, EmbeddingConfig(recipe), REPORTER, DatasetOptions(repeats=arguments.splits))
             baseline = None
             for name, constants in RECIPES.items():
                 f1 = validation_f1(head, experiment, augmented_vectors(experiment, constants) if constants else [])
@@ -79,7 +79,7 @@ def main() -> None:
     print(
         table(
             [
-                f"recipe of {TAIL_VIEWS} rows per image",
+                f"recipe of {FINETUNE_AUGMENT} rows per image",
                 *(title for head, _ in HEADS for title in (head.name, "points")),
             ],
             lines.values(),
@@ -91,16 +91,18 @@ def augmented_vectors(experiment: Experiment, constants: dict) -> list[np.ndarra
     """Embed the mirror images and the random augmentations of a recipe: one (N, D) array per augmentation."""
     for name, value in constants.items():
         setattr(augment, name, value)
-    backbone, paths = load_backbone(Path(experiment.made["backbone"])), files_by_id(experiment.workspace)
-    files = [(id, paths[id]) for id in experiment.data.ids]
-    batches = embed_files(files, backbone.recipe, create_onnx_session(backbone), augmentations=range(1, TAIL_VIEWS))
+    backbone, paths = load_backbone(Path(experiment.folder.embedding.backbone)), files_by_id(experiment.workspace)
+    files = [(id, paths[id]) for id in experiment.dataset.ids]
+    batches = embed_files(
+        files, backbone.recipe, create_onnx_session(backbone), augmentations=range(1, FINETUNE_AUGMENT)
+    )
     rows = np.concatenate([batch.vectors.astype(np.float16) for batch in batches])
-    return list(rows.reshape(len(files), TAIL_VIEWS - 1, -1).swapaxes(0, 1))
+    return list(rows.reshape(len(files), FINETUNE_AUGMENT - 1, -1).swapaxes(0, 1))
 
 
 def validation_f1(head: HeadSpec, experiment: Experiment, augmented: list[np.ndarray]) -> np.ndarray:
     """Weighted F1 on the validation part of each split, trained on the images and their `augmented` vectors."""
-    count, blocks = len(experiment.data.ids), 1 + len(augmented)
+    count, blocks = len(experiment.dataset.ids), 1 + len(augmented)
     splits = [
         replace(
             split,
@@ -110,7 +112,7 @@ def validation_f1(head: HeadSpec, experiment: Experiment, augmented: list[np.nda
         for split in experiment.splits
     ]
     X = np.concatenate([experiment.rows, *augmented]).astype(experiment.rows.dtype)
-    task = Task(X, np.tile(experiment.data.y, blocks), experiment.data.classes)
+    task = Task(X, np.tile(experiment.dataset.y, blocks), experiment.dataset.classes)
     (fits,) = compare([head], task, splits, FitOptions(jobs=processors()))
     return np.array([fit.metrics["val"]["weighted_f1"] for fit in fits])
 

@@ -32,8 +32,8 @@ from winnow.embed.config import EmbeddingConfig
 from winnow.embed.recipe import Recipe
 from winnow.heads.evaluation.fit import FitOptions, HeadSpec, Task, fit_head
 from winnow.heads.evaluation.metrics import paired
-from winnow.workflow.experiment import Division, prepare
-from winnow.workflow.int8 import effect
+from winnow.workflow.experiment import DatasetOptions, prepare
+from winnow.workflow.int8 import read_effect
 
 REPORTER = reporter("embed")
 PACKAGES = ("onnxruntime", "pillow", "tensorflow", "keras", "fastembed", "openvino")
@@ -155,26 +155,26 @@ def print_rates(rates: dict[str, list[float]], count: int, best: dict | None) ->
 def describe_int8_quality(workspace: Workspace) -> str:
     """Describe the loss by int8 on all images: cosine to fp32, and weighted F1 over ten splits."""
     fp32, int8 = (
-        prepare(workspace, EmbeddingConfig(Recipe(precision=precision)), REPORTER, Division(), 10)
+        prepare(workspace, EmbeddingConfig(Recipe(precision=precision)), REPORTER, DatasetOptions(repeats=10))
         for precision in ("fp32", "int8")
     )
-    a, b = (experiment.store.read(fp32.data.ids) for experiment in (fp32, int8))
+    a, b = (experiment.folder.store.read(fp32.dataset.ids) for experiment in (fp32, int8))
     cosine = (a * b).sum(axis=1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
     parts = []
     for kind in ("lda", "logistic", "svm-rbf"):
         scores = []
         for X in (a, b):
             fits = [
-                fit_head(HeadSpec(kind, kind), Task(X, fp32.data.y, fp32.data.classes), split, FitOptions(seed))
+                fit_head(HeadSpec(kind, kind), Task(X, fp32.dataset.y, fp32.dataset.classes), split, FitOptions(seed))
                 for seed, split in enumerate(fp32.splits)
             ]
             scores.append(np.array([fit.metrics["test"]["weighted_f1"] for _, fit in fits]))
         split = fp32.splits[0]
         gap = paired(scores[1], scores[0], len(split.train), len(split.test))
         parts.append(f"{kind} {scores[0].mean():.3f} -> {scores[1].mean():.3f} ({gap.describe_points()})")
-    measured = effect(load_backbone(Path(int8.made["backbone"]), Recipe(precision="int8")))
+    measured = read_effect(load_backbone(Path(int8.folder.embedding.backbone), Recipe(precision="int8")))
     return (
-        f"int8 on all {len(a):,} images, calibrated on {measured['calibrated_on']} of them: cosine to fp32 "
+        f"int8 on all {len(a):,} images, calibrated on {measured.calibrated_on} of them: cosine to fp32 "
         f"{cosine.mean():.4f} (minimum {cosine.min():.4f}); weighted F1 over {len(fp32.splits)} splits: "
         + "; ".join(parts)
     )

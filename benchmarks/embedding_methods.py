@@ -27,7 +27,7 @@ from winnow.embed.config import EmbeddingConfig
 from winnow.embed.pipeline import TableWriter, batched, embed_to_table, read_square
 from winnow.embed.recipe import Recipe
 from winnow.embed.store import Store
-from winnow.workflow.features import backbone_of
+from winnow.workflow.features import resolve_backbone
 
 Round = Callable[[], float]  # runs a method once on all photographs, and returns the seconds
 LISTENER = reporter("embed")
@@ -58,7 +58,7 @@ def timed(run: Callable[[], object]) -> Round:
 
 def winnow(workspace: Workspace, precision: str = "fp32") -> Round:
     files = manifest.files_by_id(workspace)
-    backbone = backbone_of(workspace, EmbeddingConfig(Recipe(precision=precision)), files, LISTENER.message)
+    backbone = resolve_backbone(workspace, EmbeddingConfig(Recipe(precision=precision)), files, LISTENER.message)
     session = create_onnx_session(backbone)
 
     def once() -> float:
@@ -85,7 +85,7 @@ def decode(workspace: Workspace) -> Round:
 
 def inference(workspace: Workspace, precision: str = "fp32", engine: str = "onnxruntime") -> Round:
     files = manifest.files_by_id(workspace)
-    backbone = backbone_of(workspace, EmbeddingConfig(Recipe(precision=precision)), files, LISTENER.message)
+    backbone = resolve_backbone(workspace, EmbeddingConfig(Recipe(precision=precision)), files, LISTENER.message)
     squares = np.stack([read_square(path, backbone.recipe) for path in files.values()])
     batches = [squares[list(rows)] for rows in batched(range(len(squares)), BATCH_SIZES["onnx"])]
     if engine == "openvino":
@@ -116,7 +116,7 @@ def fastembed(workspace: Workspace, threads: int | None = None, trial: bool = Fa
 
     os.environ["HF_HUB_OFFLINE"] = "1"
     files = manifest.files_by_id(workspace)
-    backbone = backbone_of(workspace, EmbeddingConfig(), files, LISTENER.message)
+    backbone = resolve_backbone(workspace, EmbeddingConfig(), files, LISTENER.message)
     folder = workspace.folder / "fastembed"
     folder.mkdir(exist_ok=True)
     if not (folder / "preprocessor_config.json").is_file():

@@ -26,7 +26,7 @@ from winnow.embed.keras_import import import_keras
 from winnow.heads.evaluation.fit import FitOptions, HeadSpec, Split, Task, fit_heads
 from winnow.heads.evaluation.grid_file import read_grid
 from winnow.heads.evaluation.metrics import metrics
-from winnow.workflow.experiment import Division, Experiment, prepare
+from winnow.workflow.experiment import DatasetOptions, Experiment, prepare
 
 ROUNDS = 5
 EPOCHS, BATCH, HIDDEN = 100, 32, 128
@@ -39,7 +39,7 @@ def main() -> None:
     heads = read_grid("report").heads
     with tempfile.TemporaryDirectory() as folder:
         workspace = find_workspace(parser.parse_args().photographs, Path(folder) / "heads.winnow")
-        experiment = prepare(workspace, EmbeddingConfig(), LISTENER, Division(), ROUNDS)
+        experiment = prepare(workspace, EmbeddingConfig(), LISTENER, DatasetOptions(repeats=ROUNDS))
         ways = {"Winnow": winnow, "Keras": plain_keras, "scikit-learn": scikit_learn}
         seconds: dict[str, list[float]] = {name: [] for name in ways}
         scores: dict[str, list[list[float]]] = {name: [] for name in ways}
@@ -49,7 +49,7 @@ def main() -> None:
                 start = time.perf_counter()
                 probabilities = ways[name](heads, experiment, split, seed)
                 seconds[name].append(time.perf_counter() - start)
-                truth = experiment.data.y[split.test]
+                truth = experiment.dataset.y[split.test]
                 print(f"split {seed + 1}: {name} {seconds[name][-1]:.1f} s", file=sys.stderr)
                 scores[name].append([100 * metrics(truth, proba)["weighted_f1"] for proba in probabilities])
     print(f"| | seconds (median of {ROUNDS}) | Winnow is faster | weighted F1 | {' | '.join(h.name for h in heads)} |")
@@ -65,7 +65,7 @@ def main() -> None:
 
 def winnow(heads: list[HeadSpec], experiment: Experiment, split: Split, seed: int) -> list[np.ndarray]:
     """(n, C) test probabilities of every head."""
-    task = Task(experiment.X, experiment.data.y, experiment.data.classes)
+    task = Task(experiment.X, experiment.dataset.y, experiment.dataset.classes)
     fits = fit_heads(heads, task, split, FitOptions(seed, validation="val"))
     return [fit.proba["test"] for _, fit in fits]
 
@@ -73,11 +73,11 @@ def winnow(heads: list[HeadSpec], experiment: Experiment, split: Split, seed: in
 def plain_keras(heads: list[HeadSpec], experiment: Experiment, split: Split, seed: int) -> list[np.ndarray]:
     """The same as a person would write it."""
     keras, _ = import_keras("this benchmark")
-    X, y = experiment.X, experiment.data.y
+    X, y = experiment.X, experiment.dataset.y
 
     def one(head: HeadSpec) -> np.ndarray:
         keras.utils.set_random_seed(seed)
-        layers = [keras.layers.Dense(HIDDEN, "relu"), keras.layers.Dense(len(experiment.data.classes), "softmax")]
+        layers = [keras.layers.Dense(HIDDEN, "relu"), keras.layers.Dense(len(experiment.dataset.classes), "softmax")]
         model = keras.Sequential(layers)
         sgd = keras.optimizers.SGD(head.params["lr"], float(head.params.get("momentum", 0)))
         model.compile(sgd, "sparse_categorical_crossentropy", metrics=["accuracy"])
@@ -101,7 +101,7 @@ def scikit_learn(heads: list[HeadSpec], experiment: Experiment, split: Split, se
     """The last epoch of each; a fit that diverges is an error there, and counts as the first class for all."""
     from sklearn.neural_network import MLPClassifier
 
-    X, y = experiment.X, experiment.data.y
+    X, y = experiment.X, experiment.dataset.y
 
     def one(head: HeadSpec) -> np.ndarray:
         momentum = float(head.params.get("momentum", 0))
@@ -120,7 +120,7 @@ def scikit_learn(heads: list[HeadSpec], experiment: Experiment, split: Split, se
         try:
             return np.asarray(made.fit(X[split.train], y[split.train]).predict_proba(X[split.test]))
         except ValueError:
-            return np.eye(len(experiment.data.classes))[np.zeros(len(split.test), np.int64)]
+            return np.eye(len(experiment.dataset.classes))[np.zeros(len(split.test), np.int64)]
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -179,8 +179,8 @@ def pool(photographs: Path, verdicts: Path, folder: Path, on_message: Callable[[
         (folder / "pool.part").rename(images)
     workspace = Workspace(folder / "pool.winnow", images)
     manifest.scan(workspace, on_message=on_message)
-    store, summary = embed(workspace, EmbeddingConfig(), lambda done, total: None, on_message)
-    on_message(f"embedded {summary['embedded']} pictures, {summary['reused']} were there")
+    store, result = embed(workspace, EmbeddingConfig(), lambda done, total: None, on_message)
+    on_message(f"embedded {result.embedded} pictures, {result.reused} were there")
     table = manifest.read(workspace)
     ids = table["id"].to_pylist()
     with verdicts.open(newline="", encoding="utf-8") as file:

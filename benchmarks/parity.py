@@ -24,9 +24,10 @@ from winnow.embed.pipeline import read_square
 from winnow.heads.evaluation.fit import FitOptions, HeadSpec, Task, fit_head
 from winnow.heads.evaluation.head_scores import rank_heads
 from winnow.heads.kinds import HEADS
-from winnow.workflow.experiment import Division, Experiment, prepare
+from winnow.workflow.experiment import DatasetOptions, Experiment, prepare
 from winnow.workflow.export import export_run
-from winnow.workflow.runs import leave_run
+from winnow.workflow.runs import Outcome, write_run
+from winnow.workflow.stage_timer import StageTimer
 
 REPORTER = reporter("parity")
 
@@ -38,8 +39,9 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         workspace = find_workspace(arguments.photographs, Path(folder) / "parity.winnow")
-        experiment = prepare(workspace, EmbeddingConfig(), REPORTER, Division(), 1)
-        print(f"\n{len(experiment.data.ids):,} pictures, one split, {len(experiment.splits[0].test)} test pictures\n")
+        experiment = prepare(workspace, EmbeddingConfig(), REPORTER, DatasetOptions(repeats=1))
+        count, tested = len(experiment.dataset.ids), len(experiment.splits[0].test)
+        print(f"\n{count:,} pictures, one split, {tested} test pictures\n")
         print("| head | other labels | largest difference of a probability | weighted F1, Python | file | megabytes |")
         print("|---|---|---|---|---|---|")
         for kind in arguments.heads.split(","):
@@ -49,15 +51,15 @@ def main() -> None:
 def format_row(experiment: Experiment, kind: str) -> str:
     """The table row of one head. Raises: InputError when the file fails a check."""
     head, split = HeadSpec(kind, kind, {}), experiment.splits[0]
-    task = Task(experiment.X, experiment.data.y, experiment.data.classes)
-    estimator, fit = fit_head(head, task, split, FitOptions(experiment.seed))
-    run = leave_run(
-        experiment, f"train-{kind}", rank_heads([head], [[fit]], experiment.splits), {kind: fit}, REPORTER, estimator
-    )
-    report = export_run(Path(run["run"]), None, ExportOptions(), REPORTER)
+    task = Task(experiment.X, experiment.dataset.y, experiment.dataset.classes)
+    estimator, fit = fit_head(head, task, split, FitOptions(experiment.options.seed))
+    outcome = Outcome(rank_heads([head], [[fit]], experiment.splits), {kind: fit}, estimator)
+    run = write_run(experiment, f"train-{kind}", outcome, REPORTER, StageTimer())
+    report = export_run(run.folder, None, ExportOptions(), REPORTER)
     labels, proba = predict_with_estimator(experiment, estimator)
     model = load(report.model)
-    session, files = model.session(), [experiment.workspace.images / experiment.data.paths[row] for row in split.test]
+    images, paths = experiment.workspace.images, experiment.dataset.paths
+    session, files = model.session(), [images / paths[row] for row in split.test]
     predictions = [session(read_square(file, model.recipe)[None])[:2] for file in files]
     differ = sum(label.item() != expected for (label, _), expected in zip(predictions, labels, strict=True))
     largest = np.abs(np.concatenate([file for _, file in predictions]) - proba).max()
@@ -68,16 +70,16 @@ def format_row(experiment: Experiment, kind: str) -> str:
 
 def predict_with_estimator(experiment: Experiment, estimator) -> tuple[list[str], np.ndarray]:
     """Label and probabilities (n, C) of the test pictures, by the estimator on their vectors in float32."""
-    backbone = create_single_thread_session(Path(experiment.made["backbone"]))
-    recipe = EmbeddingConfig.from_json(experiment.embedding).recipe
+    backbone = create_single_thread_session(Path(experiment.folder.embedding.backbone))
+    recipe = experiment.folder.config.recipe
     squares = (
-        read_square(experiment.workspace.images / experiment.data.paths[row], recipe)
+        read_square(experiment.workspace.images / experiment.dataset.paths[row], recipe)
         for row in experiment.splits[0].test
     )
     X = np.concatenate([backbone.run(["embedding"], {"image": square[None]})[0] for square in squares])
-    proba = np.zeros((len(X), len(experiment.data.classes)))
+    proba = np.zeros((len(X), len(experiment.dataset.classes)))
     proba[:, estimator.classes_] = estimator.predict_proba(X)
-    return [experiment.data.classes[column] for column in proba.argmax(axis=1)], proba
+    return [experiment.dataset.classes[column] for column in proba.argmax(axis=1)], proba
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ from winnow.embed.config import EmbeddingConfig
 from winnow.embed.pipeline import decode_and_infer
 from winnow.heads.evaluation.metrics import paired
 from winnow.heads.models.baselines import lda, logistic
-from winnow.workflow.experiment import Division, prepare
+from winnow.workflow.experiment import DatasetOptions, prepare
 
 ROUNDS = 5
 INFERENCE_IMAGES, DECODED_IMAGES = 96, 200
@@ -49,11 +49,10 @@ def main() -> None:
             find_workspace(arguments.photographs, Path(folder) / "pipeline.winnow"),
             EmbeddingConfig(),
             REPORTER,
-            Division(),
-            10,
+            DatasetOptions(repeats=10),
         )
-        files = [experiment.workspace.images / path for path in experiment.data.paths]
-        backbone = Path(experiment.made["backbone"])
+        files = [experiment.workspace.images / path for path in experiment.dataset.paths]
+        backbone = Path(experiment.folder.embedding.backbone)
         data = [file.read_bytes() for file in files[:: len(files) // DECODED_IMAGES]]
         inference(backbone, np.stack([images.decode_square(one, 224) for one in data[:INFERENCE_IMAGES]]), Path(folder))
         decoding(data)
@@ -190,7 +189,7 @@ def center_crop(image: Image.Image, resampling: Image.Resampling, size: int = 22
 
 
 def weighted_f1(head, X: np.ndarray, experiment) -> np.ndarray:
-    y, scores = experiment.data.y, []
+    y, scores = experiment.dataset.y, []
     for split in experiment.splits:
         predicted = head().fit(X[split.train], y[split.train]).predict(X[split.test])
         scores.append(f1_score(y[split.test], predicted, average="weighted"))

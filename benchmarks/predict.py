@@ -42,7 +42,7 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         workspace = find_workspace(arguments.photographs, Path(folder) / "speed.winnow")
-        run = Path(training.train(workspace, EmbeddingConfig(), REPORTER, kind=arguments.head, params={})["run"])
+        run = training.train(workspace, EmbeddingConfig(), REPORTER, kind=arguments.head, params={}).folder
         model = load(export_run(run, None, ExportOptions(), REPORTER).model)
         files = manifest.files_by_id(workspace)
         backbone = resolve_backbone(workspace, EmbeddingConfig(), files, REPORTER.message)

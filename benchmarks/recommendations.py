@@ -28,7 +28,7 @@ from winnow.heads.evaluation.compare import compare
 from winnow.heads.evaluation.fit import Fit, FitOptions, Grid, HeadSpec
 from winnow.heads.evaluation.metrics import corrected_interval, paired
 from winnow.workflow import fitting, tasks
-from winnow.workflow.experiment import Division, prepare
+from winnow.workflow.experiment import DatasetOptions, prepare
 
 LISTENER = reporter("recommendations")
 VIEWS = 8
@@ -98,8 +98,9 @@ def main() -> None:
                 lines[ROWS.index(row)] = line(row, fits, plain, sizes, seconds)
                 print(" | ".join(lines[ROWS.index(row)]), file=sys.stderr)
         alone = by_itself(workspace, ROWS[-1])
-        experiment = prepare(workspace, EmbeddingConfig(), LISTENER, Division(), given.splits)
-        curve = fitting.fit_curve(experiment, HeadSpec("dense", "dense", {}), "own", processors(), False, LISTENER)
+        experiment = prepare(workspace, EmbeddingConfig(), LISTENER, DatasetOptions(repeats=given.splits))
+        dense = HeadSpec("dense", "dense", {})
+        curve = fitting.fit_curve(experiment, dense, fitting.fit_options(experiment, Grid([dense]), None), LISTENER)
     title = ["recommendation", "head", "weighted F1", "points to the plain head", "on val", "ECE", "log loss"]
     title += ["splits", "s: vectors", "s: a fit"]
     print(f"{machine('onnxruntime', 'scikit-learn', 'keras', 'tensorflow')}\n")
@@ -122,10 +123,10 @@ def fitted(workspace, together: list[Row], splits: int, used: int) -> tuple[list
     choice = together[0].vectors
     heads = [HeadSpec(f"{number} {row.what}", row.kind, row.params) for number, row in enumerate(together)]
     start = time.perf_counter()
-    experiment = prepare(workspace, tasks.beside_tails(Grid(heads), choice), LISTENER, Division(), splits)
-    grid, experiments = tasks.for_heads(experiment, Grid(heads), choice, LISTENER)
+    experiment = prepare(workspace, tasks.vector_config(Grid(heads), choice), LISTENER, DatasetOptions(repeats=splits))
+    grid, experiments = tasks.experiments_by_head(experiment, Grid(heads), choice, LISTENER)
     seconds = time.perf_counter() - start
-    task, divided = tasks.divided(experiments[heads[0].name])
+    task, divided = tasks.as_task(experiments[heads[0].name])
     fits = compare(grid.heads, task, divided[:used], FitOptions(jobs=processors(), cache=workspace.fits))
     return fits, (len(divided[0].train), len(divided[0].test)), seconds
 
@@ -133,8 +134,8 @@ def fitted(workspace, together: list[Row], splits: int, used: int) -> tuple[list
 def by_itself(workspace, row: Row) -> float:
     """Seconds of one fit on the first split, when no other runs."""
     grid = Grid([HeadSpec(row.what, row.kind, row.params)])
-    experiment = prepare(workspace, tasks.beside_tails(grid, row.vectors), LISTENER, Division(), 1)
-    grid, experiments = tasks.for_heads(experiment, grid, row.vectors, LISTENER)
+    experiment = prepare(workspace, tasks.vector_config(grid, row.vectors), LISTENER, DatasetOptions(repeats=1))
+    grid, experiments = tasks.experiments_by_head(experiment, grid, row.vectors, LISTENER)
     _, fit = fitting.fit_one(experiments[row.what], grid.heads[0], LISTENER)
     return fit.fit_seconds
 

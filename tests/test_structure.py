@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import re
 import sys
 import tomllib
@@ -185,3 +186,10 @@ def test_every_remedy_is_known_and_used() -> None:
                 given = [keyword.value for keyword in node.keywords if keyword.arg == "remedy"]
                 used |= {value.value for value in given if isinstance(value, ast.Constant) and value.value}
     assert used <= REMEDIES.keys()
+
+
+@pytest.mark.parametrize("name", [file.stem for file in sorted((PROJECT / "benchmarks").glob("*.py"))])
+def test_every_benchmark_can_be_imported(name: str) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(PROJECT)
+        importlib.import_module(f"benchmarks.{name}")

@@ -79,10 +79,11 @@ def prepare(
     config: EmbeddingConfig,
     reporter: Reporter,
     options: DatasetOptions,
-    timer: StageTimer,
+    timer: StageTimer | None = None,
     scored: bool = False,
 ) -> Experiment:
     """Scan, embed, score (if `scored`), and divide: what every run begins with. Raises: InputError."""
+    timer = timer or StageTimer()
     folder, scores = None, None
     if scored:
         scores, folder = embed_and_score(workspace, config, reporter, timer, options.as_found)

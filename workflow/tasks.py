@@ -73,7 +73,11 @@ def vector_config(grid: Grid, config: EmbeddingConfig) -> EmbeddingConfig:
 
 
 def experiments_by_head(
-    experiment: Experiment, grid: Grid, config: EmbeddingConfig, reporter: Reporter, timer: StageTimer
+    experiment: Experiment,
+    grid: Grid,
+    config: EmbeddingConfig,
+    reporter: Reporter,
+    timer: StageTimer | None = None,
 ) -> tuple[Grid, dict[str, Experiment]]:
     """Map each head to the experiment with its features: fine-tuned heads use feature maps, computed on demand.
 
@@ -87,7 +91,7 @@ def experiments_by_head(
         if head.kind == "finetune":
             layer = _input_layer(head)
             if layer not in by_layer:
-                by_layer[layer] = with_maps(experiment, _map_config(config, layer), reporter, timer)
+                by_layer[layer] = with_maps(experiment, _map_config(config, layer), reporter, timer or StageTimer())
             experiments[head.name], head = by_layer[layer], replace(head, params=head.params | network)
         heads.append(head)
     return replace(grid, heads=heads), experiments
