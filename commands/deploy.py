@@ -188,20 +188,14 @@ def predict(
     model = load(file)
     names = [name for path in paths for name in (_paths_from_stdin() if path == "-" else [path])]
     folders = prediction.find_folders(names)
-    writer, uncertain_workspace = _open_targets(output, file, folders)
-    stream = prediction.predict(model, prediction.find_files(names, console.message), workers)
+    targets = _open_targets(output, file, folders)
     counts = prediction_sinks.PredictionCounts(model.threshold)
-    uncertain = prediction_sinks.UncertainPictures(output.threshold)
     document: dict[str, Any] = {"predictions": [], "model": to_text(str(file))}
-    receivers: list[prediction_sinks.Sink] = (
-        [counts.add] if uncertain_workspace is None else [counts.add, uncertain.add]
-    )
-    receivers += [] if writer is None else [prediction_sinks.sort_sink(writer)]
-    receivers.append(prediction_printers.PRINTERS[output.form](model, output.top, document["predictions"]))
-    _feed(stream, receivers, counts, uncertain_workspace)
+    printer = prediction_printers.PRINTERS[output.form](model, output.top, document["predictions"])
+    stream = prediction.predict(model, prediction.find_files(names, console.message), workers)
+    _feed(stream, [counts.add, *targets.receivers(), printer], counts, targets)
     document |= counts.to_json()
-    collection = None if uncertain_workspace is None else (uncertain, uncertain_workspace)
-    collected = _finish(output, document, writer, collection, folders)
+    collected = _finish(output, document, targets, folders)
     if collected is not None:
         _review(collected, output, port, browser)
     if counts.failed == counts.pictures:
@@ -269,29 +263,42 @@ def _paths_from_stdin() -> list[str]:
     return parse_path_list(sys.stdin.buffer.read())
 
 
-def _open_targets(
-    output: PredictOutput, file: Path, folders: Sequence[Path]
-) -> tuple[ImageFolderWriter | None, Workspace | None]:
-    """Where images are sorted, and where uncertain ones are collected. Raises: InputError when they cannot be."""
+@dataclass(frozen=True)
+class _Targets:
+    """Where predictions go besides standard output: images sorted by label, and uncertain ones; None for neither."""
+
+    writer: ImageFolderWriter | None
+    uncertain: UncertainPictures | None
+    uncertain_workspace: Workspace | None
+
+    def receivers(self) -> list[Sink]:
+        """Functions to call with each prediction."""
+        from winnow.commands.output.prediction_sinks import sort_sink
+
+        collecting = [] if self.uncertain is None else [self.uncertain.add]
+        return collecting + ([] if self.writer is None else [sort_sink(self.writer)])
+
+
+def _open_targets(output: PredictOutput, file: Path, folders: Sequence[Path]) -> _Targets:
+    """Raises: InputError when images cannot be sorted or collected there."""
+    from winnow.commands.output.prediction_sinks import UncertainPictures
     from winnow.curate.export import collect
     from winnow.curate.export.image_folder import ImageFolderWriter
 
     into = output.uncertain_folder(file)
-    uncertain_workspace = None if into is None else collect.plan_workspace(into, folders)
+    workspace = None if into is None else collect.plan_workspace(into, folders)
+    uncertain = None if workspace is None else UncertainPictures(output.threshold)
     if output.sort_into is None:
-        return None, uncertain_workspace
+        return _Targets(None, uncertain, workspace)
     out = output.sort_into.expanduser().resolve()
-    for other in (uncertain_workspace.images, uncertain_workspace.folder) if uncertain_workspace else ():
+    for other in (workspace.images, workspace.folder) if workspace else ():
         if out.is_relative_to(other) or other.is_relative_to(out):
             raise InputError(f"{out} and {other} would lie in one another", remedy="folders-apart")
-    return ImageFolderWriter(out, output.copy, folders), uncertain_workspace
+    return _Targets(ImageFolderWriter(out, output.copy, folders), uncertain, workspace)
 
 
 def _feed(
-    stream: Generator[Prediction, None, None],
-    receivers: Sequence[Sink],
-    counts: PredictionCounts,
-    uncertain_workspace: Workspace | None,
+    stream: Generator[Prediction, None, None], receivers: Sequence[Sink], counts: PredictionCounts, targets: _Targets
 ) -> None:
     """Classify all images. Raises: click.exceptions.Exit after an interruption."""
     from winnow.commands.output.prediction_sinks import feed
@@ -299,24 +306,22 @@ def _feed(
     complete = feed(stream, receivers, counts)
     console.message(counts.describe(complete))
     if not complete:
-        if uncertain_workspace is not None:
-            console.message(NOTHING_COLLECTED.format(uncertain_workspace.images))
+        if targets.uncertain_workspace is not None:
+            console.message(NOTHING_COLLECTED.format(targets.uncertain_workspace.images))
         raise click.exceptions.Exit(1)
 
 
 def _finish(
-    output: PredictOutput,
-    document: dict[str, Any],
-    writer: ImageFolderWriter | None,
-    collection: tuple[UncertainPictures, Workspace] | None,
-    folders: Sequence[Path],
+    output: PredictOutput, document: dict[str, Any], targets: _Targets, folders: Sequence[Path]
 ) -> Workspace | None:
     """Collect uncertain images and print the JSON document. Returns: the workspace of the collected images, or None."""
-    if writer is not None:
-        document["sorted_into"] = to_text(str(writer.out))
-        console.message(f"Sorted into {writer.out}")
+    if targets.writer is not None:
+        document["sorted_into"] = to_text(str(targets.writer.out))
+        console.message(f"Sorted into {targets.writer.out}")
     try:
-        return None if collection is None else _collect(*collection, output.copy, folders, document)
+        if targets.uncertain is None or targets.uncertain_workspace is None:
+            return None
+        return _collect(targets.uncertain, targets.uncertain_workspace, output.copy, folders, document)
     finally:
         if output.as_json:
             console.print_json(document)

@@ -291,7 +291,7 @@ class TestCleaning:
         before = {head["name"]: head["as_found"]["before"] for head in effect["heads"]}
         assert {head["name"]: head["weighted_f1"]["mean"] for head in as_found["heads"]} == pytest.approx(before)
         page = Path(done["report"]).read_text()
-        assert "What it bought" in page
+        assert "Effect of the verdicts" in page
         assert "Dropped" in page
 
     def test_before_any_verdict_says_that_there_is_nothing_to_measure(self, scored: Path, colours: Path) -> None:
@@ -318,4 +318,4 @@ class TestCleaning:
         assert winnow_json("compare", tmp_path / "loose", *quick)["data"]["pictures"] == 24
         done = winnow("compare", tmp_path / "loose", *quick, "--cleaning")
         assert done.exit_code == 1
-        assert "there is nothing to compare with, leave out --cleaning: as found, a classifier needs two" in done.stderr
+        assert "there is nothing to compare with: as found, a classifier needs two" in done.stderr

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 import re
 import textwrap
 
@@ -13,6 +15,7 @@ from winnow import cli
 from winnow.commands import groups, options
 
 COMMANDS = sorted(cli.main.commands)
+LONGEST_BODY = 20  # lines: parse, call, print
 # Left out, these have no effect.
 WITHOUT_DEFAULT = {"--backbone", "--grid", "--group-by", "--set", "--from", "--relabel", "--off-topic-above", "--csv"}
 WITHOUT_DEFAULT |= {"--report", "--sort-into", "--into"}
@@ -78,3 +81,11 @@ def test_a_default_that_depends_is_shown_without_parentheses() -> None:
 
     text = CliRunner().invoke(resize, ["--help"]).output
     assert "--size N  Side.  [default: as in the run; x>=1]" in text
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_body_of_a_command_is_short(name: str) -> None:
+    function = inspect.unwrap(cli.main.commands[name].callback)
+    (tree,) = ast.parse(textwrap.dedent(inspect.getsource(function))).body
+    body = tree.body[1:]  # without the docstring
+    assert body[-1].end_lineno - body[0].lineno < LONGEST_BODY
