@@ -53,7 +53,7 @@ def main() -> None:
         )
         files = [experiment.workspace.images / path for path in experiment.dataset.paths]
         backbone = Path(experiment.folder.embedding.backbone)
-        data = [file.read_bytes() for file in files[:: len(files) // DECODED_IMAGES]]
+        data = [file.read_bytes() for file in files[:: max(1, len(files) // DECODED_IMAGES)]]
         inference(backbone, np.stack([images.decode_square(one, 224) for one in data[:INFERENCE_IMAGES]]), Path(folder))
         decoding(data)
         kernels(experiment, files, backbone)
@@ -176,7 +176,7 @@ def kernels(experiment, files: list[Path], backbone: Path) -> None:
         rows.append(row)
     print(
         f"\nThe resampling kernel, {len(files):,} photographs, weighted F1 over {len(experiment.splits)} splits "
-        "(difference to bicubic in points)\n"
+        "(and the difference to bicubic)\n"
     )
     print(table(["kernel", "ms per image", "lda", "logistic"], rows))
 

@@ -262,4 +262,6 @@ def _parity(proto: Any, images: np.ndarray, expected: dict[str, np.ndarray]) -> 
 
     session = onnxruntime.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
     outputs = session.run(list(expected), {"image": images})
-    return float(max(np.abs(ours - keras).max() for ours, keras in zip(outputs, expected.values(), strict=True)))
+    return float(
+        max(np.abs(exported - keras).max() for exported, keras in zip(outputs, expected.values(), strict=True))
+    )
