@@ -95,7 +95,15 @@ heads = option(
     default_text=f"all but {', '.join(ONLY_NAMED)}",
     help=f"Heads to compare, out of {', '.join(HEADS)}.",
 )
-kind = option("Head", "--head", "kind", type=click.Choice(HEADS), required=True, help="Kind of head.")
+kind = option(
+    "Head",
+    "--head",
+    "kind",
+    metavar="NAME",
+    type=click.Choice(HEADS),
+    required=True,
+    help=f"Kind of head: {', '.join(HEADS[:-1])} or {HEADS[-1]}.",
+)
 params = passed_as(
     "params",
     _params,

@@ -69,6 +69,11 @@ def test_options_of_a_long_command_are_in_sections() -> None:
     assert "Options:" not in help_of("train")
 
 
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_help_fits_80_columns(name: str) -> None:
+    assert max(map(len, help_of(name).splitlines())) <= 80
+
+
 def test_options_of_a_short_command_are_one_list() -> None:
     assert re.findall(r"^([A-Z]\w+):$", help_of("status"), re.MULTILINE) == ["Options"]
 
