@@ -107,11 +107,11 @@ def validation_f1(head: HeadSpec, experiment: Experiment, augmented: list[np.nda
         replace(
             split,
             groups=np.tile(split.groups, blocks),
-            more=np.concatenate([split.train + count * k for k in range(1, blocks)]) if augmented else None,
+            augmented=np.concatenate([split.train + count * k for k in range(1, blocks)]) if augmented else None,
         )
         for split in experiment.splits
     ]
-    X = np.concatenate([experiment.rows, *augmented]).astype(experiment.rows.dtype)
+    X = np.concatenate([experiment.X, *augmented]).astype(experiment.X.dtype)
     task = Task(X, np.tile(experiment.dataset.y, blocks), experiment.dataset.classes)
     (fits,) = compare([head], task, splits, FitOptions(jobs=processors()))
     return np.array([fit.metrics["val"]["weighted_f1"] for fit in fits])
