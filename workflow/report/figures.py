@@ -63,8 +63,8 @@ def slugs(names: list[str]) -> list[str]:
 def f1_axis_limits(heads: Sequence[HeadRow]) -> tuple[float, float]:
     """The part of the weighted F1 axis that is drawn, in steps of 0.05.
 
-    Heads more than 0.2 behind the best (usually the dummy) lie outside it: otherwise the others could not be told
-    apart.
+    Heads more than 0.2 behind the best (usually the dummy) lie outside it: otherwise the differences
+    between the others would be too small to see.
     """
     best = max(head["weighted_f1"]["mean"] for head in heads)
     near = [head["weighted_f1"] for head in heads if head["weighted_f1"]["mean"] >= best - 0.2]
