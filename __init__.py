@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from winnow.embed.embedder import Embedder
     from winnow.embed.recipe import Recipe
 
+__version__ = "0.1.0"
+
 # Public name -> the module that defines it.
 _PUBLIC = {
     "Embedder": "winnow.embed.embedder",

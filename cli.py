@@ -17,12 +17,13 @@ if not __package__:
     sys.path[:] = [_PACKAGE, *(folder for folder in sys.path if folder not in (str(_CHECKOUT), _PACKAGE))]
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (_PACKAGE, os.environ.get("PYTHONPATH"))))
 
+from winnow import __version__  # noqa: E402
 from winnow.commands import curate, deploy, embed, heads, project  # noqa: E402
 from winnow.commands.groups import CommandGroups  # noqa: E402
 
 
 @click.group(cls=CommandGroups, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="winnow-images", prog_name="winnow")
+@click.version_option(__version__, prog_name="winnow")
 def main() -> None:
     """Turn a folder of photographs into a classifier that can be trusted, without a GPU.
 

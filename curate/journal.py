@@ -15,10 +15,10 @@ from pathlib import Path
 from types import NoneType
 from typing import Any
 
+from winnow import __version__
 from winnow.common.errors import InputError
 from winnow.common.locks import acquire_lock
 from winnow.common.paths import to_text
-from winnow.common.versions import installed_version
 
 REASONS = ("off_topic", "duplicate", "quality", "unreadable", "other")  # of a drop, the default first
 VERDICTS = ("drop", "keep", "relabel")
@@ -198,7 +198,7 @@ def _stamp(who: str | None) -> dict[str, Any]:
         "when": now.isoformat(timespec="milliseconds"),
         "who": to_text(who or _user()),
         "batch": f"{now:%Y%m%d-%H%M%S-%f}-{uuid.uuid4().hex[:6]}",
-        "version": installed_version("winnow-images"),
+        "version": __version__,
     }
 
 

@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from winnow import __version__
 from winnow.common.atomic_write import atomic_write
 from winnow.common.digests import file_digest
 from winnow.common.errors import InputError
 from winnow.common.paths import to_text
 from winnow.common.progress import Reporter
 from winnow.common.threads import map_ahead, processors
-from winnow.common.versions import installed_version
 from winnow.curate.workspace import Workspace
 from winnow.deploy.inference.model import FORMAT, ID_DIGITS
 from winnow.deploy.onnx import parity
@@ -245,7 +245,7 @@ def _metadata(source: Source) -> dict[str, Any]:
     counts = Counter(train.values())
     return {
         "winnow_model": str(FORMAT),
-        "winnow": installed_version("winnow-images") or "unknown",
+        "winnow": __version__,
         "labels": trained.classes,
         "preprocessing": str(source.backbone.recipe),
         "recipe": recipe,

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from winnow import __version__
 from winnow.common.digests import digest
 from winnow.common.errors import InputError
 from winnow.common.json_files import write_json
@@ -175,7 +176,7 @@ class RunRecord:
     command: str
     created: str
     kind: str
-    version: str | None
+    version: str
     data: DatasetSummary
     vectors: VectorsSummary
     outcome: Outcome
@@ -279,7 +280,7 @@ def _record(experiment: Experiment, kind: str, outcome: Outcome, command: str, t
         command=to_text(command),
         created="",
         kind=kind,
-        version=installed_version("winnow-images"),
+        version=__version__,
         data=_dataset_summary(experiment),
         vectors=_vectors_summary(experiment),
         outcome=outcome,

@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from winnow import __version__
 from winnow.common.paths import to_text
-from winnow.common.versions import installed_version
 from winnow.curate.export.decided_pictures import DecidedPicture, MaterializeResult
 
 LISTED = 1000  # the most pictures that a table lists
@@ -35,7 +35,7 @@ def format_readme(images: Path, pictures: Sequence[DecidedPicture], result: Mate
         [
             f"# {_escape(to_text(images.name))}, as decided\n",
             f"{result.written} pictures, {kind} the files in {_escape(to_text(str(images)))}, written on "
-            f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC by Winnow {installed_version('winnow-images')}.\n",
+            f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC by Winnow {__version__}.\n",
             _table(("label", "found", "written"), _count_labels(pictures, result)),
             _section(
                 "Dropped", ("picture", "label", "reason", "who", "when"), sorted(dropped, key=lambda row: str(row[2]))

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from winnow import __version__
 from winnow.common.errors import InputError
 from winnow.common.formatting import round_finite
 from winnow.common.paths import to_text
 from winnow.common.threads import map_ahead, processors
-from winnow.common.versions import installed_version
 from winnow.curate import labels
 from winnow.deploy.inference import predict
 from winnow.deploy.inference.model import ID_DIGITS
@@ -233,7 +233,7 @@ def evaluate(model: Model, folder: Path, rule: str, reporter: Reporter, workers:
         folder=folder.resolve(),
         command=reporter.command,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        version=installed_version("winnow-images"),
+        version=__version__,
         threshold=model.threshold,
         scores=_score(model.labels, known),
         unknown=_score_unknown(known, unknown),

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from winnow import __version__
 from winnow.common.atomic_write import atomic_write
 from winnow.common.errors import InputError
-from winnow.common.versions import installed_version
 from winnow.deploy.onnx import calibration
 from winnow.deploy.onnx import nodes as head_nodes
 from winnow.embed import keras_import
@@ -105,7 +105,7 @@ def save_head(
         "labels": json.dumps(classes, ensure_ascii=False),
         "kind": head.kind,
         "params": json.dumps(head.params, default=str),
-        "winnow": installed_version("winnow-images") or "unknown",
+        "winnow": __version__,
         "parity": f"{parity:.3g}",
     }
     onnx.helper.set_model_props(model, metadata | (extra or {}))

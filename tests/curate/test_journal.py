@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from support.errors import input_error
 from support.project import PROJECT
 
-from winnow.common.versions import installed_version
+from winnow import __version__
 from winnow.curate.journal import UNDO, Decision, Journal, Line, current_verdicts
 
 
@@ -74,7 +74,7 @@ def test_a_line_records_who_decided_what_when_and_with_which_version(journal):
         reason=None,
         label="Gänse\u2028👩‍🌾",
         score=0.25,
-        version=installed_version("winnow-images"),
+        version=__version__,
         undoes=None,
     )
     assert abs((datetime.fromisoformat(line.when) - before).total_seconds()) < 5
