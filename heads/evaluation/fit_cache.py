@@ -17,7 +17,7 @@ from winnow.common.versions import installed_version
 from winnow.heads.evaluation.fit import Fit, HeadSpec, Split, Task, build
 from winnow.heads.evaluation.metrics import ReliabilityBins
 
-FORMAT = "3"  # raise it when the result of a fit changes although no parameter or library version does
+FORMAT = "4"  # raise it when the result of a fit changes although no parameter or library version does
 _LIBRARIES = {"dense": ("keras", "tensorflow"), "finetune": ("keras", "tensorflow")}
 
 

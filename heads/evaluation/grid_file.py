@@ -1,4 +1,4 @@
-"""Which heads are compared: kinds that were named, or the tables of a grid file."""
+"""Reads which heads to compare: a list of kinds, or the tables of a grid file."""
 
 from __future__ import annotations
 
@@ -14,16 +14,17 @@ GRIDS = Path(__file__).parent / "grids"
 
 
 def heads_from_names(names: list[str]) -> list[HeadSpec]:
-    """Kinds to heads with their defaults, in the order given. Raises: InputError for an unknown or doubled name."""
-    return _checked([HeadSpec(name, name) for name in names])
+    """Heads of these kinds with default parameters. Raises: InputError for an unknown or repeated kind."""
+    kinds = map(current_kind, names)
+    return _checked([HeadSpec(kind, kind) for kind in kinds])
 
 
 def read_grid(grid: str | Path) -> Grid:
-    """A TOML file, or the name of a shipped one ("report"): tables `[[head]]` with name, kind and parameters.
+    """Read a TOML file, or one that is shipped ("report"): tables `[[head]]` with name, kind and parameters.
 
-    A top-level `validation = "val"` gives dense heads the val part.
+    A top-level `validation = "val"` lets dense heads choose their best epoch on the val part.
 
-    Raises: InputError that names the file and the mistake.
+    Raises: InputError with the file and the mistake.
     """
     file = Path(grid)
     if not file.is_file():
@@ -32,10 +33,10 @@ def read_grid(grid: str | Path) -> Grid:
         shipped = ", ".join(sorted(shipped.stem for shipped in GRIDS.glob("*.toml")))
         raise InputError(f"{grid}: no such grid file; shipped with Winnow: {shipped}")
     try:
-        said = tomllib.loads(file.read_text(encoding="utf-8"))
-        validation = said.pop("validation", "own")
-        tables = said.pop("head", [])
-        if said or validation not in ("own", "val") or not tables:
+        document = tomllib.loads(file.read_text(encoding="utf-8"))
+        validation = document.pop("validation", "own")
+        tables = document.pop("head", [])
+        if document or validation not in ("own", "val") or not tables:
             raise InputError('a grid has tables [[head]] and at most validation = "own" or "val" above them')
         return Grid(_checked([_head(table) for table in tables]), validation)
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, InputError) as error:
@@ -44,16 +45,16 @@ def read_grid(grid: str | Path) -> Grid:
 
 def _checked(heads: list[HeadSpec]) -> list[HeadSpec]:
     names = [head.name for head in heads]
-    doubled = sorted({name for name in names if names.count(name) > 1})
-    if doubled:
-        raise InputError(f"two heads are called {doubled[0]!r}; give each a name of its own")
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise InputError(f"two heads are called {repeated[0]!r}; names must differ")
     for head in heads:
         build(head, seed=0)
     return heads
 
 
 def _head(table: Any) -> HeadSpec:
-    """One `[[head]]`; keys may be written as on the command line, with `-`."""
+    """One `[[head]]`; keys may have `-` instead of `_`."""
     if not isinstance(table, dict) or not isinstance(table.get("kind"), str):
         raise InputError(f"every [[head]] needs a kind, one of {', '.join(HEADS)}")
     kind = current_kind(table["kind"])

@@ -114,7 +114,7 @@ def nested_subsets(split: Split, y: np.ndarray, seed: int, shares: Sequence[floa
 
     Every class keeps its share of images, at least two of two groups where it has them. Groups are kept whole, are
     taken in a seeded order, and belong to the class of most of their rows. A share of 1 gives the split unchanged.
-    scikit-learn's StratifiedGroupKFold does not give nested parts, nor does it keep small classes. y: int (N,).
+    No splitter of scikit-learn returns nested parts. y: int (N,).
     """
     rows = split.train
     _, first, group = np.unique(split.groups[rows], return_index=True, return_inverse=True)

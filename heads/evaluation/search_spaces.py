@@ -1,4 +1,4 @@
-"""What of each kind of head is worth a search, and where: settings are drawn from here."""
+"""The search space of each kind of head, and candidates drawn from it."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ Draw = Callable[[np.random.Generator], Any]
 
 
 def _log(low: float, high: float) -> Draw:
-    """Log-uniform, to three digits, so that it can be typed."""
+    """Log-uniform, rounded to three significant digits, so that it can be typed."""
     return lambda rng: float(f"{math.exp(rng.uniform(math.log(low), math.log(high))):.3g}")
 
 
 def _count(low: int, high: int) -> Draw:
-    """Log-uniform, a whole number."""
+    """Log-uniform, an integer."""
     return lambda rng: round(math.exp(rng.uniform(math.log(low), math.log(high))))
 
 
 def _share(low: float, high: float) -> Draw:
-    """Uniform, to two places."""
+    """Uniform, rounded to two decimals."""
     return lambda rng: round(rng.uniform(low, high), 2)
 
 
@@ -40,8 +40,9 @@ _PROJECTED: dict[str, Draw] = {
     "l2": _log(1e-5, 1e-2),
     "C": _log(0.1, 10),
 }
-# kind -> parameter -> how it is drawn. Of centroid no parameter changes a label, and dummy has none that does.
-# A forest's n_estimators is left out: more trees are better, and slower; a tail's unfreeze, by which maps are stored.
+# kind -> parameter -> function that draws a value. dummy and centroid have no parameter that changes a prediction.
+# n_estimators of the forest is left out, because more trees are better and slower; so is unfreeze of finetune, because
+# the stored feature maps depend on it.
 SPACES: dict[str, dict[str, Draw]] = {
     "dense": {
         "hidden": _among((), (64,), (128,), (256,)),
@@ -66,17 +67,17 @@ SPACES: dict[str, dict[str, Draw]] = {
     "supcon": _PROJECTED | {"temperature": _log(0.01, 0.2)},
     "finetune": {"lr": _log(0.002, 0.05), "epochs": _among(8, 16, 24), "label_smoothing": _among(0.0, 0.1, 0.2)},
 }
-# Searched on all pictures at once: their best settings depend on how many there are (steps of an epoch, neighbours).
+# Searched on all images in one round: their best settings depend on the number of images (steps per epoch, neighbours).
 WHOLE = ("dense", "knn", "triplet", "supcon", "finetune")
-SLOW = ("finetune",)  # a fit takes up to a minute: there are fewer folds, and fewer candidates
+SLOW = ("finetune",)  # a fit takes up to a minute: fewer folds and candidates
 CANDIDATES, FEW_CANDIDATES = 30, 6
 
 
 def candidates(kind: str, count: int | None = None, seed: int = 0) -> list[HeadSpec]:
-    """The default settings, and count − 1 random ones: with a larger count these, and more.
+    """The default settings and count − 1 random ones; a larger count adds candidates to those of a smaller one.
 
-    Parameters: `count`, None: CANDIDATES, or FEW_CANDIDATES of a head that is slow to fit.
-    Raises: InputError for a kind that is unknown or has nothing to tune.
+    Parameters: `count`, None: CANDIDATES, or FEW_CANDIDATES for a head that is slow to fit.
+    Raises: InputError for a kind that is unknown or has no search space.
     """
     default = HeadSpec(kind, kind)
     build(default, seed)

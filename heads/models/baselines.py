@@ -1,19 +1,19 @@
-"""The scikit-learn heads: a name -> a function that gives an unfitted classifier with `predict_proba`.
+"""The heads in scikit-learn's style: BASELINES maps a kind to a function that returns an unfitted classifier.
 
-For all of them `predict` is `classes_[predict_proba.argmax(axis=1)]`: label and probability never disagree. X is
-float (N, D); params are those of the classifier named, by scikit-learn's names. The defaults, and the figures beside
-them, are by mean weighted F1 on the validation parts of ten splits of 1,000 flower photographs (1280 pooled
-MobileNetV2 numbers each). Vectors are scaled to length 1 first, except where that did not help.
+`predict` of all of them is `classes_[predict_proba.argmax(axis=1)]`, so labels and probabilities always agree. X is
+float (N, D); `params` are those of the classifier, by scikit-learn's names. The defaults, and the figures in the
+docstrings, are by mean weighted F1 on the validation parts of ten splits of 1,000 flower photographs (1280 pooled
+MobileNetV2 features each). Vectors are normalised to length 1 first, except where that did not help.
 
-class_weight "balanced" lets the rows of class c count n / (C n_c), so that all classes count alike: G. King, L. Zeng,
-Logistic regression in rare events data, Political Analysis 9 (2001) 137-163. Heads without it refuse it. A calibration
-is weighted, too, and lets the weights reach the classifier: see `heads.estimators.WeightedCalibration`.
+class_weight "balanced" gives the rows of class c the weight n / (C n_c), so that all classes have the same weight:
+G. King, L. Zeng, Logistic regression in rare events data, Political Analysis 9 (2001) 137-163. Heads that do not
+support it raise an error. The calibration is weighted, too: see `calibration.WeightedCalibration`.
 
-calibration, of all of them: how scores become probabilities, one of `CALIBRATIONS`. All but "none" take out-of-fold
-scores, which is five fits instead of one, and give them to the classifier that is fitted on everything. Mean log loss
-on the same validation parts by "none", "sigmoid" and "temperature": logistic 0.35, 0.40, 0.32; lda 0.77, 0.42, 0.31;
-knn 0.45, 0.38, 0.41; forest 0.80, –, 0.44; mlp 0.38, –, 0.33; svm-linear –, 0.53, 0.48; svm-rbf –, 0.49, 0.45 (by
-"isotonic" 0.43, the only one that is best by it). A temperature changes no label; the sigmoid of lda does, and gains.
+calibration: how scores become probabilities, one of `CALIBRATIONS`. All but "none" fit the calibration on out-of-fold
+scores, which takes five fits instead of one, and apply it to a classifier that is fitted on all rows. Mean log loss on
+the same validation parts for "none", "sigmoid" and "temperature": logistic 0.35, 0.40, 0.32; lda 0.77, 0.42, 0.31; knn
+0.45, 0.38, 0.41; forest 0.80, –, 0.44; mlp 0.38, –, 0.33; svm-linear –, 0.53, 0.48; svm-rbf –, 0.49, 0.45 ("isotonic"
+0.43, the only head for which it is best). A temperature never changes a label; the sigmoid of lda does, and gains.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from typing import Any
 from winnow.common.errors import InputError
 
 _STRATEGIES = ("prior", "most_frequent", "uniform")
-_WEIGHTED = "dense, logistic, svm-linear, svm-rbf, lda, forest"  # heads that take class_weight
+_WEIGHTED = "dense, logistic, svm-linear, svm-rbf, lda, forest"  # heads that support class_weight
 
 
 def dummy(random_state: int = 0, calibration: str = "none", **params: Any) -> Any:
     """DummyClassifier: always the most frequent class; its probabilities are the shares of the classes in training.
 
-    A strategy that draws its probabilities, or needs a label, is refused.
+    Strategies that draw labels at random or need a label are not supported.
     """
     from sklearn.dummy import DummyClassifier
 
@@ -42,7 +42,7 @@ def dummy(random_state: int = 0, calibration: str = "none", **params: Any) -> An
 
 
 def centroid(random_state: int = 0, calibration: str = "none", **params: Any) -> Any:
-    """NearestMean: 0.801. Its temperature moves only the log loss: 0.70 at 0.02, 0.60 at 0.05, 0.81 at 0.1."""
+    """NearestMean: 0.801. The temperature only changes the log loss: 0.70 at 0.02, 0.60 at 0.05, 0.81 at 0.1."""
     from winnow.heads.models.neighbours import NearestMean
 
     return _calibrated(_set(NearestMean(), params), calibration)
@@ -85,8 +85,8 @@ def svm_rbf(random_state: int = 0, calibration: str = "sigmoid", class_weight: A
 def lda(random_state: int = 0, calibration: str = "sigmoid", class_weight: Any = None, **params: Any) -> Any:
     """LinearDiscriminantAnalysis with half of the covariance shrunk to a multiple of the identity, calibrated: 0.898.
 
-    The principal components (all of them) only turn the space, so that the covariance has at most as many rows as
-    there are pictures. Ledoit and Wolf's shrinkage is far too small there (0.829); uncalibrated the log loss doubles.
+    The PCA keeps all components and only rotates the space, so that the covariance has at most as many rows as there
+    are images. Ledoit and Wolf's shrinkage is far too small here (0.829); without calibration the log loss doubles.
     """
     from sklearn.decomposition import PCA
     from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
@@ -98,7 +98,7 @@ def lda(random_state: int = 0, calibration: str = "sigmoid", class_weight: Any =
 
 
 def forest(random_state: int = 0, calibration: str = "none", class_weight: Any = None, **params: Any) -> Any:
-    """RandomForestClassifier: 0.847 for 300 trees. It is the slowest by far, so there are 200."""
+    """RandomForestClassifier: 0.847 for 300 trees; 200, because it is the slowest of these heads."""
     from sklearn.ensemble import RandomForestClassifier
 
     head = RandomForestClassifier(n_estimators=200, random_state=random_state)
@@ -106,7 +106,7 @@ def forest(random_state: int = 0, calibration: str = "none", class_weight: Any =
 
 
 def mlp(random_state: int = 0, calibration: str = "none", **params: Any) -> Any:
-    """MLPClassifier, one hidden layer of 128 as in the dense head, Adam: 0.883, and the same for any alpha to 0.01."""
+    """MLPClassifier, one hidden layer of 128 as in the dense head, Adam: 0.883 for any alpha up to 0.01."""
     from sklearn.neural_network import MLPClassifier
 
     return _calibrated(_set(MLPClassifier((128,), random_state=random_state), params), calibration)
@@ -120,7 +120,7 @@ def triplet(random_state: int = 0, calibration: str = "none", **params: Any) -> 
 def supcon(random_state: int = 0, calibration: str = "none", **params: Any) -> Any:
     """MetricHead with the supervised contrastive loss: 0.890 with a linear layer, 0.889 with neighbours.
 
-    On the same splits, which are not those of the figures above, knn has 0.868, logistic 0.878, lda 0.889.
+    On the same splits (not those of the figures above) knn has 0.868, logistic 0.878, lda 0.889.
     """
     return _calibrated(_metric("supcon", random_state, params), calibration)
 
@@ -158,7 +158,7 @@ def _metric(loss: str, random_state: int, params: dict[str, Any]) -> Any:
     from winnow.heads.models.metric import MetricHead
 
     if "loss" in params:
-        raise InputError("the loss is the head's own: triplet or supcon")
+        raise InputError("the loss of a triplet or supcon head is fixed by its kind")
     return _set(MetricHead(loss, random_state=random_state), params)
 
 
@@ -171,24 +171,23 @@ def _pipeline(*steps: Any) -> Any:
 def _calibrated(estimator: Any, method: str, class_weight: Any = None) -> Any:
     if method not in CALIBRATIONS:
         raise InputError(f"calibration of a head is one of {', '.join(CALIBRATIONS)}, got {method!r}")
-    own = method in ("sigmoid", "isotonic") or "class_weight" in estimator.get_params()
-    if class_weight is not None and not own:
+    supported = method in ("sigmoid", "isotonic") or "class_weight" in estimator.get_params()
+    if class_weight is not None and not supported:
         name = type(estimator).__name__
         raise InputError(f"{name} takes class_weight with calibration sigmoid or isotonic, not with {method}")
     return CALIBRATIONS[method](estimator, class_weight)
 
 
-def _as_it_is(estimator: Any, class_weight: Any) -> Any:
+def _uncalibrated(estimator: Any, class_weight: Any) -> Any:
     if not hasattr(estimator, "predict_proba"):
         raise InputError(
-            f"{type(estimator).__name__} has no probabilities of its own: "
-            "its calibration is sigmoid, isotonic or temperature"
+            f"{type(estimator).__name__} has no probabilities without calibration: sigmoid, isotonic or temperature"
         )
     return estimator if class_weight is None else estimator.set_params(class_weight=class_weight)
 
 
-def _by_class(method: str, estimator: Any, class_weight: Any) -> Any:
-    """Of each class against the rest: Platt's sigmoid, or a monotone function (Zadrozny & Elkan, 2002)."""
+def _one_vs_rest(method: str, estimator: Any, class_weight: Any) -> Any:
+    """Calibrate each class against the rest: Platt's sigmoid, or a monotone function (Zadrozny & Elkan, 2002)."""
     from sklearn.calibration import CalibratedClassifierCV
 
     from winnow.heads.models.calibration import SpreadFolds, WeightedCalibration
@@ -198,7 +197,7 @@ def _by_class(method: str, estimator: Any, class_weight: Any) -> Any:
     return WeightedCalibration(estimator, class_weight=class_weight, method=method, ensemble=False, cv=SpreadFolds())
 
 
-def _scaled(estimator: Any, class_weight: Any) -> Any:
+def _temperature_scaled(estimator: Any, class_weight: Any) -> Any:
     from winnow.heads.models.calibration import SpreadFolds
     from winnow.heads.models.temperature import TemperatureScaled
 
@@ -206,8 +205,8 @@ def _scaled(estimator: Any, class_weight: Any) -> Any:
 
 
 CALIBRATIONS: dict[str, Callable[[Any, Any], Any]] = {
-    "none": _as_it_is,
-    "sigmoid": partial(_by_class, "sigmoid"),
-    "isotonic": partial(_by_class, "isotonic"),
-    "temperature": _scaled,
+    "none": _uncalibrated,
+    "sigmoid": partial(_one_vs_rest, "sigmoid"),
+    "isotonic": partial(_one_vs_rest, "isotonic"),
+    "temperature": _temperature_scaled,
 }

@@ -20,9 +20,8 @@ class SpreadFolds:
 
     groups: int (N,), rows of one group are in one fold; None: every row is its own group. Groups are dealt out class by
     class, by the class of their first row. A class that is in one fold only, because it has one row or group, is also
-    in the training part of that fold. scikit-learn's StratifiedGroupKFold leaves classes of fewer groups than folds out
-    of a training part. Four folds are the fewest with which two classes of two rows leave more rows than classes to
-    fit; five and ten give the same scores.
+    in the training part of that fold, where scikit-learn's StratifiedGroupKFold leaves it out. Four folds are the
+    fewest with which two classes of two rows leave more rows than classes to fit; five and ten give the same scores.
     """
 
     folds: int = 4

@@ -128,7 +128,7 @@ def validation_rows(codes: np.ndarray, groups: np.ndarray | None, seed: int) -> 
     codes: (N,) class indexes; groups: (N,), rows that stay together, or None: every row is its own group. Groups are
     taken in a seeded random order as long as no class exceeds its tenth, so the part may be empty. Where every group
     has several rows, such as the augmented versions of an image, the size of the smallest group counts as one row.
-    scikit-learn's StratifiedGroupKFold may put all groups of a small class into the part.
+    A fold of scikit-learn's StratifiedGroupKFold leaves out most classes of fewer than ten groups.
     """
     members: list[np.ndarray]
     if groups is None:

@@ -1,7 +1,7 @@
-"""How learning rate and momentum change while a head is trained: pure functions of the time and the head's settings.
+"""Schedules of learning rate and momentum: pure functions of time and the parameters of a head.
 
-Time t is in epochs since training began, step / steps an epoch, (n,) float. Settings are an object with lr, momentum,
-epochs, schedule, warmup, factor, step_size and momentum_end, as `heads.dense.DenseHead` has them.
+Time t is in epochs since the start, (step number) / (steps per epoch), (n,) float. `settings` is an object with the
+attributes lr, momentum, epochs, schedule, warmup, factor, step_size and momentum_end, such as `dense.DenseHead`.
 """
 
 from __future__ import annotations
@@ -11,21 +11,21 @@ from typing import Any
 
 import numpy as np
 
-_CYCLE_BEGIN, _CYCLE_RISE, _CYCLE_MOMENTUM = 1 / 25, 0.3, 0.1  # of one-cycle; the first two are PyTorch's
+_CYCLE_BEGIN, _CYCLE_RISE, _CYCLE_MOMENTUM = 1 / 25, 0.3, 0.1  # one-cycle; the first two as in PyTorch
 
 
 def constant(t: np.ndarray, span: float, settings: Any) -> np.ndarray:
-    """The learning rate as it is."""
+    """A constant 1."""
     return np.ones_like(t)
 
 
 def step(t: np.ndarray, span: float, settings: Any) -> np.ndarray:
-    """factor ** floor(t / step_size), as PyTorch's StepLR; without a step_size three equal parts."""
+    """factor ** floor(t / step_size), as PyTorch's StepLR; default step_size: a third of the span."""
     return settings.factor ** (t // (settings.step_size or -(-span // 3)))
 
 
 def exponential(t: np.ndarray, span: float, settings: Any) -> np.ndarray:
-    """factor ** (t / step_size), as Keras' ExponentialDecay: `step` without its steps."""
+    """factor ** (t / step_size), as Keras' ExponentialDecay."""
     return settings.factor ** (t / (settings.step_size or -(-span // 3)))
 
 
@@ -35,20 +35,20 @@ def cosine(t: np.ndarray, span: float, settings: Any) -> np.ndarray:
 
 
 def one_cycle(t: np.ndarray, span: float, settings: Any) -> np.ndarray:
-    """Straight down to 0: L. Smith, A disciplined approach to neural network hyper-parameters, 2018, section 4.
+    """Linearly down to 0: L. Smith, A disciplined approach to neural network hyper-parameters, 2018, section 4.
 
-    The straight way up before it is in `learning_rate`.
+    The linear rise before it is part of `learning_rate`.
     """
     return 1 - t / span
 
 
-# name -> (t since the end of the warm-up, what is left of the epochs then, settings) -> parts of lr
+# name -> function of (epochs since the end of the warm-up, epochs after the warm-up, settings), a factor of lr
 SCHEDULES: dict[str, Callable[[np.ndarray, float, Any], np.ndarray]] = {
     "constant": constant,
     "step": step,
     "exponential": exponential,
     "cosine": cosine,
-    "plateau": constant,  # times the reductions
+    "plateau": constant,  # `learning_rate` applies the reductions
     "one-cycle": one_cycle,
 }
 
@@ -56,10 +56,10 @@ SCHEDULES: dict[str, Callable[[np.ndarray, float, Any], np.ndarray]] = {
 def learning_rate(t: np.ndarray, settings: Any, scores: Sequence[float] = ()) -> np.ndarray:
     """(n,) times t -> (n,) float64 learning rates.
 
-    During the first `warmup` epochs it rises in a straight line from 0 (P. Goyal et al., Accurate, large minibatch SGD,
-    2017, section 2.2), with "one-cycle" from lr / 25, and by itself for 30% of the epochs. The schedule begins then.
-    scores: what was monitored after each epoch so far, lower is better; "plateau" multiplies by factor whenever there
-    was no improvement in step_size of them (None: a tenth of the epochs), as Keras' ReduceLROnPlateau(min_delta=0).
+    During the first `warmup` epochs it rises linearly from 0 (P. Goyal et al., Accurate, large minibatch SGD, 2017,
+    section 2.2), with "one-cycle" from lr / 25 and by default for 30% of the epochs; then the schedule begins.
+    scores: the monitored quantity after each epoch so far, lower is better; "plateau" multiplies by factor after
+    step_size scores (None: a tenth of the epochs) without improvement, as Keras' ReduceLROnPlateau(min_delta=0).
     """
     rise, begin = _rise(settings), _CYCLE_BEGIN if settings.schedule == "one-cycle" else 0
     parts = SCHEDULES[settings.schedule](np.maximum(t - rise, 0), settings.epochs - rise, settings)
@@ -74,10 +74,10 @@ def learning_rate(t: np.ndarray, settings: Any, scores: Sequence[float] = ()) ->
 def momentum(t: np.ndarray, settings: Any) -> np.ndarray:
     """(n,) times t -> (n,) float64 momenta.
 
-    From `momentum` to `momentum_end` so that m / (1 - m), the weight of a gradient in all steps to come, changes in a
-    straight line: Demon, J. Chen et al., Demon: Improved Neural Network Training with Momentum Decay, 2019, section 3,
-    whose end is 0. With "one-cycle" it goes down in a straight line to momentum_end (None: 0.1 less than momentum) as
-    the learning rate goes up, and up again (Smith, 2018).
+    From `momentum` to `momentum_end` with m / (1 - m), the total weight of a gradient in all later steps, changing
+    linearly: J. Chen et al., Demon: Improved Neural Network Training with Momentum Decay, 2019, section 3, where the
+    end is 0. With "one-cycle" it decreases linearly to momentum_end (None: momentum - 0.1) while the learning rate
+    rises, and increases again after that (Smith, 2018).
     """
     first, last = settings.momentum, settings.momentum_end
     if settings.schedule == "one-cycle":
@@ -91,7 +91,7 @@ def momentum(t: np.ndarray, settings: Any) -> np.ndarray:
 
 
 def reductions(scores: Sequence[float], wait: int) -> int:
-    """How often `wait` scores in a row were no better than the lowest before them; then the count begins anew."""
+    """How often `wait` consecutive scores were not better than the lowest before them; the count then restarts."""
     best, waited, reduced = np.inf, 0, 0
     for score in scores:
         waited = 0 if score < best else waited + 1
@@ -102,7 +102,7 @@ def reductions(scores: Sequence[float], wait: int) -> int:
 
 
 def _rise(settings: Any) -> float:
-    """Epochs of warm-up."""
+    """Number of warm-up epochs."""
     if settings.schedule == "one-cycle" and not settings.warmup:
         return _CYCLE_RISE * settings.epochs
     return settings.warmup

@@ -84,7 +84,7 @@ def test_a_head_is_trained_with_the_calibration_that_is_asked_for(hues: Path, co
         cli.main, list(map(str, ["train", hues, "--backbone", colours, "--head", "svm-rbf", "--calibration", "none"]))
     )
     assert done.exit_code == 1
-    assert "SVC has no probabilities of its own" in done.stderr
+    assert "SVC has no probabilities without calibration" in done.stderr
 
 
 @pytest.mark.slow

@@ -140,7 +140,9 @@ def test_only_margins_are_calibrated_unless_it_is_asked_for(kind):
 def test_lda_has_probabilities_without_calibration_and_a_support_vector_machine_has_not():
     X, y = blobs([9, 9])
     assert fitted("lda", X, y, calibration="none").predict_proba(X).shape == (18, 2)
-    with pytest.raises(InputError, match="SVC has no probabilities of its own: its calibration is sigmoid, isotonic"):
+    with pytest.raises(
+        InputError, match="SVC has no probabilities without calibration: sigmoid, isotonic or temperature"
+    ):
         BASELINES["svm-rbf"](calibration="none")
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from winnow.embed.backbone import finetune_input_layer
-from winnow.heads.models.finetune import WARM_UP, FineTunedHead, _rates
+from winnow.heads.models.finetune import WARM_UP, FineTunedHead, _row_order, _schedule
 
 pytestmark = pytest.mark.slow  # TensorFlow is imported
 
@@ -38,11 +38,11 @@ def test_before_training_it_is_the_end_of_the_network(unfreeze):
     from winnow.embed.backbone import build_network
     from winnow.embed.recipe import Recipe
     from winnow.embed.weights import find_weights
-    from winnow.heads.models.finetune import _end
+    from winnow.heads.models.finetune import _trainable_end
 
     X, whole = maps(unfreeze)
     recipe = Recipe(weights="random", alpha=0.35, size=96)
-    end = _end(keras, build_network(keras, recipe, find_weights(recipe)), unfreeze, X.shape[1], classes=3)
+    end = _trainable_end(keras, build_network(keras, recipe, find_weights(recipe)), unfreeze, X.shape[1], classes=3)
     made = head(unfreeze=unfreeze)
     made.model_ = end
     features = np.asarray(keras.Model(end.input, end.layers[-1].input)(made._maps(X)))
@@ -101,43 +101,52 @@ def test_maps_that_are_no_numbers_are_refused(two_kinds):
     X, y, _ = two_kinds
     made, bad = head(unfreeze=1, epochs=1), X.copy()
     bad[3, 5] = np.inf
-    with pytest.raises(ValueError, match="maps hold NaN or infinity"):
+    with pytest.raises(ValueError, match="feature maps contain NaN or infinity"):
         made.fit(bad, y)
-    with pytest.raises(ValueError, match="maps hold NaN or infinity"):
+    with pytest.raises(ValueError, match="feature maps contain NaN or infinity"):
         made.fit(X, y).predict(bad)
 
 
 def test_an_epoch_takes_as_many_rows_as_there_are_pictures(two_kinds, monkeypatch):
-    from winnow.heads.models import finetune
+    import keras
 
     X, y, groups = two_kinds
-    seen, real = [], finetune._step
-
-    def counting(tf, model, momentum):
-        step = real(tf, model, momentum)
-        return lambda maps, targets, lr: seen.append(len(maps)) or step(maps, targets, lr)
-
-    monkeypatch.setattr(finetune, "_step", counting)
+    sizes, train_on_batch = [], keras.Model.train_on_batch
+    monkeypatch.setattr(
+        keras.Model,
+        "train_on_batch",
+        lambda model, maps, *rest, **how: sizes.append(len(maps)) or train_on_batch(model, maps, *rest, **how),
+    )
     head(unfreeze=2, epochs=3, batch_size=8).fit(X, y, groups=groups)
-    assert seen == [8] * 9  # three batches of eight are 24 pictures
+    assert sizes == [8] * 9  # three batches of eight are 24 pictures
+
+
+def test_all_rows_are_used_before_one_is_used_again():
+    order = _row_order(5, 12, seed=0)
+    assert len(order) == 12
+    assert sorted(order[:5].tolist()) == sorted(order[5:10].tolist()) == list(range(5))
+    assert order[:5].tolist() != order[5:10].tolist()
 
 
 def test_the_learning_rate_rises_and_falls_to_nothing():
-    rates = _rates(0.1, 100)
-    assert rates[:5] == pytest.approx([0.02, 0.04, 0.06, 0.08, 0.1], rel=0.02)
+    import keras
+
+    schedule = _schedule(keras, 0.1, 100)
+    rates = np.array([float(schedule(step)) for step in range(100)])
+    assert rates[:6] == pytest.approx([0.02, 0.036, 0.052, 0.068, 0.084, 0.1])
     assert (np.diff(rates[int(100 * WARM_UP) :]) < 0).all()
     assert 0 < rates[-1] < 1e-4
 
 
 def test_one_that_diverges_says_so(two_kinds):
     X, y, groups = two_kinds
-    with pytest.raises(ValueError, match="the tail diverged in epoch [12]: a smaller lr than 1e\\+38 helps"):
+    with pytest.raises(ValueError, match="training diverged in epoch [12]: a smaller lr than 1e\\+38 helps"):
         head(unfreeze=1, epochs=2, lr=1e38).fit(X, y, groups=groups)
 
 
 def test_maps_of_another_layer_are_refused(two_kinds):
     X, y, _ = two_kinds
-    with pytest.raises(ValueError, match="maps of the last 5 blocks have 32 channels, 504 numbers do not fit"):
+    with pytest.raises(ValueError, match="the last 5 blocks has 32 channels, which 504 features do not fit"):
         head(unfreeze=5).fit(X, y)
     with pytest.raises(ValueError, match="'unfreeze' parameter of FineTunedHead must be an int in the range"):
         head(unfreeze=17).fit(X, y)

@@ -129,7 +129,7 @@ class TestKinds:
     @pytest.mark.parametrize(
         ("params", "told"),
         [
-            ({"loss": "supcon"}, "the loss is the head's own: triplet or supcon"),
+            ({"loss": "supcon"}, "the loss of a triplet or supcon head is fixed by its kind"),
             ({"lambda": 1}, "MetricHead has no parameter 'lambda'; it has C, batch_size, dim"),
             ({"then": "svm"}, "The 'then' parameter of MetricHead must be a str among {.*}. Got 'svm' instead"),
             (
