@@ -1,7 +1,7 @@
 """Out-of-distribution (OOD) detection for exported models: the OOD score, its conformal p-value, and both in ONNX.
 
 The p-value is the output `familiarity` of an exported model: about the share of held-out pictures of known classes
-whose OOD score is at least as high. A picture unlike the training pictures gets a value near 0.
+whose OOD score is at least as high. A picture that differs from the training pictures gets a value near 0.
 
 **The OOD score.** A picture is a vector x, its L2-normalised pooled vector and its L2-normalised bottleneck vector side
 by side: the pooled vector separates neighbouring classes, the bottleneck vector separates rooms from flowers. Each

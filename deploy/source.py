@@ -112,9 +112,7 @@ class Source:
         Raises: InputError when the backbone is not the one of the run's vectors, or the options do not fit the run.
         """
         if backbone.key != trained.vectors:
-            raise InputError(
-                f"the weights that the vectors of {trained.folder.name} were made with are gone", remedy="train-again"
-            )
+            raise InputError(f"the weights of the vectors of {trained.folder.name} are gone", remedy="train-again")
         if backbone.recipe.precision == "int8":
             if options.precision == "fp16":
                 raise InputError(

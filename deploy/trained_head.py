@@ -1,6 +1,6 @@
 """Read a run folder back: the head that was trained, on which pictures, and how it scored.
 
-Runs of version 0.1.0 keep opening: `EmbeddingConfig.from_json` reads the old names of the embedding.
+Runs of version 0.1.0 keep opening: `EmbeddingConfig.from_json` and `heads.kinds.current_kind` translate their names.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from winnow.common.errors import InputError
 from winnow.common.tables import open_table, wrap_read_errors
 from winnow.curate.workspace import find_workspace
 from winnow.embed.config import EmbeddingConfig
+from winnow.heads.kinds import current_kind
 
 # Keys of run.json and metrics.json that must be there.
 _RUN_KEYS = ("created", "embedding", "heads", "repeats", "split_rule", "vectors")
@@ -115,7 +116,7 @@ def _read(folder: Path) -> TrainedHead:
         folder=folder,
         model=model,
         name=run["heads"][0]["name"],
-        kind=kind,
+        kind=current_kind(kind),
         params=json.loads(metadata["params"]),
         classes=classes,
         embedding=EmbeddingConfig.from_json(run["embedding"]),
@@ -130,7 +131,7 @@ def _read(folder: Path) -> TrainedHead:
 
 def _raise_no_head(folder: Path, run: dict[str, Any]) -> None:
     if run.get("kind") == "compare":
-        best = run["heads"][0]["kind"]
+        best = current_kind(run["heads"][0]["kind"])
         raise InputError(f"{folder} is a comparison, which keeps no head", remedy="train-compared", head=best)
     raise InputError(f"{folder} holds no head.onnx", remedy="train-again")
 

@@ -19,7 +19,7 @@ PACKAGES = ORDER[:-1]
 TOP = {*PACKAGES, "cli.py", "__init__.py", "tests", "benchmarks", "docs", "Makefile", "requirements.txt"}
 TOP |= {"pyproject.toml", "LICENSE", "README.md", "CHANGELOG.md"}
 ADVICE = re.compile(r"`winnow |(?<![\w-])--[a-z][a-z-]+\b")
-CHECKED_FOR_ADVICE = ("common", "embed", "curate")  # packages whose errors state the fact alone
+CHECKED_FOR_ADVICE = ("common", "embed", "curate", "deploy")  # packages whose errors state the fact alone
 
 # Distributions whose import name is not their own name.
 IMPORT_NAMES = {

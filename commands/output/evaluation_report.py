@@ -46,7 +46,7 @@ def print_evaluation(evaluation: Evaluation) -> None:
         f"on {_count(scores.pictures, 'picture')} of {_count(occurring, 'class', 'classes')}"
     )
     if claimed := _describe_claimed(evaluation):
-        click.echo(f"  on its own test pictures, according to the file: {claimed}")
+        click.echo(f"  on the test pictures of its own collection, the file states {claimed}")
     click.echo(
         "Macro F1 {macro_f1:.3f}, accuracy {accuracy:.3f}, log loss {log_loss:.3f}, calibration error {ece:.3f}".format(
             **scores.metrics
@@ -66,7 +66,7 @@ def print_evaluation(evaluation: Evaluation) -> None:
             )
             for row in wrong
         ]
-        tables.print_table(("most wrong", "predicted", "", "labelled", ""), rows)
+        tables.print_table(("mistake", "predicted", "", "label", ""), rows)
     for line in [*describe_remarks(evaluation), *(f"Note: {warning}" for warning in evaluation.warnings)]:
         click.echo(console.printable(line))
 
@@ -122,7 +122,7 @@ def write_page(evaluation: Evaluation, file: Path, thumbnails: Thumbnails | None
     """
     thumbnails = thumbnails or (lambda path: report.thumbnail(evaluation.folder / from_text(path)))
     scores = evaluation.scores
-    title = f"{scores.confusion.trace()} of {scores.confusion.sum()} right"
+    title = f"{scores.confusion.trace()} of {scores.confusion.sum()} correct"
     matrix = to_svg(confusion_figure(scores.confusion, scores.classes, title), "confusion")
     page = report.load_template("evaluation.html.j2", Path(__file__).parent).render(
         evaluation.to_json(),

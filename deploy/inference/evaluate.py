@@ -132,7 +132,7 @@ class Evaluation:
 
     model, folder, command, created, version : what was evaluated, on what, how, when, and by which Winnow.
     threshold : of the model's familiarity.
-    claimed : the scores in the model's metadata, on its own test pictures.
+    claimed : the scores in the model's metadata, on the test pictures of its own collection.
     left_out : reason ("copies", "trained_on", "unlabelled", "conflicting") -> number of pictures.
     predictions : of every picture that was used, unreadable ones included.
     """
@@ -259,8 +259,10 @@ def _collect_pictures(
     if not folder.is_dir():
         raise InputError(f"{folder} {'is a file' if folder.exists() else 'does not exist'}", remedy="labelled-folder")
     labels.assign_labels(rule, [], folder.resolve())  # a wrong rule is reported before the work
-    found = predict.find_files([folder], reporter.message)
-    files = [(to_text(file.relative_to(folder).as_posix()), file) for _, file in found]
+    files = [
+        (to_text(file.relative_to(folder).as_posix()), file)
+        for _, file in predict.find_files([folder], reporter.message)
+    ]
     assigned = labels.assign_labels(rule, [path for path, _ in files], folder.resolve())
     ids, problems = _identify(files, reporter, workers)
     read = [(id, file, label) for id, file, label in zip(ids, files, assigned.labels, strict=True) if id]

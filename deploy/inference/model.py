@@ -14,6 +14,7 @@ from winnow.common.errors import InputError
 from winnow.embed.backends import create_single_thread_session
 from winnow.embed.config import TTA_OF_0_1_0
 from winnow.embed.recipe import Recipe
+from winnow.heads.kinds import current_kind
 
 FORMAT = 1  # newest format that is read; raise it when an old reader would misunderstand the file
 ID_DIGITS = 12  # leading digits of a picture's sha256, by which a model lists its training and validation pictures
@@ -170,7 +171,8 @@ def _read_metadata(proto: Any) -> dict[str, Any]:
 
 
 def _rename_old_keys(metadata: dict[str, Any]) -> dict[str, Any]:
-    """`test_views` ("one", "mirror", "mean"), as version 0.1.0 wrote it, becomes `tta` ("none", "flip", "mean")."""
+    """Translate what version 0.1.0 wrote: `test_views` ("one", "mirror", "mean") to `tta` ("none", "flip", "mean"), and
+    old kinds of heads."""
 
     def rename(document: dict[str, Any]) -> dict[str, Any]:
         if "test_views" not in document:
@@ -178,7 +180,8 @@ def _rename_old_keys(metadata: dict[str, Any]) -> dict[str, Any]:
         renamed = {name: value for name, value in document.items() if name != "test_views"}
         return renamed | {"tta": TTA_OF_0_1_0.get(document["test_views"], document["test_views"])}
 
-    return rename(metadata) | {"metrics": rename(metadata["metrics"])}
+    kind = current_kind(metadata.get("kind", ""))
+    return rename(metadata) | {"metrics": rename(metadata["metrics"]), "kind": kind}
 
 
 def _check_format(proto: Any, metadata: dict[str, str]) -> None:

@@ -230,5 +230,5 @@ def _label_nodes(own_probabilities: str, columns: list[int], classes: list[str])
 
 def _class_columns(estimator: Any, classes: list[str]) -> list[int]:
     """The index of each of the estimator's K classes in `classes`, (K,)."""
-    own = estimator.classes_
-    return own.tolist() if np.issubdtype(own.dtype, np.integer) else [classes.index(name) for name in own]
+    names = estimator.classes_
+    return names.tolist() if np.issubdtype(names.dtype, np.integer) else [classes.index(name) for name in names]

@@ -1,4 +1,4 @@
-"""`predict` and `evaluate` as a person types them: what is printed, what is linked, how they end."""
+"""The commands `predict` and `evaluate`: what they print, what they link, and how they end."""
 
 from __future__ import annotations
 
@@ -14,13 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
 from PIL import Image
+from support.command_line import winnow, winnow_json
 from support.models import write_model
 from support.pictures import HUES, paint
 from support.project import PACKAGE
 
-from winnow import cli
 from winnow.common.errors import InputError
 from winnow.curate import manifest
 from winnow.curate.export.collect import read_predictions
@@ -28,21 +27,11 @@ from winnow.curate.workspace import find_workspace
 from winnow.deploy.inference import predict as prediction
 
 YELLOW = (250, 250, 20)
-BETWEEN = (135, 64, 130)  # a hair redder than blue
-
-
-def winnow(*words: object, given: bytes | str = "") -> Result:
-    return CliRunner().invoke(cli.main, [*map(str, words)], input=given)
-
-
-def said(*words: object) -> Any:
-    done = winnow(*words, "--json")
-    assert done.exit_code == 0, done.output
-    return json.loads(done.stdout)
+BETWEEN = (135, 64, 130)  # slightly redder than blue
 
 
 def process(*words: str | Path, **settings: Any) -> subprocess.Popen[str]:
-    # Ctrl-C is heeded also where the tests run in the background, which lets new processes ignore it.
+    # A shell that runs the tests in the background lets new processes ignore Ctrl-C: restore its handler.
     code = (
         "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\nfrom winnow.cli import main; main()"
     )
@@ -58,7 +47,7 @@ def model(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def mixed(tmp_path: Path) -> Path:
-    """Two good pictures, a strange one, one between two classes, and a broken one."""
+    """Two good pictures, an unfamiliar one, one between two classes, and a broken one."""
     root = tmp_path / "mixed"
     paint(root / "a.jpg", HUES["red"], 1)
     paint(root / "b.jpg", HUES["blue"], 2)
@@ -85,18 +74,18 @@ class TestLines:
         assert {line.index("mixed/") for line in lines} == {head.index("path")}
         assert lines[4].split()[:3] == ["-", "mixed/e.jpg", "truncated:"]
 
-    def test_end_with_what_they_add_up_to(self, model: Path, mixed: Path) -> None:
+    def test_end_with_a_summary(self, model: Path, mixed: Path) -> None:
         last = winnow("predict", model, "mixed").stderr.splitlines()[-1]
         assert last.startswith("5 pictures at ")
         assert last.endswith(" per second: 1 unfamiliar (below 0.05), 1 could not be read.")
 
-    def test_have_as_many_labels_as_are_asked_for(self, model: Path, mixed: Path) -> None:
+    def test_have_the_requested_number_of_labels(self, model: Path, mixed: Path) -> None:
         done = winnow("predict", model, "mixed/a.jpg", "--top", "2")
         first = done.stdout.splitlines()[1].split()
         assert (first[0], first[2] in ("blue", "green"), len(first)) == ("red", True, 6)
         assert len(winnow("predict", model, "mixed/a.jpg", "--top", "99").stdout.splitlines()[1].split()) == 8
 
-    def test_obey_nothing_that_a_name_contains(self, tmp_path: Path) -> None:
+    def test_escape_control_characters_in_names(self, tmp_path: Path) -> None:
         labels = ["\x1b[31mred\x1b[0m", "花" * 40, "two\nlines"]
         write_model(tmp_path / "model.onnx", labels=labels)
         paint(tmp_path / "photos" / "\x1b]0;title\x07.jpg", HUES["blue"], 0)
@@ -113,8 +102,8 @@ class TestLines:
 
 class TestData:
     def test_is_one_document(self, model: Path, mixed: Path) -> None:
-        document = said("predict", model, "mixed")
-        first, _, strange, _, broken = document["predictions"]
+        document = winnow_json("predict", model, "mixed")
+        first, _, unfamiliar, _, broken = document["predictions"]
         assert first == {
             "path": "mixed/a.jpg",
             "label": "red",
@@ -124,7 +113,7 @@ class TestData:
             "problem": None,
             "problem_message": None,
         }
-        assert strange["unfamiliar"] is True
+        assert unfamiliar["unfamiliar"] is True
         assert (broken["label"], broken["probability"], broken["unfamiliar"]) == (None, None, None)
         assert broken["problem"] == "truncated"
         assert broken["problem_message"].startswith("the header is damaged")
@@ -134,7 +123,7 @@ class TestData:
         assert document["model"] == str(model)
 
     def test_has_the_best_labels(self, model: Path, mixed: Path) -> None:
-        document = said("predict", model, "mixed", "--top", 2)
+        document = winnow_json("predict", model, "mixed", "--top", 2)
         pairs = document["predictions"][0]["top"]
         assert [pair["label"] for pair in pairs][0] == "red"
         assert pairs[0]["probability"] == document["predictions"][0]["probability"]
@@ -144,7 +133,7 @@ class TestData:
     def test_is_a_document_a_line(self, model: Path, mixed: Path) -> None:
         done = winnow("predict", model, "mixed", "--jsonl")
         rows = [json.loads(line) for line in done.stdout.splitlines()]
-        assert rows == said("predict", model, "mixed")["predictions"]
+        assert rows == winnow_json("predict", model, "mixed")["predictions"]
 
     def test_is_csv(self, model: Path, tmp_path: Path) -> None:
         write_model(tmp_path / "odd.onnx", labels=['a,"b"', "=1+1", "two\nlines"])
@@ -164,7 +153,7 @@ class TestData:
 
     @pytest.mark.slow
     @pytest.mark.parametrize("unbuffered", ["", "1"])
-    def test_that_finds_no_room_is_an_error(self, model: Path, mixed: Path, unbuffered: str) -> None:
+    def test_that_does_not_fit_on_the_disk_is_an_error(self, model: Path, mixed: Path, unbuffered: str) -> None:
         limited = (
             "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (512, 512)); from winnow import cli; "
             "cli.main(['predict', 'model.onnx', 'mixed', '--json'])"
@@ -187,18 +176,18 @@ class TestData:
 
 class TestPaths:
     def test_come_from_a_list(self, model: Path, mixed: Path) -> None:
-        document = json.loads(winnow("predict", model, "-", "--json", given="mixed/a.jpg\nnot there.jpg\n").stdout)
+        document = json.loads(winnow("predict", model, "-", "--json", stdin="mixed/a.jpg\nnot there.jpg\n").stdout)
         assert [row["path"] for row in document["predictions"]] == ["mixed/a.jpg", "not there.jpg"]
         assert document["predictions"][1]["problem_message"] == "no such file: check the path"
         paint(Path("two\nlines.jpg"), HUES["red"], 0)
-        listed = winnow("predict", model, "mixed/b.jpg", "-", "--jsonl", given=b"two\nlines.jpg\0mixed/a.jpg\0")
+        listed = winnow("predict", model, "mixed/b.jpg", "-", "--jsonl", stdin=b"two\nlines.jpg\0mixed/a.jpg\0")
         paths = [json.loads(line)["path"] for line in listed.stdout.splitlines()]
         assert paths == ["mixed/b.jpg", "two\nlines.jpg", "mixed/a.jpg"]
 
     def test_are_needed(self, model: Path) -> None:
         done = winnow("predict", model)
         assert (done.exit_code, "Missing argument 'PATH...'" in done.stderr) == (2, True)
-        done = winnow("predict", model, "-", given="\n")
+        done = winnow("predict", model, "-", stdin="\n")
         assert (done.exit_code, done.stderr.splitlines()[-1]) == (
             1,
             "Error: no picture was found in the list: name pictures, or a folder that holds some",
@@ -209,24 +198,24 @@ class TestPaths:
         assert done.exit_code == 1
         assert json.loads(done.stdout)["predictions"][0]["problem"] == "unreadable"
 
-    def test_may_be_read_by_nobody(self, model: Path, mixed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_may_be_unreadable(self, model: Path, mixed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         def access(path: Any, mode: int, **how: Any) -> bool:  # as it is for those who are not root
             return mode == os.F_OK or Path(path).name != "b.jpg"
 
         monkeypatch.setattr(os, "access", access)
-        rows = said("predict", model, "mixed/a.jpg", "mixed/b.jpg", "")["predictions"]
+        rows = winnow_json("predict", model, "mixed/a.jpg", "mixed/b.jpg", "")["predictions"]
         assert [row["path"] for row in rows] == ["mixed/a.jpg", "mixed/b.jpg", ""]
         assert rows[2]["problem_message"] == "no such file: the path is empty"
 
     @pytest.mark.slow
     def test_may_be_thousands(self, model: Path, mixed: Path) -> None:
-        done = winnow("predict", model, "-", "--jsonl", given="mixed/a.jpg\n" * 1000)
+        done = winnow("predict", model, "-", "--jsonl", stdin="mixed/a.jpg\n" * 1000)
         assert len(done.stdout.splitlines()) == 1000
 
 
 class TestUsage:
     @pytest.mark.parametrize(
-        ("words", "why"),
+        ("words", "message"),
         [
             (["--json", "--csv"], "--json, --jsonl and --csv exclude each other"),
             (["--below", "0.9"], "--below goes with --review or --into"),
@@ -234,12 +223,12 @@ class TestUsage:
             (["--top", "0"], "0 is not in the range x>=1"),
         ],
     )
-    def test_that_makes_no_sense_is_told(self, model: Path, mixed: Path, words: list[str], why: str) -> None:
+    def test_that_makes_no_sense_is_refused(self, model: Path, mixed: Path, words: list[str], message: str) -> None:
         done = winnow("predict", model, "mixed", *words)
         assert done.exit_code == 2
-        assert why in done.stderr
+        assert message in done.stderr
 
-    def test_of_a_file_that_is_no_model_is_one_line(self, mixed: Path) -> None:
+    def test_with_a_file_that_is_no_model_prints_one_line(self, mixed: Path) -> None:
         done = winnow("predict", "mixed", "mixed")
         assert (done.exit_code, done.stdout) == (1, "")
         assert done.stderr == (
@@ -249,22 +238,24 @@ class TestUsage:
 
 class TestSorting:
     def test_links_each_picture_once_into_the_folder_of_its_label(self, model: Path, mixed: Path) -> None:
-        document = said("predict", model, "mixed", "mixed/a.jpg", "--sort-into", "sorted")
+        document = winnow_json("predict", model, "mixed", "mixed/a.jpg", "--sort-into", "sorted")
         assert document["sorted_into"] == str(Path("sorted").resolve())
-        found = sorted(str(path) for path in Path("sorted").glob("*/*"))
-        assert found == ["sorted/_unfamiliar/c.jpg", "sorted/blue/b.jpg", "sorted/red/a.jpg", "sorted/red/d.png"]
+        links = sorted(str(path) for path in Path("sorted").glob("*/*"))
+        assert links == ["sorted/_unfamiliar/c.jpg", "sorted/blue/b.jpg", "sorted/red/a.jpg", "sorted/red/d.png"]
         assert Path("sorted/red/a.jpg").readlink() == mixed / "a.jpg"
 
-    def test_takes_links_to_one_picture_for_one_picture(self, model: Path, mixed: Path, tmp_path: Path) -> None:
+    def test_counts_links_to_one_picture_once(self, model: Path, mixed: Path, tmp_path: Path) -> None:
         for name in ("one.jpg", "two.jpg"):
             Path(name).symlink_to(mixed / "c.jpg")
-        said("predict", model, "one.jpg", "two.jpg", "mixed/c.jpg", "--sort-into", "sorted", "--into", "doubtful")
-        for folder in ("sorted/_unfamiliar", "doubtful/red"):
+        winnow_json(
+            "predict", model, "one.jpg", "two.jpg", "mixed/c.jpg", "--sort-into", "sorted", "--into", "uncertain"
+        )
+        for folder in ("sorted/_unfamiliar", "uncertain/red"):
             (put,) = Path(folder).iterdir()
             assert (put.name, put.readlink()) == ("one.jpg", mixed / "c.jpg")
 
     def test_copies_when_asked_to(self, model: Path, mixed: Path) -> None:
-        said("predict", model, "mixed", "--sort-into", "sorted", "--copy")
+        winnow_json("predict", model, "mixed", "--sort-into", "sorted", "--copy")
         assert not Path("sorted/blue/b.jpg").is_symlink()
         assert Path("sorted/blue/b.jpg").read_bytes() == (mixed / "b.jpg").read_bytes()
 
@@ -277,17 +268,17 @@ class TestSorting:
         assert sorted(mixed.rglob("*")) == before
 
 
-class TestDoubtful:
-    def test_are_gathered_to_be_labelled(self, model: Path, mixed: Path) -> None:
-        done = winnow("predict", model, "mixed", "mixed/c.jpg", "--into", "doubtful", "--below", 0.7)
+class TestUncertain:
+    def test_are_collected_to_be_labelled(self, model: Path, mixed: Path) -> None:
+        done = winnow("predict", model, "mixed", "mixed/c.jpg", "--into", "uncertain", "--below", 0.7)
         assert done.exit_code == 0, done.output
-        assert sorted(str(path) for path in Path("doubtful").glob("*/*")) == [
-            "doubtful/red/c.jpg",
-            "doubtful/red/d.png",
+        assert sorted(str(path) for path in Path("uncertain").glob("*/*")) == [
+            "uncertain/red/c.jpg",
+            "uncertain/red/d.png",
         ]
         assert "2 uncertain pictures are in " in done.stderr
         assert done.stderr.splitlines()[-1].startswith("Next: winnow review ")
-        workspace = find_workspace(Path("doubtful"))
+        workspace = find_workspace(Path("uncertain"))
         rows = manifest.read(workspace).to_pylist()
         assert [row["path"] for row in rows] == ["red/c.jpg", "red/d.png"]
         kept = read_predictions(workspace)
@@ -295,9 +286,9 @@ class TestDoubtful:
         assert kept[rows[0]["id"]]["familiarity"] < 0.05
         assert 0.4 < kept[rows[1]["id"]]["probability"] < 0.7
 
-    def test_are_told_of_in_the_document(self, model: Path, mixed: Path) -> None:
-        document = said("predict", model, "mixed", "--into", "doubtful", "--below", 0.4)
-        assert document["doubtful"] == {"pictures": 1, "below": 0.4, "folder": str(Path("doubtful").resolve())}
+    def test_are_counted_in_the_document(self, model: Path, mixed: Path) -> None:
+        document = winnow_json("predict", model, "mixed", "--into", "uncertain", "--below", 0.4)
+        assert document["doubtful"] == {"pictures": 1, "below": 0.4, "folder": str(Path("uncertain").resolve())}
 
     def test_may_be_none(self, model: Path, mixed: Path) -> None:
         done = winnow("predict", model, "mixed/a.jpg", "--review")
@@ -306,7 +297,7 @@ class TestDoubtful:
         assert not list(Path().glob("*uncertain*"))
 
     def test_are_opened_in_the_app(self, model: Path, mixed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """The App itself is opened on such a folder in the tests of `curate.doubtful`."""
+        """The App itself is opened on such a folder in the tests of `curate.export.collect`."""
         from winnow.workflow import scoring
 
         opened = {}
@@ -321,16 +312,16 @@ class TestDoubtful:
         (folder,) = Path().glob("model-uncertain-*[0-9]")
         assert opened["images"] == folder.resolve()
         assert (opened["port"], opened["browser"], opened["accept"]) == (5999, False, False)
-        words = f"Next: winnow materialize {folder.resolve()} labelled --workspace {folder.resolve()}.winnow"
-        assert done.stderr.splitlines()[-1] == words
+        expected = f"Next: winnow materialize {folder.resolve()} labelled --workspace {folder.resolve()}.winnow"
+        assert done.stderr.splitlines()[-1] == expected
         assert (folder / "red" / "c.jpg").is_symlink()
 
-    def test_cannot_be_gathered_where_something_is(self, model: Path, mixed: Path) -> None:
-        Path("doubtful").mkdir()
-        Path("doubtful/mine.txt").touch()
-        done = winnow("predict", model, "mixed", "--into", "doubtful")
+    def test_cannot_be_collected_in_a_folder_with_files(self, model: Path, mixed: Path) -> None:
+        Path("uncertain").mkdir()
+        Path("uncertain/mine.txt").touch()
+        done = winnow("predict", model, "mixed", "--into", "uncertain")
         assert (done.exit_code, done.stdout) == (1, "")
-        assert "doubtful is not empty: name a new folder" in done.stderr
+        assert "uncertain is not empty: name a new folder" in done.stderr
 
     @pytest.mark.parametrize(
         "words", [["--sort-into", "new"], ["--sort-into", "new/red"], ["--sort-into", "new.winnow"]]
@@ -349,21 +340,22 @@ class TestDoubtful:
 
     def test_have_a_workspace_of_their_own(self, model: Path, mixed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("WINNOW_WORKSPACE", str(Path("other.winnow").resolve()))
-        assert said("predict", model, "mixed", "--into", "new")["doubtful"]["folder"] == str(Path("new").resolve())
+        document = winnow_json("predict", model, "mixed", "--into", "new")
+        assert document["doubtful"]["folder"] == str(Path("new").resolve())
         assert read_predictions(find_workspace(Path("new"), Path("new.winnow")))
 
     @pytest.mark.parametrize(
-        ("error", "told"), [(InputError("full"), "full"), (KeyboardInterrupt(), "Nothing is coll")]
+        ("error", "message"), [(InputError("full"), "full"), (KeyboardInterrupt(), "Nothing is coll")]
     )
-    def test_that_cannot_be_gathered_cost_no_predictions(
-        self, model: Path, mixed: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException, told: str
+    def test_that_cannot_be_collected_cost_no_predictions(
+        self, model: Path, mixed: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException, message: str
     ) -> None:
         def collect(*_: object) -> None:
             raise error
 
         monkeypatch.setattr("winnow.curate.export.collect.collect", collect)
         done = winnow("predict", model, "mixed", "--into", "new", "--json")
-        assert (done.exit_code, told in done.stderr) == (1, True)
+        assert (done.exit_code, message in done.stderr) == (1, True)
         assert "run the same command" not in done.stderr
         document = json.loads(done.stdout)
         assert len(document["predictions"]) == 5
@@ -373,15 +365,15 @@ class TestDoubtful:
 class TestEnds:
     @pytest.fixture
     def many(self, mixed: Path, tmp_path: Path) -> Path:
-        """A list that would take a minute."""
+        """A list of files that would take a minute to predict."""
         (tmp_path / "list").write_text("mixed/a.jpg\n" * 60_000)
         return tmp_path / "list"
 
     @pytest.mark.slow
     @pytest.mark.parametrize("form", ["--csv", "--jsonl", "--top=2"])
-    def test_quietly_when_nobody_reads_on(self, model: Path, many: Path, form: str) -> None:
-        with many.open() as given:
-            run = process("predict", str(model), "-", form, stdin=given)
+    def test_quietly_when_the_reader_closes_the_pipe(self, model: Path, many: Path, form: str) -> None:
+        with many.open() as paths:
+            run = process("predict", str(model), "-", form, stdin=paths)
         assert run.stdout is not None
         assert run.stderr is not None
         assert run.stdout.readline()
@@ -390,14 +382,14 @@ class TestEnds:
         assert run.stderr.read() == ""
         run.stderr.close()
 
-    def test_at_ctrl_c_saying_that_nothing_is_gathered(
+    def test_at_ctrl_c_with_a_message_that_nothing_is_collected(
         self, model: Path, mixed: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        def predict(*given: Any) -> Any:
-            yield from islice(predicted(*given), 3)
+        def predict(*arguments: Any) -> Any:
+            yield from islice(original(*arguments), 3)
             raise KeyboardInterrupt
 
-        predicted = prediction.predict
+        original = prediction.predict
         monkeypatch.setattr(prediction, "predict", predict)
         done = winnow("predict", model, "mixed", "--into", "new")
         assert done.exit_code == 1
@@ -409,24 +401,24 @@ class TestEnds:
     @pytest.mark.slow
     @pytest.mark.parametrize("form", ["--csv", "--jsonl", "--json", "--top=2"])
     def test_at_ctrl_c_with_whole_lines(self, model: Path, many: Path, form: str) -> None:
-        with many.open() as given, Path("out").open("wb") as out:
-            run = process("predict", str(model), "-", form, "--sort-into", "sorted", stdin=given, stdout=out)
+        with many.open() as paths, Path("out").open("wb") as out:
+            run = process("predict", str(model), "-", form, "--sort-into", "sorted", stdin=paths, stdout=out)
         while not Path("sorted/red/a.jpg").is_symlink():
             time.sleep(0.05)
             assert run.poll() is None
         time.sleep(0.2)
         run.send_signal(signal.SIGINT)
-        _, told = run.communicate(timeout=20)
+        _, stderr = run.communicate(timeout=20)
         assert run.returncode == 1
-        assert told.startswith("Interrupted: ")
-        assert len(told.splitlines()) == 1
+        assert stderr.startswith("Interrupted: ")
+        assert len(stderr.splitlines()) == 1
         lines = Path("out").read_text().splitlines(keepends=True)
         if form == "--json":
             assert lines == []
             return
         assert all(line.endswith("\n") for line in lines)
         rows = [json.loads(line) for line in lines] if form == "--jsonl" else lines[1:]
-        assert abs(len(rows) - int(told.split()[1].replace(",", ""))) <= 1
+        assert abs(len(rows) - int(stderr.split()[1].replace(",", ""))) <= 1
 
 
 class TestEvaluate:
@@ -453,9 +445,9 @@ class TestEvaluate:
         run.stderr.close()
 
     @pytest.mark.slow
-    def test_judges_a_folder_and_writes_nothing_in_it(self, model: Path, hues: Path) -> None:
+    def test_evaluates_a_folder_and_writes_nothing_in_it(self, model: Path, hues: Path) -> None:
         before = sorted(hues.rglob("*"))
-        result = said("evaluate", model, hues, "--report", "page.html", "--csv", "rows.csv")
+        result = winnow_json("evaluate", model, hues, "--report", "page.html", "--csv", "rows.csv")
         assert result["weighted_f1"]["mean"] == 1
         assert result["pictures"] == 60
         assert sorted(hues.rglob("*")) == before
@@ -466,7 +458,7 @@ class TestEvaluate:
 
     def test_takes_labels_from_a_file(self, model: Path, hues: Path) -> None:
         Path("labels.csv").write_text("path,label\nred/00.jpg,red\nblue/00.jpg,red\n")
-        result = said("evaluate", model, hues, "--labels", "labels.csv")
+        result = winnow_json("evaluate", model, hues, "--labels", "labels.csv")
         assert (result["pictures"], result["accuracy"]) == (2, 0.5)
 
     def test_refuses_to_write_among_the_pictures(self, model: Path, hues: Path) -> None:

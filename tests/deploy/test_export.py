@@ -13,22 +13,16 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from click.testing import CliRunner, Result
+from support.command_line import winnow, winnow_json
 from support.pictures import HUES, paint, paint_hues, write_colours
 
-from winnow import cli
 from winnow.deploy.inference.model import load
 from winnow.embed.images import resize_to_square
 
 
-def winnow(*words: object) -> Any:
-    done = CliRunner().invoke(cli.main, [*map(str, words), "--json"])
-    assert done.exit_code == 0, done.output
-    return json.loads(done.stdout)
-
-
 def refused(*words: object) -> str:
-    done: Result = CliRunner().invoke(cli.main, [*map(str, words)])
+    """The one error line of a command that fails."""
+    done = winnow(*words)
     assert done.exit_code == 1, done.output
     assert isinstance(done.exception, SystemExit)
     lines = [line for line in done.stderr.splitlines() if line.startswith("Error:")]
@@ -42,7 +36,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("trained")
     hues, colours = paint_hues(folder / "hues"), write_colours(folder / "colours.onnx")
     workspace = ("--workspace", folder / "hues.winnow")
-    winnow("train", hues, *workspace, "--backbone", colours, "--head", "logistic")
+    winnow_json("train", hues, *workspace, "--backbone", colours, "--head", "logistic")
     return folder
 
 
@@ -56,7 +50,7 @@ def run(trained: Path, hues: Path, colours: Path) -> Path:
     return folder.resolve()
 
 
-def rows_of(run: Path, split: str) -> list[dict[str, str]]:
+def read_predictions(run: Path, split: str) -> list[dict[str, str]]:
     with (run / "predictions.csv").open(newline="") as stream:
         return [row for row in csv.DictReader(stream) if row["split"] == split]
 
@@ -68,13 +62,13 @@ def pixels(file: Path) -> np.ndarray:
 
 
 def test_the_file_predicts_what_the_run_predicted(run: Path, hues: Path) -> None:
-    report = winnow("export", run, "-o", "model.onnx")
+    report = winnow_json("export", run, "-o", "model.onnx")
     assert report["model"] == "model.onnx"
     session = onnxruntime.InferenceSession("model.onnx")
-    (given,) = session.get_inputs()
-    assert (given.name, given.type, given.shape) == ("image", "tensor(uint8)", ["batch", 96, 96, 3])
+    (image,) = session.get_inputs()
+    assert (image.name, image.type, image.shape) == ("image", "tensor(uint8)", ["batch", 96, 96, 3])
     assert [value.name for value in session.get_outputs()] == ["label", "probabilities", "embedding", "familiarity"]
-    rows = rows_of(run, "test")
+    rows = read_predictions(run, "test")
     squares = np.stack([resize_to_square(pixels(hues / row["path"]), 96) for row in rows])
     label, probabilities, embedding, familiarity = session.run(None, {"image": squares})
     assert label.tolist() == [row["predicted"] for row in rows]
@@ -89,7 +83,7 @@ def test_the_file_predicts_what_the_run_predicted(run: Path, hues: Path) -> None
 
 
 def test_the_metadata_describe_the_file(run: Path, hues: Path) -> None:
-    winnow("export", run, "-o", "model.onnx")
+    winnow_json("export", run, "-o", "model.onnx")
     model = load(Path("model.onnx"))
     metadata, document = model.metadata, json.loads((run / "metrics.json").read_text())
     assert model.labels == sorted(HUES)
@@ -101,13 +95,13 @@ def test_the_metadata_describe_the_file(run: Path, hues: Path) -> None:
     assert training["pictures"] == training["pictures_as_found"] == 42
     assert training["as_found"] == training["as_decided"] == 60
     assert training["classes"] == {"blue": 14, "green": 14, "red": 14}
-    parts = {part: [row["id"][:12] for row in rows_of(run, part)] for part in ("val", "test")}
+    parts = {part: [row["id"][:12] for row in read_predictions(run, part)] for part in ("val", "test")}
     assert len(metadata["trained_on"]) == 42 + len(parts["val"])
     assert set(metadata["trained_on"]) >= set(parts["val"])
     assert not set(metadata["trained_on"]) & set(parts["test"])
     assert metadata["familiarity"]["calibrated_on"] == len(parts["val"])
     held_out = metadata["familiarity"]["held_out"]
-    assert held_out["pictures"] == len(rows_of(run, "test"))
+    assert held_out["pictures"] == len(read_predictions(run, "test"))
     assert 0 <= held_out["rejected"] < 0.5
     assert metadata["familiarity"]["threshold"] == float(metadata["familiarity_threshold"]) == model.threshold == 0.05
     onnx.checker.check_model(onnx.load("model.onnx"), full_check=True)
@@ -117,13 +111,13 @@ def test_the_folder_of_the_weights_is_not_published(run: Path) -> None:
     head = onnx.load(run / "head.onnx")
     next(entry for entry in head.metadata_props if entry.key == "params").value = '{"weights": "/home/me/own.h5"}'
     onnx.save(head, run / "head.onnx")
-    winnow("export", run, "-o", "model.onnx")
+    winnow_json("export", run, "-o", "model.onnx")
     assert load(Path("model.onnx")).metadata["params"] == {"weights": "own.h5"}
     assert "/home/me" not in Path("model.md").read_text()
 
 
 def test_a_model_card_lies_beside_it(run: Path) -> None:
-    report = winnow("export", run, "-o", "deploy/model.onnx")
+    report = winnow_json("export", run, "-o", "deploy/model.onnx")
     assert report["card"] == "deploy/model.md"
     text = Path("deploy/model.md").read_text()
     assert text.startswith("---\n")
@@ -133,10 +127,10 @@ def test_a_model_card_lies_beside_it(run: Path) -> None:
 
 @pytest.mark.slow
 def test_the_metadata_count_pruned_pictures(hues: Path, colours: Path) -> None:
-    winnow("scan", hues)
-    winnow("decide", hues, "--drop", *(hues / "red" / f"{number:02d}.jpg" for number in range(6)))
-    run = winnow("train", hues, "--backbone", colours, "--head", "logistic")["run"]
-    winnow("export", run, "-o", "model.onnx")
+    winnow_json("scan", hues)
+    winnow_json("decide", hues, "--drop", *(hues / "red" / f"{number:02d}.jpg" for number in range(6)))
+    run = winnow_json("train", hues, "--backbone", colours, "--head", "logistic")["run"]
+    winnow_json("export", run, "-o", "model.onnx")
     training = load(Path("model.onnx")).metadata["training"]
     assert (training["as_found"], training["as_decided"], training["dropped"]) == (60, 54, {"off_topic": 6})
     assert training["pictures_as_found"] == 42
@@ -148,7 +142,7 @@ def test_the_metadata_count_pruned_pictures(hues: Path, colours: Path) -> None:
     [("--input", "any"), ("--precision", "fp16"), ("--tta", "flip")],
 )
 def test_what_options_change_is_measured_and_stored(run: Path, hues: Path, words: tuple[str, str]) -> None:
-    done = CliRunner().invoke(cli.main, ["export", str(run), "-o", "model.onnx", *words])
+    done = winnow("export", run, "-o", "model.onnx", *words)
     assert done.exit_code == 0, done.output
     assert "Weighted F1" in done.output
     model = load(Path("model.onnx"))
@@ -156,20 +150,20 @@ def test_what_options_change_is_measured_and_stored(run: Path, hues: Path, words
     parity = model.metadata["parity"]
     assert parity["largest_difference"] < 0.02
     assert abs(parity["weighted_f1"]["change"]) <= parity["weighted_f1"]["high"] - parity["weighted_f1"]["low"] + 0.1
-    row = rows_of(run, "test")[0]
+    row = read_predictions(run, "test")[0]
     square = resize_to_square(pixels(hues / row["path"]), 96)
-    given = pixels(hues / row["path"]) if words[1] == "any" else square[None]
-    label = onnxruntime.InferenceSession("model.onnx").run(["label"], {"image": given})[0]
+    image = pixels(hues / row["path"]) if words[1] == "any" else square[None]
+    label = onnxruntime.InferenceSession("model.onnx").run(["label"], {"image": image})[0]
     assert label.tolist() == [row["predicted"]]
 
 
 @pytest.mark.slow
 def test_run_and_output_may_be_left_out(run: Path) -> None:
-    report = winnow("export")
+    report = winnow_json("export")
     assert report["run"] == str(run)
     assert report["model"] == str(run / "model.onnx")
-    assert winnow("export", run.name)["model"] == str(run / "model.onnx")
-    variant = winnow("export", run, "--input", "any", "--precision", "fp16")
+    assert winnow_json("export", run.name)["model"] == str(run / "model.onnx")
+    variant = winnow_json("export", run, "--input", "any", "--precision", "fp16")
     assert variant["model"] == str(run / "model-any-fp16.onnx")
     assert sorted(path.name for path in run.glob("model*")) == [
         "model-any-fp16.md",
@@ -211,7 +205,7 @@ class TestNotWritten:
     @pytest.mark.slow
     def test_of_a_comparison(self, hues: Path, colours: Path) -> None:
         words = ("--heads", "centroid,dummy", "--repeats", 2, "--jobs", 1)
-        run = winnow("compare", hues, "--backbone", colours, *words)["run"]
+        run = winnow_json("compare", hues, "--backbone", colours, *words)["run"]
         assert "run `winnow train --head centroid` and export that run" in refused("export", run, "-o", "model.onnx")
 
     def test_of_a_folder_that_is_no_run(self, run: Path, tmp_path: Path) -> None:
@@ -265,12 +259,12 @@ class TestNotWritten:
 
     @pytest.mark.slow
     def test_with_the_head_of_another_run(self, run: Path, hues: Path, colours: Path) -> None:
-        other = Path(winnow("train", hues, "--backbone", colours, "--head", "centroid")["run"])
+        other = Path(winnow_json("train", hues, "--backbone", colours, "--head", "centroid")["run"])
         shutil.copy(other / "head.onnx", run / "head.onnx")
         assert "head.onnx is not that of this run" in refused("export", run, "-o", "model.onnx")
 
     def test_when_most_pictures_are_gone(self, run: Path, hues: Path) -> None:
-        for row in rows_of(run, "val")[:5]:
+        for row in read_predictions(run, "val")[:5]:
             paint(hues / row["path"], (9, 9, 9), 7)
         message = refused("export", run, "-o", "model.onnx", "--input", "any")
         assert "5 of 9 val pictures are gone from" in message
@@ -291,21 +285,21 @@ class TestNotWritten:
 
 
 def test_pictures_that_changed_since_are_left_out(run: Path, hues: Path) -> None:
-    rows = rows_of(run, "test")
+    rows = read_predictions(run, "test")
     paint(hues / rows[0]["path"], (0, 0, 0), 999)
     (hues / rows[1]["path"]).write_bytes(b"")
-    done = CliRunner().invoke(cli.main, ["export", str(run), "-o", "model.onnx"])
+    done = winnow("export", run, "-o", "model.onnx")
     assert f"note: 2 of {len(rows)} test pictures are gone or changed since" in done.stderr
     assert load(Path("model.onnx")).metadata["parity"]["pictures"] == len(rows) - 2
 
 
 @pytest.mark.slow
 def test_a_card_that_a_person_changed_is_kept(run: Path) -> None:
-    winnow("export", run, "-o", "model.onnx")
+    winnow_json("export", run, "-o", "model.onnx")
     first = Path("model.md").read_text()
-    assert winnow("export", run, "-o", "model.onnx")["card"] == "model.md"
+    assert winnow_json("export", run, "-o", "model.onnx")["card"] == "model.md"
     Path("model.md").write_text(first.replace("license: other", "license: mit"))
-    assert winnow("export", run, "-o", "model.onnx")["card"] == "model.new.md"
+    assert winnow_json("export", run, "-o", "model.onnx")["card"] == "model.new.md"
     assert "license: mit" in Path("model.md").read_text()
     assert "license: other" in Path("model.new.md").read_text()
 
@@ -314,7 +308,7 @@ def test_a_run_elsewhere_needs_its_workspace_named(run: Path, monkeypatch: pytes
     monkeypatch.setenv("WINNOW_IMAGES", "/nowhere")  # the run says which pictures
     copied = shutil.copytree(run, "elsewhere")
     assert "is not a workspace" in refused("export", copied, "-o", "model.onnx")
-    winnow("export", copied, "-o", "model.onnx", "--workspace", run.parents[1])
+    winnow_json("export", copied, "-o", "model.onnx", "--workspace", run.parents[1])
     assert Path("model.onnx").is_file()
 
 
@@ -323,7 +317,7 @@ def test_labels_are_any_text(tmp_path: Path, colours: Path) -> None:
     for index, (label, hue) in enumerate([("=1+1", (220, 60, 50)), ("<b>花</b>", (60, 200, 70))]):
         for number in range(12):
             paint(tmp_path / "odd" / label.replace("/", "") / f"{number}.jpg", hue, 50 * index + number)
-    run = winnow("train", tmp_path / "odd", "--backbone", colours, "--head", "centroid")["run"]
-    winnow("export", run, "-o", "model.onnx")
+    run = winnow_json("train", tmp_path / "odd", "--backbone", colours, "--head", "centroid")["run"]
+    winnow_json("export", run, "-o", "model.onnx")
     assert load(Path("model.onnx")).labels == ["<b>花<b>", "=1+1"]
     assert "<b>" not in Path("model.md").read_text().replace("`<b>", "")

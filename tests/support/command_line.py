@@ -10,9 +10,9 @@ from click.testing import CliRunner, Result
 from winnow import cli
 
 
-def winnow(*words: object) -> Result:
+def winnow(*words: object, stdin: bytes | str = "") -> Result:
     """Run a command in this process."""
-    return CliRunner().invoke(cli.main, [str(word) for word in words])
+    return CliRunner().invoke(cli.main, [str(word) for word in words], input=stdin)
 
 
 def winnow_json(*words: object) -> Any:

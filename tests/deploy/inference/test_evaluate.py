@@ -91,9 +91,9 @@ def test_the_most_wrong_come_first(mixed, model):
     wrong = evaluate_to_json(mixed, model)["most_wrong"]
     assert len(wrong) == 15
     assert {row["path"].split("/")[1][:-5] for row in wrong} == set(HUES)
-    own = [row["label_probability"] for row in wrong]
-    assert own == sorted(own)
-    assert own[-1] < 0.5
+    probabilities = [row["label_probability"] for row in wrong]
+    assert probabilities == sorted(probabilities)
+    assert probabilities[-1] < 0.5
 
 
 def test_copies_count_once_with_the_majority_label(hues, model):
@@ -234,7 +234,7 @@ def test_a_folder_that_the_model_was_trained_on_is_refused(hues, model):
 def test_the_terminal_shows_scores_matrix_and_mistakes(mixed, model, capsys):
     print_evaluation(evaluate_folder(mixed, model))
     text = " ".join(capsys.readouterr().out.split())
-    assert "on 59 pictures of 3 classes on its own test pictures, according to the file: 0.910" in text
+    assert "on 59 pictures of 3 classes on the test pictures of its own collection, the file states 0.910" in text
     assert "(weighted average) 0.746 0.746 0.746 59" in text
     assert "1 blue 15 0 5 2 green 5 15 0 3 red 0 5 14" in text
     assert "Unfamiliar (below 0.05): 0 of 59, 0.0%" in text
@@ -267,7 +267,7 @@ def test_labels_are_shortened_by_their_width_on_the_terminal():
 
 def test_a_model_without_scores_in_its_metadata_is_evaluated_too(hues, model, capsys):
     print_evaluation(evaluate_folder(hues, model, metrics={"weighted_f1": [0.9]}))
-    assert "according to the file" not in capsys.readouterr().out
+    assert "the file states" not in capsys.readouterr().out
 
 
 def test_the_page_is_complete_and_self_contained(mixed, model, tmp_path):
@@ -276,7 +276,7 @@ def test_the_page_is_complete_and_self_contained(mixed, model, tmp_path):
     page = Reader((tmp_path / "page.html").read_text(encoding="utf-8"))
     assert not page.open
     assert "Weighted F1 of model.onnx" in page.text
-    assert "44 of 59 right" in page.text
+    assert "44 of 59 correct" in page.text
     assert "red 0.737 0.737 0.737 19" in page.text
     images = [attributes["src"] for tag, attributes in page.tags if tag == "img"]
     assert len(images) == 15
@@ -321,8 +321,8 @@ def test_the_command_prints_one_document_and_writes_both_files(mixed, model, tmp
     from winnow.commands.deploy import evaluate as command
 
     write_model(model)
-    words = [str(model), str(mixed), "--json", "--report", "out/page.html", "--csv", "out/all.csv"]
-    done = CliRunner().invoke(command, words)
+    arguments = [str(model), str(mixed), "--json", "--report", "out/page.html", "--csv", "out/all.csv"]
+    done = CliRunner().invoke(command, arguments)
     assert done.exit_code == 0, done.output
     assert json.loads(done.stdout)["pictures"] == 59
     assert sorted(file.name for file in (tmp_path / "out").iterdir()) == ["all.csv", "page.html"]

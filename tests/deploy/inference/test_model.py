@@ -146,9 +146,9 @@ class TestForeignBytes:
     def test_with_a_byte_changed_anywhere_never_end_in_a_traceback(self, file: Path) -> None:
         content = make_proto().SerializeToString()
         rng, refused = np.random.default_rng(0), 0
-        for place in rng.integers(0, len(content), 300):
+        for position in rng.integers(0, len(content), 300):
             file.write_bytes(
-                content[:place] + bytes([content[place] ^ int(rng.integers(1, 256))]) + content[place + 1 :]
+                content[:position] + bytes([content[position] ^ int(rng.integers(1, 256))]) + content[position + 1 :]
             )
             try:
                 load(file).session()

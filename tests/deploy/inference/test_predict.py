@@ -37,8 +37,8 @@ def model(tmp_path: Path) -> Model:
     return load(write_model(tmp_path / "model.onnx"))
 
 
-def paths(*given: str | Path) -> list[str]:
-    return [path for path, _ in find_files(given)]
+def paths(*arguments: str | Path) -> list[str]:
+    return [path for path, _ in find_files(arguments)]
 
 
 def plain(file: Path, hue: tuple[int, int, int] = HUES["red"], size: tuple[int, int] = (20, 20), **how: object) -> Path:
@@ -49,8 +49,8 @@ def plain(file: Path, hue: tuple[int, int, int] = HUES["red"], size: tuple[int, 
 
 class TestFiles:
     def test_are_given_as_they_were_named_and_in_that_order(self, hues: Path) -> None:
-        given = [hues / "red" / "03.jpg", hues / "blue" / "01.jpg", hues / "red" / "03.jpg"]
-        assert list(find_files(given)) == [(str(file), file) for file in given]
+        arguments = [hues / "red" / "03.jpg", hues / "blue" / "01.jpg", hues / "red" / "03.jpg"]
+        assert list(find_files(arguments)) == [(str(file), file) for file in arguments]
 
     def test_of_a_folder_are_the_pictures_in_it_by_name_or_content(self, tmp_path: Path) -> None:
         root = tmp_path / "photos"
@@ -62,8 +62,8 @@ class TestFiles:
         (root / ".hidden.jpg").write_bytes((root / "b.jpg").read_bytes())
         os.mkfifo(root / "pipe")
         messages: list[str] = []
-        found = [path for path, _ in find_files([root], messages.append)]
-        assert found == [f"{root}/{name}" for name in ("a", "b.jpg", "empty.jpg", "deep/c.PNG")]
+        walked = [path for path, _ in find_files([root], messages.append)]
+        assert walked == [f"{root}/{name}" for name in ("a", "b.jpg", "empty.jpg", "deep/c.PNG")]
         assert messages == [f"{root}: skipped 2 files that are no pictures"]
 
     def test_of_a_folder_named_from_here_are_named_from_here(self, hues: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -205,9 +205,9 @@ class TestPredict:
         (tmp_path / "cut.png").write_bytes((tmp_path / "wide.png").read_bytes()[:60])
         whole = load(write_model(tmp_path / "any.onnx", any_size=True))
         square = load(write_model(tmp_path / "square.onnx"))
-        given = ["wide.png", "cut.png", "wide.png"]
-        assert [row.label for row in predict(whole, find_files(given))] == ["red", None, "red"]
-        assert [row.label for row in predict(square, find_files(given))] == ["blue", None, "blue"]
+        names = ["wide.png", "cut.png", "wide.png"]
+        assert [row.label for row in predict(whole, find_files(names))] == ["red", None, "red"]
+        assert [row.label for row in predict(square, find_files(names))] == ["blue", None, "blue"]
 
     @pytest.mark.slow
     def test_of_any_size_refuses_what_the_graph_has_no_memory_for(self, tmp_path: Path) -> None:
@@ -268,8 +268,8 @@ class TestPredict:
     def test_imports_no_training_library(self, hues: Path, tmp_path: Path) -> None:
         write_model(tmp_path / "model.onnx")
         code = (
-            "import sys, cli\n"
-            "try: winnow.cli.main(['predict', 'model.onnx', 'hues', '--sort-into', 'sorted', '--json'])\n"
+            "import sys\nfrom winnow import cli\n"
+            "try: cli.main(['predict', 'model.onnx', 'hues', '--sort-into', 'sorted', '--json'])\n"
             "except SystemExit: pass\n"
             "heavy = ('tensorflow', 'keras', 'sklearn', 'matplotlib', 'fiftyone', 'scipy', 'lance')\n"
             "print('LOADED', [name for name in heavy if name in sys.modules])"

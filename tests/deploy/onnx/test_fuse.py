@@ -138,8 +138,8 @@ def test_flip_averages_vectors_or_the_probabilities_of_maps(pool, ood_model):
     assert np.abs(both[0]["embedding"] - both[1]["embedding"]).max() > 0.1
     mean = {name: (both[0][name] + both[1][name]) / 2 for name in both[0]}
     np.testing.assert_array_equal(outputs["embedding"], mean["embedding"])
-    judged = [mean["embedding"]] if pool == "avg" else [each["embedding"] for each in both]
-    expected = np.mean([run(head, of.reshape(4, -1))["probabilities"] for of in judged], axis=0)
+    vectors = [mean["embedding"]] if pool == "avg" else [each["embedding"] for each in both]
+    expected = np.mean([run(head, vector.reshape(4, -1))["probabilities"] for vector in vectors], axis=0)
     np.testing.assert_allclose(outputs["probabilities"], expected, atol=1e-6)
     assert outputs["label"].tolist() == [CLASSES[best] for best in expected.argmax(axis=1)]
     pooled = mean["embedding"].reshape(4, -1, 3).mean(axis=1)
