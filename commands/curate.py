@@ -10,6 +10,7 @@ import click
 from winnow.commands import console, curation_results, options, progress
 from winnow.commands.embedding_options import embedding
 from winnow.commands.groups import command
+from winnow.commands.remedies import with_remedy
 from winnow.common.errors import InputError
 from winnow.curate.journal import REASONS
 
@@ -265,6 +266,6 @@ def _off_topic_scores(workspace: Workspace) -> dict[str, float | None]:
     try:
         scores = score_table.read(workspace)
     except InputError as error:
-        console.message(f"note: {error}; the verdict is recorded without a score")
+        console.message(f"note: {with_remedy(error)}; the verdict is recorded without a score")
         return {}
     return dict(zip(scores["id"].to_pylist(), scores["off_topic"].to_pylist(), strict=True))

@@ -5,20 +5,20 @@ from __future__ import annotations
 import shlex
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from winnow.commands.console import message
-from winnow.common.progress import Reporter
+from winnow.commands.remedies import with_remedy
+from winnow.common.progress import OnProgress, Reporter
 
-OnProgress = Callable[[int, int], None]  # called with (done, total)
 LINE_SECONDS = 5.0  # between two lines of progress where there is no terminal to draw a bar on
 
 
 def reporter() -> Reporter:
     """Reporter for this terminal, with the command as it was typed."""
-    return Reporter(show_progress, message, shlex.join(["winnow", *sys.argv[1:]]))
+    return Reporter(show_progress, message, shlex.join(["winnow", *sys.argv[1:]]), with_remedy)
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import unicodedata
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from winnow.common.errors import InputError
 from winnow.common.paths import from_text, to_text
+from winnow.common.progress import OnMessage
 from winnow.curate import manifest
 from winnow.curate.journal import REASONS, VERDICTS, Decision, Journal, Line, current_verdicts
 from winnow.curate.workspace import Workspace
@@ -25,7 +26,6 @@ NAMED = 3  # paths that a message names
 # Unicode categories that a label must not have: control characters, surrogates, line and paragraph separators.
 _UNPRINTABLE = ("Cc", "Cs", "Zl", "Zp")
 _NOT_IN_PATHS = re.compile("[\0\ud800-\udc7f\udd00-\udfff]")  # \udc80 to \udcff stand for bytes that are not UTF-8
-OnMessage = Callable[[str], None]
 Row = dict[str, Any]  # of the manifest or of the scores: column -> value
 
 

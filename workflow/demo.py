@@ -21,7 +21,7 @@ def run_demo(workspace: Workspace, reporter: Reporter, *, repeats: int = 10, see
     except WeightsMissing as error:
         bar = "=" * 100
         warning = "These scores do not show what Winnow can do."
-        reporter.message(f"{bar}\nTHE BACKBONE IS UNTRAINED: {error}.\n{warning}\n{bar}")
+        reporter.message(f"{bar}\nTHE BACKBONE IS UNTRAINED: {reporter.describe_error(error)}.\n{warning}\n{bar}")
         return run(workspace, EmbeddingConfig(Recipe(weights="random")), reporter, dataset=dataset)
 
 

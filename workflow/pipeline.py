@@ -86,5 +86,5 @@ def _export(run: Run, experiment: Experiment, reporter: Reporter) -> ExportRepor
     try:
         return export_run(run.folder, None, ExportOptions(), reporter, backbone=experiment.folder.backbone)
     except InputError as error:
-        reporter.message(f"note: model.onnx was not written: {error}")
+        reporter.message(f"note: model.onnx was not written: {reporter.describe_error(error)}")
         return None

@@ -355,6 +355,6 @@ def _write_head(experiment: Experiment, file: Path, outcome: Outcome, reporter: 
     try:
         save_head(file, outcome.estimator, outcome.scores[0].spec, experiment.dataset.classes, test, metadata)
     except InputError as error:
-        reporter.message(f"note: {file.name} was not written: {error}")
+        reporter.message(f"note: {file.name} was not written: {reporter.describe_error(error)}")
         return None
     return file
