@@ -1,4 +1,4 @@
-"""A small task with splits, and a comparison of fits, for the tests of the evaluation of heads."""
+"""Small classification tasks, and a comparison of fits, for the tests of heads."""
 
 from __future__ import annotations
 
@@ -9,6 +9,13 @@ import numpy as np
 from winnow.heads.evaluation.fit import Fit, Split
 
 CLASSES = ["daisy", "rose", "été"]
+
+
+def gaussian_blobs(counts, d, scale, seed=0):
+    """Class c is a Gaussian around the c-th unit vector, with counts[c] rows: X float32 (N, d), y int64 (N,)."""
+    rng = np.random.default_rng(seed)
+    y = np.repeat(np.arange(len(counts)), counts)
+    return (np.eye(d)[y] + rng.normal(scale=scale, size=(len(y), d))).astype(np.float32), y
 
 
 def data(n=90, repeats=2, d=6):

@@ -16,7 +16,7 @@ from winnow.heads.models.baselines import BASELINES
 
 
 class TestSmallClasses:
-    """Three pictures to train on, of five, are enough for every head, without a warning."""
+    """Classes of five images, three of them in train, are enough for every head, without a warning."""
 
     @pytest.mark.parametrize(
         ("kind", "twins"),
@@ -26,7 +26,7 @@ class TestSmallClasses:
             *((kind, False) for kind in HEADS if kind not in ("dense", "finetune")),
         ],
     )
-    def test_every_head_fits_on_them(self, kind, twins):
+    def test_every_head_can_be_fitted(self, kind, twins):
         rng = np.random.default_rng(0)
         y = np.repeat(np.arange(4), [5, 5, 40, 200])
         X = (np.eye(8)[y] + rng.normal(scale=0.2, size=(250, 8))).astype(np.float32)
@@ -47,7 +47,7 @@ class TestSmallClasses:
 
 
 class TestFitHead:
-    def test_it_reports_each_part(self):
+    def test_every_part_is_evaluated(self):
         X, y, (split, _) = data()
         estimator, fit = fit_head(HeadSpec("k", "knn"), Task(X, y, CLASSES), split)
         for part in ("train", "val", "test"):
@@ -63,7 +63,7 @@ class TestFitHead:
         assert fit.best_epoch is None
         assert fit.fit_seconds > 0
 
-    def test_it_sees_only_train(self):
+    def test_only_train_is_used_to_fit(self):
         X, y, (split, _) = data()
         centroid, task = HeadSpec("c", "centroid"), Task(X, y, CLASSES)
         before = fit_estimator(centroid, task, split).means_
@@ -71,7 +71,7 @@ class TestFitHead:
         X[elsewhere], y[elsewhere] = np.nan, 2 - y[elsewhere]
         np.testing.assert_array_equal(before, fit_estimator(centroid, task, split).means_)
 
-    def test_a_class_that_train_lacks_gets_no_probability(self):
+    def test_a_class_missing_from_train_has_probability_0(self):
         X, y, (split, _) = data()
         split = replace(split, train=split.train[y[split.train] != 1])
         _, fit = fit_head(HeadSpec("c", "centroid"), Task(X, y, CLASSES), split)
@@ -79,12 +79,12 @@ class TestFitHead:
         assert (fit.proba["test"][:, 1] == 0).all()
         assert np.isfinite(fit.metrics["test"]["log_loss"])
 
-    def test_float16_vectors_do(self):
+    def test_float16_vectors_are_accepted(self):
         X, y, (split, _) = data()
         _, fit = fit_head(HeadSpec("l", "logistic"), Task(X.astype(np.float16), y, CLASSES), split)
         assert fit.metrics["test"]["accuracy"] > 0.5
 
-    def test_a_value_that_does_not_do_is_said_with_the_head(self):
+    def test_an_invalid_value_is_an_error_with_the_name_of_the_head(self):
         X, y, (split, _) = data()
         with pytest.raises(
             InputError, match="head 'mine': The 'n_neighbors' parameter of CosineNeighbours must be an int"
@@ -102,14 +102,14 @@ class TestFitHead:
             ("forest", {"class_weight": {7: 1.0}}, "The classes, "),
         ],
     )
-    def test_what_a_classifier_will_not_do_is_said_in_one_line(self, kind, params, message):
+    def test_an_error_of_a_classifier_is_one_line(self, kind, params, message):
         X, y, (split, _) = data()
         with pytest.raises(InputError) as raised:
             fit_head(HeadSpec("mine", kind, params), Task(X, y, CLASSES), split)
         assert str(raised.value).startswith(f"head 'mine': {message}")
         assert "\n" not in str(raised.value)
 
-    def test_seeds_begin_again_after_the_last_one(self):
+    def test_seeds_wrap_around(self):
         assert build(HeadSpec("f", "forest"), 2**31 + 3).random_state == 3
         assert build(HeadSpec("d", "dense"), 2**31 - 1).seed == 2**31 - 1
         assert build(HeadSpec("d", "dense"), 2**31).seed == 0
@@ -119,35 +119,38 @@ class TestFitHead:
         from winnow.heads.models.calibration import SpreadFolds
 
         X, y, (split, _) = data()
-        seen, whole = [], SpreadFolds.split
-        monkeypatch.setattr(
-            SpreadFolds, "split", lambda self, X, y, groups=None: seen.append(self.groups) or whole(self, X, y)
-        )
+        fold_groups, split_rows = [], SpreadFolds.split
+
+        def recording(self, X, y, groups=None):
+            fold_groups.append(self.groups)
+            return split_rows(self, X, y)
+
+        monkeypatch.setattr(SpreadFolds, "split", recording)
         split = replace(split, groups=np.arange(len(y)) // 2 * 10)
         fit_estimator(HeadSpec("s", "svm-linear", params), Task(X, y, CLASSES), split)
-        assert len(seen) == 1
-        np.testing.assert_array_equal(seen[0], split.groups[split.train])
+        assert len(fold_groups) == 1
+        np.testing.assert_array_equal(fold_groups[0], split.groups[split.train])
 
-    def test_what_is_imported_is_not_part_of_fitting(self, monkeypatch):
-        dummy, slept = BASELINES["dummy"], []
+    def test_imports_do_not_count_as_fitting_time(self, monkeypatch):
+        dummy, sleeps = BASELINES["dummy"], []
 
         def slow_at_first(**params):
-            if not slept:
-                slept.append(time.sleep(0.5))
+            if not sleeps:
+                sleeps.append(time.sleep(0.5))
             return dummy(**params)
 
         monkeypatch.setitem(BASELINES, "dummy", slow_at_first)
         X, y, (split, _) = data()
         assert fit_head(HeadSpec("d", "dummy"), Task(X, y, CLASSES), split)[1].fit_seconds < 0.4
 
-    def test_a_head_that_does_not_converge_says_nothing(self):
+    def test_a_head_that_does_not_converge_does_not_warn(self):
         X, y, (split, _) = data()
-        with warnings.catch_warnings(record=True) as said:
+        with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             fit_head(HeadSpec("mlp", "mlp", {"max_iter": 1}), Task(X, y, CLASSES), split)
-        assert [str(warning.message) for warning in said] == []
+        assert [str(warning.message) for warning in caught] == []
 
-    def test_the_seed_of_a_head_holds_over_that_of_the_repeat(self):
+    def test_a_seed_among_the_parameters_takes_precedence(self):
         X, y, (split, _) = data()
         head = HeadSpec("f", "forest", {"n_estimators": 3, "seed": 5})
         assert fit_estimator(head, Task(X, y, CLASSES), split).random_state == 5
@@ -157,7 +160,7 @@ class TestFitHead:
 class TestDense:
     HEAD = HeadSpec("d", "dense", {"hidden": (8,), "epochs": 4, "lr": 0.1})
 
-    def test_the_reports_recipe_validates_on_val(self):
+    def test_validation_val_chooses_the_epoch_on_val(self):
         X, y, (split, _) = data()
         _, fit = fit_head(self.HEAD, Task(X, y, CLASSES), split, FitOptions(validation="val"))
         assert fit.metrics["val"]["log_loss"] == pytest.approx(min(fit.history["val_loss"]), rel=1e-5)

@@ -12,19 +12,19 @@ from winnow.heads.evaluation.fit import Fit, FitOptions, HeadSpec, Split, Task
 
 
 @pytest.mark.slow
-def test_no_flipped_bit_of_a_file_stops_it(tmp_path):
+def test_a_file_with_a_flipped_bit_is_read_or_ignored(tmp_path):
     X, y, splits = data()
     compare([HeadSpec("c", "centroid")], Task(X, y, CLASSES), splits, FitOptions(cache=tmp_path))
     file = next(tmp_path.glob("*.npz"))
     whole = file.read_bytes()
-    for place in range(0, len(whole), 3):
+    for position in range(0, len(whole), 3):
         damaged = bytearray(whole)
-        damaged[place] ^= 1 << place % 8
+        damaged[position] ^= 1 << position % 8
         file.write_bytes(damaged)
         assert isinstance(fit_cache.load(file), Fit | None)
 
 
-def test_splits_that_differ_have_other_digests():
+def test_different_splits_have_different_digests():
     rows, task = np.arange(8), Task(np.empty((8, 1)), np.arange(8) % 2, ["a", "b"], "k")
     plain = Split(rows[:4], rows[4:6], rows[6:], rows)
     others = [

@@ -28,8 +28,8 @@ def test_two_processes_give_the_same_fits_as_one(tmp_path):
     task, progress = Task(X, y, CLASSES), []
     both = compare(heads_from_names(names), task, splits, FitOptions(jobs=2), lambda done, _: progress.append(done))
     assert progress == list(range(1, 13))
-    alone = compare(heads_from_names(names), task, splits)
-    for a, b in zip(sum(both, []), sum(alone, []), strict=True):
+    single = compare(heads_from_names(names), task, splits)
+    for a, b in zip(sum(both, []), sum(single, []), strict=True):
         assert_equal_fits(a, b)
 
 
@@ -46,7 +46,7 @@ def test_features_are_shared_on_disk_where_memory_is_short(tmp_path, monkeypatch
     again = compare(heads, task, splits, FitOptions(jobs=2, cache=tmp_path / "fits"))
     assert Path(mapped[0].filename).parent.parent == tmp_path
     np.testing.assert_array_equal(mapped[0], X)
-    assert [path.name for path in tmp_path.iterdir()] == ["fits"]  # nothing stays
+    assert [path.name for path in tmp_path.iterdir()] == ["fits"]  # the scratch folder is removed
     for a, b in zip(few[0], again[0], strict=True):
         assert_equal_fits(a, b)
     monkeypatch.setattr(fit_pool.np, "save", full)
@@ -95,7 +95,7 @@ def test_scikit_learn_heads_never_load_tensorflow():
 
 
 @pytest.mark.slow
-def test_the_dense_head_says_when_tensorflow_is_missing():
+def test_without_tensorflow_the_dense_head_raises_an_input_error():
     done = python(
         "import sys\nsys.modules['tensorflow'] = None\n" + TINY + "from winnow.common.errors import InputError\n"
         "try:\n    compare(heads_from_names(['dense']), task, splits)\n"
@@ -105,8 +105,8 @@ def test_the_dense_head_says_when_tensorflow_is_missing():
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(sys.platform == "win32", reason="a process group is interrupted in another way there")
-def test_one_interrupt_ends_it_cleanly(tmp_path):
+@pytest.mark.skipif(sys.platform == "win32", reason="process groups are interrupted differently there")
+def test_one_interrupt_stops_it_without_an_error(tmp_path):
     script = tmp_path / "long.py"
     script.write_text(
         TINY
@@ -140,7 +140,7 @@ if __name__ == "__main__":
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(sys.platform != "linux", reason="its processes are found in /proc")
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_a_killed_run_leaves_no_processes(tmp_path):
     script = tmp_path / "killed.py"
     script.write_text(

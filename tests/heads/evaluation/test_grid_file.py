@@ -17,7 +17,7 @@ class TestNames:
         with pytest.raises(InputError, match="no head is called 'svm'; there are dense, dummy, .*svm-linear"):
             heads_from_names(["svm"])
 
-    def test_doubled(self):
+    def test_repeated(self):
         with pytest.raises(InputError, match="two heads are called 'knn'"):
             heads_from_names(["knn", "knn"])
 
@@ -37,7 +37,7 @@ class TestGrid:
             (0.01, 1),
         ]
 
-    def test_a_file_of_ones_own(self, tmp_path):
+    def test_a_file_of_the_user(self, tmp_path):
         file = tmp_path / "mine.toml"
         file.write_text(
             '[[head]]\nkind = "dense"\nhidden = [64, 32]\nbatch-size = 8\n[[head]]\nname = "k"\nkind = "knn"\n'
@@ -51,6 +51,13 @@ class TestGrid:
             HeadSpec("k", "knn", {}),
             HeadSpec("c", "dense", cycle),
         ]
+
+    @pytest.mark.parametrize("kind", ["tail", "finetune"])
+    def test_kinds_of_version_0_1_0_are_read(self, tmp_path, kind):
+        file = tmp_path / "mine.toml"
+        file.write_text(f'[[head]]\nkind = "{kind}"\nunfreeze = 2')
+        (head,) = read_grid(file).heads
+        assert (head.kind, head.params) == ("finetune", {"unfreeze": 2})
 
     @pytest.mark.parametrize(
         ("text", "message"),
@@ -87,7 +94,7 @@ class TestGrid:
             ('[[head]]\nkind = "knn"\n[[head]]\nkind = "knn"', "two heads are called 'knn'"),
         ],
     )
-    def test_mistakes_are_said_with_the_file(self, tmp_path, text, message):
+    def test_mistakes_are_errors_with_the_file(self, tmp_path, text, message):
         file = tmp_path / "mine.toml"
         file.write_text(text)
         with pytest.raises(InputError, match=message) as raised:

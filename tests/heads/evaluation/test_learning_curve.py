@@ -22,7 +22,7 @@ SIZES = np.array([70.0, 140, 245, 350, 490, 700])
 
 
 def split_of(y, groups=None):
-    """Every row but the last of each class is in train, in a mixed order."""
+    """A split with all rows in train, in random order."""
     rows = np.random.default_rng(3).permutation(len(y))
     nothing = np.empty(0, np.int64)
     return Split(rows, nothing, nothing, np.arange(len(y)) if groups is None else groups)
@@ -35,7 +35,7 @@ class TestNested:
         counts = [np.bincount(y[part.train]).tolist() for part in parts]
         assert counts == [[10, 4, 2], [20, 8, 4], [35, 14, 7], [50, 20, 10], [70, 28, 14], [100, 40, 20]]
 
-    def test_a_smaller_part_is_part_of_the_larger_and_all_of_it_is_the_split_as_it_is(self):
+    def test_smaller_parts_are_contained_in_larger_ones_and_a_share_of_1_is_the_split(self):
         y = np.repeat([0, 1, 2], [100, 40, 20])
         split = split_of(y)
         parts = nested_subsets(split, y, seed=0)
@@ -44,19 +44,19 @@ class TestNested:
         np.testing.assert_array_equal(parts[-1].train, split.train)
         assert parts[0].test is split.test
 
-    def test_the_seed_draws_the_parts(self):
+    def test_the_seed_decides_the_parts(self):
         y = np.repeat([0, 1], 50)
         a, b, c, d = (nested_subsets(split_of(y), y, seed)[0].train.tolist() for seed in (0, 0, 1, -1))
         assert a == b
         assert len({*map(tuple, (a, c, d))}) == 3
 
-    def test_a_class_keeps_two_pictures_where_it_has_them(self):
+    def test_a_class_keeps_two_images_where_it_has_them(self):
         y = np.repeat([0, 1, 2], [40, 5, 1])
         first = nested_subsets(split_of(y), y, seed=0)[0]
         assert np.bincount(y[first.train]).tolist() == [4, 2, 1]
 
     def test_groups_are_whole_and_two_of_a_class_stay(self):
-        groups = np.repeat(np.arange(30), 4)  # four views of thirty pictures
+        groups = np.repeat(np.arange(30), 4)  # four versions of thirty images
         y = np.repeat(np.arange(30) % 3, 4)
         for part, share in zip(nested_subsets(split_of(y, groups), y, seed=0), SHARES, strict=True):
             taken = np.bincount(groups[part.train], minlength=30)
@@ -64,7 +64,7 @@ class TestNested:
             of_class = np.bincount(y[part.train]) / 4
             assert (of_class == max(2, np.ceil(round(share * 40) / 4))).all()
 
-    def test_a_group_of_several_labels_counts_for_the_one_that_most_have(self):
+    def test_a_group_with_several_labels_belongs_to_the_most_frequent_one(self):
         y = np.array([0, 0, 1, 1, 1, 1, 0, 0])
         groups = np.array([0, 0, 0, 1, 2, 3, 4, 5])
         first = nested_subsets(split_of(y, groups), y, seed=0, shares=(0.01,))[0]
@@ -74,17 +74,17 @@ class TestNested:
 
 
 class TestLaw:
-    def test_it_is_found_again(self):
+    def test_it_is_recovered_from_its_values(self):
         law = PowerLaw(a=0.05, b=1.2, c=0.5)
-        found = fit_power_law(SIZES, law(SIZES), np.full(6, 0.01))
-        assert found == pytest.approx(law, rel=1e-3)
+        fitted = fit_power_law(SIZES, law(SIZES), np.full(6, 0.01))
+        assert fitted == pytest.approx(law, rel=1e-3)
 
     def test_by_hand(self):
         # 1 − 0.1 − 0.8 / sqrt(16) = 0.7
         assert PowerLaw(0.1, 0.8, 0.5)(16) == pytest.approx(0.7)
         assert PowerLaw(0.1, 0.8, 0.5)(np.array([4, 64])) == pytest.approx([0.5, 0.8])
 
-    def test_points_that_are_less_sure_count_less(self):
+    def test_points_with_larger_errors_have_less_weight(self):
         law = PowerLaw(a=0.05, b=1.2, c=0.5)
         means = law(SIZES)
         means[0] -= 0.1

@@ -5,10 +5,10 @@ import pytest
 
 from winnow.heads.evaluation import metrics as evaluate
 
-# Three classes, six pictures: 0 0 0 1 1 2, said to be 0 0 1 1 1 0.
+# Three classes, six images: 0 0 0 1 1 2, predicted as 0 0 1 1 1 0.
 Y = np.array([0, 0, 0, 1, 1, 2])
 PREDICTED = np.array([0, 0, 1, 1, 1, 0])
-PROBA = np.eye(3)[PREDICTED] * 0.7 + 0.1  # 0.8 for the class said, 0.1 for the others
+PROBA = np.eye(3)[PREDICTED] * 0.7 + 0.1  # 0.8 for the predicted class, 0.1 for the others
 
 
 def test_confusion_has_the_truth_in_its_rows():
@@ -22,13 +22,13 @@ def test_confusion_keeps_classes_that_never_occur():
 
 def test_metrics_by_hand():
     # F1: class 0 2·2/(3+3) = 2/3, class 1 2·2/(3+2) = 4/5, class 2 0
-    found = evaluate.metrics(Y, PROBA)
-    assert found["weighted_f1"] == pytest.approx((3 * 2 / 3 + 2 * 4 / 5) / 6)
-    assert found["macro_f1"] == pytest.approx((2 / 3 + 4 / 5) / 3)
-    assert found["accuracy"] == pytest.approx(4 / 6)
-    assert found["log_loss"] == pytest.approx(-(4 * np.log(0.8) + 2 * np.log(0.1)) / 6)
-    assert found["ece"] == pytest.approx(0.8 - 4 / 6)
-    assert tuple(found) == ("weighted_f1", "macro_f1", "accuracy", "log_loss", "ece")
+    scores = evaluate.metrics(Y, PROBA)
+    assert scores["weighted_f1"] == pytest.approx((3 * 2 / 3 + 2 * 4 / 5) / 6)
+    assert scores["macro_f1"] == pytest.approx((2 / 3 + 4 / 5) / 3)
+    assert scores["accuracy"] == pytest.approx(4 / 6)
+    assert scores["log_loss"] == pytest.approx(-(4 * np.log(0.8) + 2 * np.log(0.1)) / 6)
+    assert scores["ece"] == pytest.approx(0.8 - 4 / 6)
+    assert tuple(scores) == ("weighted_f1", "macro_f1", "accuracy", "log_loss", "ece")
 
 
 def test_metrics_are_those_of_scikit_learn():
@@ -39,11 +39,11 @@ def test_metrics_are_those_of_scikit_learn():
     proba = rng.dirichlet(np.ones(4), size=200)
     proba = np.hstack([proba, np.zeros((200, 1))])
     predicted = proba.argmax(axis=1)
-    found = evaluate.metrics(y, proba)
-    assert found["weighted_f1"] == pytest.approx(metrics.f1_score(y, predicted, average="weighted"))
-    assert found["macro_f1"] == pytest.approx(metrics.f1_score(y, predicted, average="macro"))
-    assert found["accuracy"] == pytest.approx(metrics.accuracy_score(y, predicted))
-    assert found["log_loss"] == pytest.approx(metrics.log_loss(y, proba, labels=range(5)))
+    scores = evaluate.metrics(y, proba)
+    assert scores["weighted_f1"] == pytest.approx(metrics.f1_score(y, predicted, average="weighted"))
+    assert scores["macro_f1"] == pytest.approx(metrics.f1_score(y, predicted, average="macro"))
+    assert scores["accuracy"] == pytest.approx(metrics.accuracy_score(y, predicted))
+    assert scores["log_loss"] == pytest.approx(metrics.log_loss(y, proba, labels=range(5)))
 
 
 def test_a_probability_of_zero_for_the_truth_costs_a_finite_loss():
@@ -77,10 +77,10 @@ def test_pooled_bins_are_those_of_all_predictions():
     np.testing.assert_allclose(pooled.accuracy, expected.accuracy)
 
 
-def test_right_probabilities_have_a_small_calibration_error_and_too_sure_ones_a_large_one():
+def test_correct_probabilities_have_a_small_calibration_error_and_overconfident_ones_a_large_one():
     rng = np.random.default_rng(0)
     proba = rng.dirichlet(np.ones(3), size=20_000)
-    y = (rng.random(20_000)[:, None] > proba.cumsum(axis=1)).sum(axis=1)  # drawn by these very probabilities
+    y = (rng.random(20_000)[:, None] > proba.cumsum(axis=1)).sum(axis=1)  # sampled with these probabilities
     sharper = proba**3 / (proba**3).sum(axis=1, keepdims=True)
     assert evaluate.ece(evaluate.reliability(y, proba)) < 0.01
     assert evaluate.ece(evaluate.reliability(y, sharper)) > 0.15
@@ -90,25 +90,25 @@ def test_classification_report_is_that_of_scikit_learn():
     from sklearn.metrics import classification_report
 
     matrix = evaluate.confusion(Y, PREDICTED, 3)
-    found = evaluate.classification_report(matrix, ["rose", "tulip", "été"])
+    report = evaluate.classification_report(matrix, ["rose", "tulip", "été"])
     expected = classification_report(
         Y, PREDICTED, target_names=["rose", "tulip", "été"], output_dict=True, zero_division=0
     )
-    assert list(found) == ["classes", "macro avg", "weighted avg", "accuracy"]
-    assert found["accuracy"] == pytest.approx(expected["accuracy"])
-    rows = {row["label"]: row for row in found["classes"]} | {n: found[n] for n in ("macro avg", "weighted avg")}
+    assert list(report) == ["classes", "macro avg", "weighted avg", "accuracy"]
+    assert report["accuracy"] == pytest.approx(expected["accuracy"])
+    rows = {row["label"]: row for row in report["classes"]} | {n: report[n] for n in ("macro avg", "weighted avg")}
     assert list(rows) == ["rose", "tulip", "été", "macro avg", "weighted avg"]
     for name, row in rows.items():
         mine = [row[key] for key in ("precision", "recall", "f1-score", "support")]
         assert mine == pytest.approx([expected[name][key] for key in ("precision", "recall", "f1-score", "support")])
 
 
-def test_a_class_may_be_called_like_an_average():
+def test_a_class_may_have_the_name_of_an_average():
     names = ["accuracy", "macro avg", "weighted avg"]
-    found = evaluate.classification_report(evaluate.confusion(Y, PREDICTED, 3), names)
-    assert [(row["label"], row["support"]) for row in found["classes"]] == list(zip(names, [3, 2, 1], strict=True))
-    assert found["accuracy"] == pytest.approx(4 / 6)
-    assert found["macro avg"]["support"] == found["weighted avg"]["support"] == 6
+    report = evaluate.classification_report(evaluate.confusion(Y, PREDICTED, 3), names)
+    assert [(row["label"], row["support"]) for row in report["classes"]] == list(zip(names, [3, 2, 1], strict=True))
+    assert report["accuracy"] == pytest.approx(4 / 6)
+    assert report["macro avg"]["support"] == report["weighted avg"]["support"] == 6
 
 
 def test_classification_report_of_nothing_is_zeros():
@@ -130,21 +130,21 @@ def test_without_overlap_paired_is_scipys_t_test():
     from scipy import stats
 
     a, b = np.array([0.9, 0.85, 0.8, 0.92]), np.array([0.8, 0.84, 0.82, 0.85])
-    found = evaluate.paired(a, b, n_train=100, n_test=0)
+    difference = evaluate.paired(a, b, n_train=100, n_test=0)
     expected = stats.ttest_rel(a, b)
     interval = expected.confidence_interval()
-    assert found.to_json() == pytest.approx(
+    assert difference.to_json() == pytest.approx(
         {"difference": 0.04, "low": interval.low, "high": interval.high, "p": expected.pvalue}
     )
 
 
-def test_overlap_makes_the_paired_test_less_sure():
+def test_overlap_raises_the_p_of_the_paired_test():
     from scipy import stats
 
     a, b = np.array([0.9, 0.85, 0.8, 0.92]), np.array([0.8, 0.84, 0.82, 0.85])
-    found = evaluate.paired(a, b, n_train=70, n_test=15)
+    difference = evaluate.paired(a, b, n_train=70, n_test=15)
     plain = stats.ttest_rel(a, b).statistic
-    assert found.p == pytest.approx(2 * stats.t.sf(plain * np.sqrt((1 / 4) / (1 / 4 + 15 / 70)), 3))
+    assert difference.p == pytest.approx(2 * stats.t.sf(plain * np.sqrt((1 / 4) / (1 / 4 + 15 / 70)), 3))
 
 
 @pytest.mark.parametrize(("shift", "p"), [(0.0, 1.0), (0.5, 0.0)])

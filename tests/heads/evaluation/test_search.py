@@ -44,19 +44,19 @@ def logistic(*Cs):
 
 class TestSpaces:
     @pytest.mark.parametrize("kind", SPACES)
-    def test_every_setting_drawn_is_one_that_can_be_built(self, kind):
+    def test_every_candidate_can_be_built(self, kind):
         assert kind in HEADS
-        drawn = candidates(kind, 40)
-        assert drawn[0] == HeadSpec(kind, kind)
-        assert all(set(head.params) == set(SPACES[kind]) for head in drawn[1:])
-        for head in drawn:
+        heads = candidates(kind, 40)
+        assert heads[0] == HeadSpec(kind, kind)
+        assert all(set(head.params) == set(SPACES[kind]) for head in heads[1:])
+        for head in heads:
             build(head, 0)
 
-    def test_more_candidates_are_these_and_more(self):
+    def test_a_larger_count_adds_candidates(self):
         assert candidates("svm-rbf", 20, seed=3)[:5] == candidates("svm-rbf", 5, seed=3)
         assert candidates("svm-rbf", 5, seed=3) != candidates("svm-rbf", 5, seed=4)
 
-    def test_numbers_are_spread_over_their_orders_of_magnitude_and_short(self):
+    def test_numbers_are_log_uniform_and_rounded(self):
         Cs = np.array([head.params["C"] for head in candidates("logistic", 401)[1:]])
         assert 0.1 <= Cs.min() < 0.2
         assert 500 < Cs.max() <= 1000
@@ -64,20 +64,20 @@ class TestSpaces:
         assert all(len(f"{C:.10g}".lstrip("0.").replace(".", "")) <= 4 for C in Cs)
 
     @pytest.mark.parametrize(("kind", "expected"), [("logistic", 30), ("finetune", 6)])
-    def test_of_a_head_that_is_slow_to_fit_there_are_fewer_unless_asked(self, kind, expected):
+    def test_slow_heads_have_fewer_candidates_by_default(self, kind, expected):
         assert len(candidates(kind)) == expected
         assert candidates(kind)[:3] == candidates(kind, 3)
 
-    def test_of_a_tail_nothing_is_drawn_that_decides_which_maps_are_stored(self):
+    def test_no_parameter_of_fine_tuning_that_changes_the_stored_maps_is_searched(self):
         assert not {"unfreeze", "alpha", "weights", "size"} & set(SPACES["finetune"])
-        drawn = candidates("finetune", 200)[1:]
-        assert {head.params["epochs"] for head in drawn} == {8, 16, 24}
-        lrs = [head.params["lr"] for head in drawn]
+        heads = candidates("finetune", 200)[1:]
+        assert {head.params["epochs"] for head in heads} == {8, 16, 24}
+        lrs = [head.params["lr"] for head in heads]
         assert 0.002 <= min(lrs) < 0.003
         assert 0.04 < max(lrs) <= 0.05
 
     @pytest.mark.parametrize("kind", ["dummy", "centroid"])
-    def test_a_head_without_settings_is_refused_by_the_names_of_those_that_have(self, kind):
+    def test_a_head_without_a_search_space_is_refused_with_those_that_have_one(self, kind):
         with pytest.raises(InputError, match=f"the {kind} head has no settings worth a search; .*dense, knn, log"):
             candidates(kind, 5)
 
@@ -106,7 +106,7 @@ class TestFolds:
         codes = np.array([0] * 20 + [1, 1, 1])
         assert len(set(folds(codes, np.arange(23))[20:].tolist())) == 3
 
-    def test_a_class_that_is_all_in_one_group_is_learnt_from_and_never_judged(self):
+    def test_a_class_of_one_group_is_always_trained_on(self):
         codes = np.array([0] * 10 + [1] * 10 + [2, 2])
         groups = np.array([*range(20), 20, 20])
         assert folds(codes, groups)[20:].tolist() == [-1, -1]
@@ -119,17 +119,26 @@ class TestFolds:
         inner = inner_splits(y, Split(np.arange(4), np.array([]), np.array([]), np.arange(4)))
         assert [len(split.val) for split in inner] == [1, 1, 1, 1]
 
-    def test_there_are_as_many_as_are_asked_for(self):
+    @pytest.mark.filterwarnings("ignore:The least populated class")
+    def test_scikit_learn_refuses_more_folds_than_a_class_has_rows(self):
+        from sklearn.model_selection import StratifiedGroupKFold
+
+        y = np.array([0, 0, 0, 1, 1, 1])
+        with pytest.raises(ValueError, match="n_splits=5 cannot be greater"):
+            next(StratifiedGroupKFold(5).split(y, y, np.arange(6)))
+        assert folds(y, np.arange(6)).max() == 4
+
+    def test_the_number_of_folds_can_be_chosen(self):
         _, y = blobs()
         (split,) = divided(y, 1)
         assert [len(inner_splits(y, split, n_folds=count)) for count in (2, 3, 5)] == [2, 3, 5]
 
-    def test_nothing_to_judge_is_said(self):
+    def test_without_any_fold_there_is_an_error(self):
         split = Split(np.arange(4), np.array([]), np.array([]), np.array([0, 0, 1, 1]))
         with pytest.raises(InputError, match="two classes of at least two different pictures in train: add pictures"):
             inner_splits(np.array([0, 0, 1, 1]), split)
 
-    def test_they_are_of_the_train_part_alone_and_judge_each_of_its_rows_once(self):
+    def test_each_row_of_train_is_validated_once(self):
         _, y = blobs()
         (split,) = divided(y, 1)
         inner = inner_splits(y, split, seed=2)
@@ -140,7 +149,7 @@ class TestFolds:
 
 
 class TestRounds:
-    """How many settings are fitted on how many pictures: 29 and the default, as HalvingGridSearchCV has it for 29."""
+    """The default and 29 other settings, in rounds as those of HalvingGridSearchCV for 29 settings."""
 
     @pytest.mark.parametrize(
         ("kind", "pictures", "count", "expected"),
@@ -153,37 +162,37 @@ class TestRounds:
             ("knn", 270, 30, [(30, 216)]),
         ],
     )
-    def test_a_third_of_them_on_three_times_as_many(self, kind, pictures, count, expected):
+    def test_each_has_a_third_of_the_settings_and_three_times_the_images(self, kind, pictures, count, expected):
         y = np.arange(pictures) % 3
         split = Split(np.arange(pictures), np.array([]), np.array([]), np.arange(pictures))
         rounds = search._rounds([HeadSpec(kind, kind)] * count, y, split, seed=0)
         assert [(left, len(inner[0].train)) for left, inner in rounds] == expected
         assert all(len(inner) == 5 for _, inner in rounds)
 
-    def test_a_tail_is_searched_on_all_pictures_by_three_folds(self):
+    def test_fine_tuning_is_searched_on_all_images_with_three_folds(self):
         y = np.arange(270) % 3
         split = Split(np.arange(270), np.array([]), np.array([]), np.arange(270))
         ((left, inner),) = search._rounds([HeadSpec("finetune", "finetune")] * 30, y, split, seed=0)
         assert left == 30
         assert [(len(fold.train), len(fold.val)) for fold in inner] == [(180, 90)] * 3
 
-    def test_are_those_of_scikit_learn(self):
+    def test_the_rounds_are_those_of_scikit_learn(self):
         from sklearn.dummy import DummyClassifier
         from sklearn.experimental import enable_halving_search_cv  # noqa: F401
         from sklearn.model_selection import HalvingGridSearchCV
 
-        theirs = HalvingGridSearchCV(DummyClassifier(), {"random_state": list(range(29))}, min_resources=30, cv=3)
+        expected = HalvingGridSearchCV(DummyClassifier(), {"random_state": list(range(29))}, min_resources=30, cv=3)
         y = np.arange(270) % 3
-        theirs.fit(np.zeros((270, 1)), y)
+        expected.fit(np.zeros((270, 1)), y)
         split = Split(np.arange(270), np.array([]), np.array([]), np.arange(270))
-        ours = search._rounds([HeadSpec("lda", "lda")] * 30, y, split, seed=0)
-        assert [left - 1 for left, _ in ours] == theirs.n_candidates_
-        assert [round(len(inner[0].train) / 0.8) for _, inner in ours] == theirs.n_resources_
+        rounds = search._rounds([HeadSpec("lda", "lda")] * 30, y, split, seed=0)
+        assert [left - 1 for left, _ in rounds] == expected.n_candidates_
+        assert [round(len(inner[0].train) / 0.8) for _, inner in rounds] == expected.n_resources_
 
 
 class TestNested:
-    def test_finds_the_setting_that_matters(self):
-        """With C far too small all classes look alike to it; the default would do, but is hidden by a worse one."""
+    def test_the_best_setting_is_chosen(self):
+        """With C far too small nothing is learned; the default, which would be good, is replaced by a worse one."""
         X, y = blobs(counts=(60, 20, 10))
         heads = [HeadSpec("logistic", "logistic", {"C": C}) for C in (1e-4, 1e-3, 30.0, 1e-5)]
         search_fits = nested_search(heads, Task(X, y, ABC), divided(y))
@@ -192,14 +201,14 @@ class TestNested:
         assert result.weighted_f1.mean > result.default.mean + 0.2
         assert result.difference.difference == pytest.approx(result.weighted_f1.mean - result.default.mean)
 
-    def test_of_equal_ones_the_default_is_found(self):
+    def test_of_equal_settings_the_default_is_chosen(self):
         X, y = blobs(scale=0.01)
         search_fits = nested_search(logistic(5, 20, 50), Task(X, y, ABC), divided(y))
         assert [head.params for head in search_fits.heads] == [{}, {}]
         assert summarize_search(search_fits, logistic(5, 20, 50), divided(y)).difference.difference == 0
 
     @pytest.mark.parametrize("part", ["test", "val"])
-    def test_no_search_sees_what_it_is_judged_on(self, part):
+    def test_val_and_test_do_not_influence_the_search(self, part):
         X, y = blobs(scale=0.6)
         (split,) = divided(y, 1)
         heads = candidates("logistic", 6)
@@ -213,7 +222,7 @@ class TestNested:
         assert again.tuned[0].metrics["train"] == search_fits.tuned[0].metrics["train"]
         assert again.tuned[0].metrics[part] != search_fits.tuned[0].metrics[part]
 
-    def test_what_was_found_is_fitted_on_the_whole_train_part_and_judged_as_compare_does(self):
+    def test_the_chosen_settings_are_fitted_and_evaluated_as_by_compare(self):
         from winnow.heads.evaluation.compare import compare
 
         X, y = blobs(scale=0.6)
@@ -225,7 +234,7 @@ class TestNested:
             ((tuned,),) = compare([head], Task(X, y, ABC), splits[r : r + 1], FitOptions(7 + r))
             assert search_fits.tuned[r].metrics == tuned.metrics
 
-    def test_the_same_seed_finds_the_same_and_tells_every_fit(self):
+    def test_the_seed_decides_the_result_and_every_fit_is_reported(self):
         X, y = blobs(counts=(50, 50), scale=0.8)
         progress, messages = [], []
         callbacks = {"on_fit": lambda *counts: progress.append(counts), "on_message": messages.append}
@@ -239,9 +248,7 @@ class TestNested:
         assert progress == [(done, total) for done in range(1, total + 1)] * 2
         assert messages == [f"Searching among 6 settings of logistic: {total} fits"] * 2
 
-    def test_the_fits_of_the_default_are_those_that_compare_finds_again_and_those_of_a_search_are_not_kept(
-        self, tmp_path, monkeypatch
-    ):
+    def test_only_fits_on_whole_splits_are_stored_and_compare_reads_them(self, tmp_path, monkeypatch):
         from winnow.heads.evaluation.compare import compare
 
         X, y = blobs()
@@ -252,14 +259,14 @@ class TestNested:
         (again,) = compare(logistic(), task, divided(y), options)
         assert [fit.metrics for fit in again] == [fit.metrics for fit in search_fits.default]
 
-    def test_a_search_looks_at_all_rows_of_its_pictures(self):
-        """Of 120 pictures the first rows say nothing, the second ones, by which they are judged, all."""
+    def test_a_search_uses_all_rows_of_its_images(self):
+        """The first rows of 120 images have no information; the second ones, used for evaluation, have."""
         X, y = blobs(scale=0.1)
         X, y = np.concatenate([np.zeros_like(X), X]), np.tile(y, 2)
-        splits, seen = divided(y[:120]), []
+        splits, image_splits = divided(y[:120]), []
 
         def as_rows(some):
-            seen.extend(some)
+            image_splits.extend(some)
             return [
                 replace(split, groups=np.tile(split.groups, 2), augmented=split.train + 120, val=split.val + 120)
                 for split in some
@@ -270,8 +277,8 @@ class TestNested:
         assert [head.params for head in search_fits.heads] == [{"C": 30.0}, {"C": 30.0}]
         assert search_fits.tuned[0].metrics["val"]["weighted_f1"] > 0.9
         assert nested_search(heads, Task(X, y, ABC), splits).heads == heads[:1] * 2
-        assert len(seen) == 2 * (5 + 1)
-        for split in seen:
+        assert len(image_splits) == 2 * (5 + 1)
+        for split in image_splits:
             assert max(split.train.max(), split.val.max(), split.test.max()) < 120
 
     @pytest.mark.slow
@@ -286,7 +293,7 @@ class TestNested:
 
     @pytest.mark.slow
     @pytest.mark.parametrize("kind", [kind for kind in SPACES if kind != "finetune"])
-    def test_every_kind_can_be_tuned_on_classes_of_five_with_doubles_in_them(self, kind):
+    def test_every_kind_can_be_tuned_on_small_classes_with_duplicates(self, kind):
         X, y = blobs(counts=(30, 10, 5), scale=0.2)
         groups = np.where(np.arange(45) % 9 == 8, np.arange(45) - 1, np.arange(45))
         (split,) = divided(y, 1, groups)

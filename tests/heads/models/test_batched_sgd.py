@@ -1,20 +1,17 @@
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
+from support.fits import gaussian_blobs
 
 from winnow.heads.evaluation.compare import compare
 from winnow.heads.evaluation.fit import FitOptions, HeadSpec, Split, Task
 from winnow.heads.models.batched_sgd import SGD, BatchedNetworks, DualInputLayer, InputLayer
 from winnow.heads.models.dense import DenseHead, fit_batch
 
-
-def blobs(counts, d=8, seed=0, scale=0.4):
-    """Class c lies around the c-th unit vector: X float32 (N, D), y int (N,)."""
-    rng = np.random.default_rng(seed)
-    y = np.repeat(np.arange(len(counts)), counts)
-    return (np.eye(d)[y] + rng.normal(scale=scale, size=(len(y), d))).astype(np.float32), y
-
+blobs = partial(gaussian_blobs, d=8, scale=0.4)
 
 SETTINGS = [
     {"lr": 0.1},
@@ -29,8 +26,8 @@ SETTINGS = [
 ]
 
 
-def test_both_first_layers_take_the_same_steps():
-    """With momentum, Nesterov's and l2, through a growing number of steps."""
+def test_both_input_layers_take_the_same_steps():
+    """With momentum, Nesterov momentum and l2."""
     rng = np.random.default_rng(0)
     X, kernel = rng.normal(size=(14, 20)).astype(np.float32), rng.normal(size=(20, 3)).astype(np.float32)
     heads = [DenseHead(**params) for params in (SETTINGS[2], SETTINGS[1], SETTINGS[4], SETTINGS[0])]
@@ -47,7 +44,7 @@ def test_both_first_layers_take_the_same_steps():
         np.testing.assert_allclose(dual.snapshot(g)(), plain.snapshot(g)(), rtol=1e-4, atol=1e-4)
 
 
-def test_a_step_goes_down_the_slope_of_the_loss():
+def test_a_step_follows_the_gradient_of_the_loss():
     """The change of one weight of the first layer and one of the last, against a difference quotient."""
     rng = np.random.default_rng(0)
     X, codes = rng.normal(size=(6, 3)).astype(np.float32), np.array([0, 1, 0, 1, 1, 0])
@@ -59,25 +56,25 @@ def test_a_step_goes_down_the_slope_of_the_loss():
 
     networks = BatchedNetworks(start, X, 6, [DenseHead(lr=1.0)], 0)
     networks.step(np.arange(6), codes)
-    moved = networks.snapshot(0)()
-    for array, place in ((0, (1, 2)), (1, (2,)), (2, (3, 1)), (3, (0,))):
+    updated = networks.snapshot(0)()
+    for array, index in ((0, (1, 2)), (1, (2,)), (2, (3, 1)), (3, (0,))):
         ahead, behind = ([weights.copy() for weights in start] for _ in range(2))
-        ahead[array][place] += 1e-2
-        behind[array][place] -= 1e-2
+        ahead[array][index] += 1e-2
+        behind[array][index] -= 1e-2
         slope = (loss(ahead) - loss(behind)) / 2e-2
-        assert start[array][place] - moved[array][place] == pytest.approx(slope, rel=0.02, abs=1e-3)
+        assert start[array][index] - updated[array][index] == pytest.approx(slope, rel=0.02, abs=1e-3)
 
 
 @pytest.mark.slow
-class TestTogether:
+class TestFitBatch:
     @pytest.mark.parametrize(("counts", "hidden"), [([20, 20, 20], (6, 5)), ([2, 2, 2], ()), ([2, 3, 3], (4,))])
-    def test_each_is_what_it_is_alone(self, counts, hidden):
-        """Also beside some that diverge or end early, and with more rows than features or fewer."""
+    def test_each_head_equals_its_own_fit(self, counts, hidden):
+        """Also beside heads that diverge or stop early, and with more or fewer rows than features."""
         X, y = blobs(counts)
-        alone = [DenseHead(hidden=hidden, epochs=8, batch_size=4, seed=3, **params).fit(X, y) for params in SETTINGS]
+        single = [DenseHead(hidden=hidden, epochs=8, batch_size=4, seed=3, **params).fit(X, y) for params in SETTINGS]
         heads = [DenseHead(hidden=hidden, epochs=8, batch_size=4, seed=3, **params) for params in SETTINGS]
         fit_batch(heads, X, y)
-        for a, b in zip(alone, heads, strict=True):
+        for a, b in zip(single, heads, strict=True):
             assert (a.best_epoch_, a.history_.keys()) == (b.best_epoch_, b.history_.keys())
             for name in a.history_:
                 assert len(a.history_[name]) == len(b.history_[name])
@@ -86,7 +83,7 @@ class TestTogether:
 
     @pytest.mark.parametrize("params", [{"momentum": 0.9, "nesterov": True, "l2": 0.01}, {"l2": 0.05}])
     @pytest.mark.parametrize("n", [6, 30])
-    def test_it_is_what_keras_does_with_l2_and_nesterov(self, params, n):
+    def test_l2_and_nesterov_momentum_are_those_of_keras(self, params, n):
         from winnow.embed.keras_import import import_keras
 
         keras, _ = import_keras("this test")
@@ -101,21 +98,21 @@ class TestTogether:
         assert head.best_epoch_ == 3
         np.testing.assert_allclose(head.predict_proba(X), model.predict(X, verbose=0), atol=1e-5)
 
-    def test_epochs_are_told_and_an_early_end_is_the_end(self):
+    def test_an_early_stop_is_reported_as_the_last_epoch(self):
         X, y = blobs([20, 20])
-        told: list[tuple[int, int]] = []
+        progress: list[tuple[int, int]] = []
         head = DenseHead(epochs=50, patience=2, lr=1e-9, hidden=())
-        fit_batch([head], X, y, on_epoch=lambda *at: told.append(at))
+        fit_batch([head], X, y, on_epoch=lambda *counts: progress.append(counts))
         ended = len(head.history_["loss"])
         assert ended < 50
-        assert told == [*((epoch, 50) for epoch in range(1, ended)), (50, 50)]
+        assert progress == [*((epoch, 50) for epoch in range(1, ended)), (50, 50)]
 
-    def test_what_does_not_go_together_is_refused(self):
+    def test_heads_of_different_shapes_are_refused(self):
         X, y = blobs([4, 4])
         with pytest.raises(ValueError, match="need the same hidden, epochs, batch_size and seed"):
             fit_batch([DenseHead(), DenseHead(seed=1)], X, y)
 
-    def test_compare_fits_a_grid_together_and_finds_each_again(self, tmp_path):
+    def test_compare_trains_a_grid_in_batches_and_stores_each_fit(self, tmp_path):
         X, y = blobs([20, 20, 20])
         rows = np.random.default_rng(0).permutation(60)
         split = Split(rows[:40], rows[40:50], rows[50:], np.arange(60))
@@ -128,7 +125,7 @@ class TestTogether:
                 fit for (fit,) in compare(heads, Task(X, y, ["a", "b", "c"], "k"), [split], FitOptions(cache=tmp_path))
             ]
 
-        alone, fits = run(heads[1:2])[0], run(heads)
-        assert fits[1].fit_seconds == alone.fit_seconds  # it was not fitted again
-        assert len({fit.fit_seconds for fit in [fits[0], *fits[2:]]}) == 1  # each has its share of the others' time
+        single, fits = run(heads[1:2])[0], run(heads)
+        assert fits[1].fit_seconds == single.fit_seconds  # it is read from the cache
+        assert len({fit.fit_seconds for fit in [fits[0], *fits[2:]]}) == 1  # the time of the batch is divided equally
         assert [fit.fit_seconds for fit in run(heads)] == [fit.fit_seconds for fit in fits]

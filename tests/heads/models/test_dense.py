@@ -3,23 +3,20 @@ from __future__ import annotations
 import subprocess
 import sys
 import warnings
+from functools import partial
 
 import numpy as np
 import pytest
 from sklearn.base import clone
 from sklearn.exceptions import SkipTestWarning
 from sklearn.utils.estimator_checks import parametrize_with_checks
+from support.fits import gaussian_blobs
 
 from winnow.heads.models.dense import DenseHead
 from winnow.heads.models.dense_training import validation_rows
 from winnow.heads.models.temperature import temperature
 
-
-def blobs(counts, d=8, seed=0, scale=0.2):
-    """Class c lies around the c-th unit vector: X float32 (N, D), y int (N,)."""
-    rng = np.random.default_rng(seed)
-    y = np.repeat(np.arange(len(counts)), counts)
-    return (np.eye(d)[y] + rng.normal(scale=scale, size=(len(y), d))).astype(np.float32), y
+blobs = partial(gaussian_blobs, d=8, scale=0.2)
 
 
 @pytest.mark.parametrize(
@@ -50,7 +47,7 @@ def blobs(counts, d=8, seed=0, scale=0.2):
         ),
     ],
 )
-def test_bad_parameters_are_named_with_what_was_expected(params, message):
+def test_invalid_parameters_are_named_with_what_is_expected(params, message):
     X, y = blobs([2, 2])
     with pytest.raises(ValueError, match=message):
         DenseHead(**params).fit(X, y)
@@ -67,7 +64,7 @@ def test_validation_labels_must_be_known():
 
 
 @pytest.mark.slow
-def test_a_temperature_makes_a_head_surer_or_less_sure_and_changes_no_label():
+def test_temperature_calibration_lowers_the_log_loss_and_changes_no_label():
     from winnow.heads.evaluation.metrics import log_loss
     from winnow.heads.models.dense import fit_batch
 
@@ -84,10 +81,10 @@ def test_a_temperature_makes_a_head_surer_or_less_sure_and_changes_no_label():
     logits = np.log(plain.predict_proba(val_X).astype(float)) / scaled.temperature_
     expected = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     np.testing.assert_allclose(scaled.predict_proba(val_X), expected, atol=1e-5)
-    np.testing.assert_allclose(scaled.model_(val_X).numpy(), expected, atol=1e-5)  # which is what is exported
+    np.testing.assert_allclose(scaled.model_(val_X).numpy(), expected, atol=1e-5)  # the exported model
 
 
-def test_init_keeps_parameters_as_they_are():
+def test_init_stores_parameters_unchanged():
     hidden = [8, 4]
     head = DenseHead(hidden=hidden, momentum=1)
     assert head.hidden is hidden
@@ -96,18 +93,26 @@ def test_init_keeps_parameters_as_they_are():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 2**31 - 1])
-def test_the_smallest_and_the_largest_seed_do(seed):
+def test_the_smallest_and_the_largest_seed_work(seed):
     X, y = blobs([4, 4])
     head = DenseHead(hidden=(4, 4), dropout=0.1, epochs=1, seed=seed).fit(X, y)
     assert np.isfinite(head.predict_proba(X)).all()
 
 
-class TestHeldOut:
+class TestValidationRows:
     def test_a_tenth_of_each_class_rounded_up(self):
         codes = np.repeat([0, 1, 2, 3], [100, 11, 2, 1])
         assert np.bincount(codes[validation_rows(codes, None, 0)], minlength=4).tolist() == [10, 2, 1, 0]
 
-    def test_seeded(self):
+    @pytest.mark.filterwarnings("ignore:The least populated class")
+    def test_scikit_learns_tenth_leaves_small_classes_out(self):
+        from sklearn.model_selection import StratifiedGroupKFold
+
+        codes = np.repeat([0, 1, 2], [60, 5, 3])
+        _, tenth = next(StratifiedGroupKFold(10, shuffle=True, random_state=0).split(codes, codes, np.arange(68)))
+        assert set(codes[tenth]) != {0, 1, 2} == set(codes[validation_rows(codes, None, 0)])
+
+    def test_the_seed_draws_the_rows(self):
         codes = np.repeat([0, 1], 50)
         np.testing.assert_array_equal(validation_rows(codes, None, 1), validation_rows(codes, None, 1))
         assert validation_rows(codes, None, 1).tolist() != validation_rows(codes, None, 2).tolist()
@@ -115,24 +120,24 @@ class TestHeldOut:
     def test_groups_stay_whole(self):
         codes = np.repeat([0, 1], 60)
         groups = np.arange(120) // 3
-        held = validation_rows(codes, groups, 0)
-        assert np.bincount(codes[held]).tolist() == [6, 6]
-        assert np.bincount(groups[held]).max() == 3
-        assert not set(groups[held]) & set(np.delete(groups, held))
+        rows = validation_rows(codes, groups, 0)
+        assert np.bincount(codes[rows]).tolist() == [6, 6]
+        assert np.bincount(groups[rows]).max() == 3
+        assert not set(groups[rows]) & set(np.delete(groups, rows))
 
     def test_a_group_that_is_too_large_stays_in_training(self):
         codes, groups = np.repeat([0, 1], 10), np.zeros(20)
         assert validation_rows(codes, groups, 0).tolist() == []
 
-    def test_of_classes_of_few_pictures_with_many_views_one_picture_is_validation_rows(self):
+    def test_with_augmented_rows_one_image_of_a_small_class_is_taken(self):
         codes, groups = np.tile(np.repeat([0, 1, 2], [5, 2, 1]), 8), np.tile(np.arange(8), 8)
-        held = validation_rows(codes, groups, 0)
-        assert np.bincount(codes[held], minlength=3).tolist() == [8, 8, 0]
-        assert sorted(np.bincount(groups[held]).tolist())[-2:] == [8, 8]
+        rows = validation_rows(codes, groups, 0)
+        assert np.bincount(codes[rows], minlength=3).tolist() == [8, 8, 0]
+        assert sorted(np.bincount(groups[rows]).tolist())[-2:] == [8, 8]
 
 
 @pytest.mark.slow
-def test_tensorflow_missing_is_said_with_the_line_that_installs_it():
+def test_without_tensorflow_the_error_has_the_line_that_installs_it():
     code = """
 import sys
 sys.modules["tensorflow"] = None
@@ -144,8 +149,8 @@ try:
 except InputError as error:
     print(error)
 """
-    said = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
-    assert said == 'the dense head needs TensorFlow, which is not installed (pip install "winnow-images[train]")\n'
+    output = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    assert output == 'the dense head needs TensorFlow, which is not installed (pip install "winnow-images[train]")\n'
 
 
 @pytest.mark.slow
@@ -163,8 +168,8 @@ class TestTraining:
         np.testing.assert_array_equal(head.predict(unseen), head.classes_[proba.argmax(axis=1)])
 
     @pytest.mark.parametrize(("momentum", "nesterov"), [(0, False), (0.9, False), (0.9, True), (1, False)])
-    def test_one_epoch_is_what_keras_does(self, momentum, nesterov):
-        """The weights after one epoch in one batch an update, against `fit` of Keras with the same initial weights."""
+    def test_epochs_are_those_of_keras(self, momentum, nesterov):
+        """Three epochs of one batch, against `fit` of Keras with the same initial weights."""
         from winnow.embed.keras_import import import_keras
 
         keras, _ = import_keras("this test")
@@ -188,7 +193,7 @@ class TestTraining:
         assert np.abs(head.predict_proba(X) - first.predict_proba(X)).max() > 1e-4
 
     @pytest.mark.parametrize("monitor", ["loss", "accuracy", "weighted_f1"])
-    def test_the_best_epoch_is_kept(self, monitor):
+    def test_the_best_epoch_is_restored(self, monitor):
         from winnow.heads.evaluation.metrics import metrics
 
         X, y = blobs([30, 30, 30], scale=0.6)
@@ -197,22 +202,22 @@ class TestTraining:
         curve = np.array(head.history_[f"val_{monitor}"])
         best = curve.argmin() if monitor == "loss" else curve.argmax()
         assert head.best_epoch_ == best < 24
-        found = metrics(val_y, head.predict_proba(val_X))
-        assert found["log_loss" if monitor == "loss" else monitor] == pytest.approx(curve[best], rel=1e-5)
+        scores = metrics(val_y, head.predict_proba(val_X))
+        assert scores["log_loss" if monitor == "loss" else monitor] == pytest.approx(curve[best], rel=1e-5)
 
     def test_the_probabilities_are_those_of_the_keras_model(self):
         X, y = blobs([10, 10, 10])
         head = DenseHead(hidden=(8, 4), dropout=0.2, epochs=2).fit(X, y)
         np.testing.assert_allclose(head.predict_proba(X), head.model_.predict(X, verbose=0), atol=1e-6)
 
-    def test_the_history_has_a_finite_number_an_epoch(self):
+    def test_the_history_has_a_finite_number_per_epoch(self):
         X, y = blobs([10, 10])
         head = DenseHead(epochs=3).fit(X, y)
         names = {"loss", "val_loss", "accuracy", "val_accuracy", "weighted_f1", "val_weighted_f1", "lr", "momentum"}
         assert set(head.history_) == names
         assert all(len(values) == 3 and np.isfinite(values).all() for values in head.history_.values())
 
-    def test_the_same_seed_gives_the_same_head_and_touches_no_global_one(self):
+    def test_the_same_seed_gives_the_same_head_and_no_global_seed_is_used(self):
         import random
 
         X, y = blobs([20, 20])
@@ -235,7 +240,7 @@ class TestTraining:
         assert np.abs(plain - dropped).max() > 1e-3
         assert np.abs(plain - decayed).max() > 1e-3
 
-    def test_a_fit_that_diverges_keeps_its_best_finite_epoch(self):
+    def test_a_fit_that_diverges_restores_its_best_finite_epoch(self):
         X, y = blobs([20, 20])
         head = DenseHead(hidden=(8, 8), lr=1e12, momentum=1, epochs=20).fit(X * 1e6, y)
         assert len(head.history_["loss"]) < 20
@@ -250,8 +255,8 @@ class TestTraining:
         assert head.history_["loss"] == []
         assert np.isfinite(head.predict_proba(X)).all()
 
-    def test_a_schedule_is_what_keras_does_with_it(self):
-        """Weights and learning rate through a warm-up and a cosine."""
+    def test_a_schedule_is_that_of_keras(self):
+        """Losses and learning rate with a warm-up and a cosine decay."""
         from winnow.embed.keras_import import import_keras
 
         keras, _ = import_keras("this test")
@@ -277,7 +282,7 @@ class TestTraining:
         left = 1 - np.array([3, 7, 11]) / 12
         np.testing.assert_allclose(head.history_["momentum"], 0.5 * left / (0.5 + 0.5 * left))
 
-    def test_without_a_better_epoch_it_ends_after_patience(self):
+    def test_training_stops_after_patience_epochs_without_improvement(self):
         X, y = blobs([30, 30, 30], scale=0.6)
         val = blobs([20, 20, 20], scale=0.6, seed=1)
         whole, short = (DenseHead(lr=1.0, epochs=40, patience=patience).fit(X, y, None, val) for patience in (None, 3))
@@ -285,7 +290,7 @@ class TestTraining:
         assert len(short.history_["loss"]) == short.best_epoch_ + 4 < 40
         assert short.history_ == {name: values[: short.best_epoch_ + 4] for name, values in whole.history_.items()}
 
-    def test_a_plateau_of_the_validation_part_lowers_the_rate(self):
+    def test_a_plateau_of_the_validation_loss_lowers_the_rate(self):
         X, y = blobs([30, 30, 30], scale=0.6)
         head = DenseHead(lr=1.0, schedule="plateau", step_size=4, factor=0.5, epochs=30)
         head.fit(X, y, validation_data=blobs([20, 20, 20], scale=0.6, seed=1))
@@ -312,16 +317,16 @@ class TestTraining:
         np.testing.assert_allclose(head.history_["loss"], history["loss"], rtol=1e-4)
         np.testing.assert_allclose(head.history_["val_loss"], history["val_loss"], rtol=1e-4)
 
-    def test_balanced_classes_are_found_as_often_as_each_other(self):
+    def test_balanced_weights_raise_the_recall_of_a_small_class(self):
         X, y = blobs([240, 12], scale=0.6)
         unseen, truth = blobs([200, 200], scale=0.6, seed=1)
-        few, many = (
+        plain, balanced = (
             np.mean(DenseHead(lr=0.1, epochs=40, class_weight=weight).fit(X, y).predict(unseen)[truth == 1])
             for weight in (None, "balanced")
         )
-        assert few < 0.5 < many - 0.2
+        assert plain < 0.5 < balanced - 0.2
 
-    def test_the_temperature_of_balanced_classes_is_of_rows_that_count_alike(self):
+    def test_class_weights_do_not_weight_the_rows_of_the_temperature(self):
         X, y = blobs([60, 12], scale=0.6)
         unseen = blobs([40, 40], scale=0.6, seed=1)
         params = {"lr": 0.1, "epochs": 10, "class_weight": "balanced"}
@@ -331,18 +336,18 @@ class TestTraining:
         assert plain.temperature_ == 1 != scaled.temperature_
         assert scaled.temperature_ == temperature(plain._logits(unseen[0]), unseen[1])
 
-    def test_weights_of_classes_count_by_their_proportion(self):
+    def test_only_the_ratio_of_class_weights_matters(self):
         X, y = blobs([9, 3])
         labels = np.array(["a", "b"])[y]
         params = {"hidden": (4,), "lr": 0.5, "epochs": 3}
-        balanced, given, other = (
+        balanced, scaled, other = (
             DenseHead(**params, class_weight=weight).fit(X, labels).predict_proba(X)
             for weight in ("balanced", {"a": 10, "b": 80 / 2.0}, {"b": 2})
         )
-        np.testing.assert_allclose(given, balanced, atol=1e-5)
+        np.testing.assert_allclose(scaled, balanced, atol=1e-5)
         assert np.abs(other - balanced).max() > 1e-3
 
-    def test_one_picture_a_class(self):
+    def test_one_image_per_class(self):
         head = DenseHead(hidden=(), lr=1.0, epochs=20).fit(np.eye(3), ["a", "b", "c"])
         assert head.predict(np.eye(3)).tolist() == ["a", "b", "c"]
 
@@ -351,7 +356,7 @@ class TestTraining:
         head = DenseHead(epochs=2, monitor="weighted_f1").fit(X, y)
         assert head.predict_proba(X).shape == (21, 3)
 
-    def test_grid_search_takes_it(self):
+    def test_it_works_in_a_grid_search(self):
         from sklearn.model_selection import GridSearchCV
 
         X, y = blobs([20, 20])
@@ -361,7 +366,7 @@ class TestTraining:
 
 @pytest.mark.slow
 @parametrize_with_checks([DenseHead(hidden=(16,), lr=0.5, epochs=15)])
-def test_it_is_a_scikit_learn_estimator(estimator, check):
+def test_it_passes_scikit_learns_estimator_checks(estimator, check):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SkipTestWarning)
         check(estimator)

@@ -1,20 +1,17 @@
 from __future__ import annotations
 
 import warnings
+from functools import partial
 
 import numpy as np
 import pytest
+from support.fits import gaussian_blobs
 
 from winnow.common.errors import InputError
 from winnow.heads.evaluation.fit import HeadSpec, Split, Task, build, fit_head
 from winnow.heads.models.metric import MetricHead, backward, forward
 
-
-def blobs(counts, d=12, seed=0, noise=0.3):
-    """Class c lies around the c-th unit vector: X (N, D), y (N,)."""
-    rng = np.random.default_rng(seed)
-    y = np.repeat(np.arange(len(counts)), counts)
-    return (np.eye(d)[y] + rng.normal(scale=noise, size=(len(y), d))).astype(np.float32), y
+blobs = partial(gaussian_blobs, d=12, scale=0.3)
 
 
 def quick(loss="supcon", **params):
@@ -33,15 +30,15 @@ class TestGradient:
         by_z = np.random.default_rng(2).normal(size=(6, sizes[-1]))
         gradients = backward(layers, forward(layers, X), by_z)
         for layer, gradient in zip(layers, gradients, strict=True):
-            for array, found in zip(layer, gradient, strict=True):
-                for place in np.ndindex(array.shape):
-                    here = array[place]
+            for array, derivative in zip(layer, gradient, strict=True):
+                for index in np.ndindex(array.shape):
+                    value = array[index]
                     ends = []
                     for step in (1e-6, -1e-6):
-                        array[place] = here + step
+                        array[index] = value + step
                         ends.append((forward(layers, X)[-1] * by_z).sum())
-                    array[place] = here
-                    assert found[place] == pytest.approx((ends[0] - ends[1]) / 2e-6, abs=1e-6)
+                    array[index] = value
+                    assert derivative[index] == pytest.approx((ends[0] - ends[1]) / 2e-6, abs=1e-6)
 
     def test_forward_by_hand(self):
         layers = [
@@ -56,7 +53,7 @@ class TestGradient:
 @pytest.mark.parametrize("loss", ["supcon", "triplet"])
 @pytest.mark.parametrize("then", ["knn", "linear"])
 @pytest.mark.parametrize("hidden", [(), (8,), (8, 6)])
-def test_unseen_pictures_are_told_apart(loss, then, hidden):
+def test_separate_classes_are_learned(loss, then, hidden):
     X, y = blobs([20, 20, 20])
     unseen, truth = blobs([20, 20, 20], seed=1)
     head = quick(loss, then=then, hidden=hidden).fit(X, np.array(["tulip", "rose", "été"])[y])
@@ -67,7 +64,7 @@ def test_unseen_pictures_are_told_apart(loss, then, hidden):
 
 
 @pytest.mark.parametrize("loss", ["supcon", "triplet"])
-def test_training_draws_classes_together(loss):
+def test_training_brings_images_of_a_class_together(loss):
     X, y = blobs([30, 30, 30])
     head = quick(loss).fit(X, y)
     z = head.transform(X)
@@ -84,7 +81,7 @@ def test_training_draws_classes_together(loss):
 
 @pytest.mark.parametrize("loss", ["supcon", "triplet"])
 @pytest.mark.parametrize("counts", [[2, 2], [2, 2, 2], [1, 2], [2, 100]])
-def test_few_pictures_or_uneven_classes_are_enough(loss, counts):
+def test_small_or_unequal_classes_are_enough(loss, counts):
     X, y = blobs(counts)
     proba = quick(loss).fit(X, y).predict_proba(X)
     assert proba.shape == (len(X), len(counts))
@@ -92,11 +89,11 @@ def test_few_pictures_or_uneven_classes_are_enough(loss, counts):
 
 
 def test_more_classes_than_fit_in_a_batch():
-    X, y = blobs([6] * 12, noise=0.1)
+    X, y = blobs([6] * 12, scale=0.1)
     assert (quick(batch_size=8).fit(X, y).predict(X) == y).mean() > 0.9
 
 
-def test_one_picture_a_class_is_refused():
+def test_one_image_per_class_is_refused():
     with pytest.raises(ValueError, match="needs a class of two pictures or more, to have a pair of the same class"):
         quick().fit(*blobs([1, 1, 1]))
 
@@ -106,12 +103,12 @@ def test_training_that_diverges_is_refused():
         quick(lr=1e30, l2=1.0).fit(*blobs([9, 9]))
 
 
-def test_vectors_that_are_all_alike_give_numbers():
+def test_equal_vectors_have_finite_probabilities():
     X = np.ones((8, 3))
     assert np.isfinite(quick().fit(X, np.arange(8) % 2).predict_proba(X)).all()
 
 
-def test_the_same_seed_gives_the_same_head_and_another_one_another():
+def test_the_seed_decides_the_head():
     X, y = blobs([12, 12])
     a, b, c = (quick(random_state=seed).fit(X, y).transform(X) for seed in (3, 3, 4))
     np.testing.assert_array_equal(a, b)
@@ -119,15 +116,15 @@ def test_the_same_seed_gives_the_same_head_and_another_one_another():
 
 
 class TestKinds:
-    def test_have_their_loss_and_take_the_other_parameters(self):
+    def test_the_kind_sets_the_loss_and_takes_the_other_parameters(self):
         assert build(HeadSpec("t", "triplet", {"margin": 0.5}), 3).get_params()["loss"] == "triplet"
         params = {"then": "linear", "dim": 128, "hidden": (64,), "lr": 0.1, "epochs": 5}
-        made = build(HeadSpec("s", "supcon", params), 3).get_params()
-        assert made | params == made
-        assert (made["loss"], made["then"], made["dim"], made["random_state"]) == ("supcon", "linear", 128, 3)
+        built = build(HeadSpec("s", "supcon", params), 3).get_params()
+        assert built | params == built
+        assert (built["loss"], built["then"], built["dim"], built["random_state"]) == ("supcon", "linear", 128, 3)
 
     @pytest.mark.parametrize(
-        ("params", "told"),
+        ("params", "message"),
         [
             ({"loss": "supcon"}, "the loss of a triplet or supcon head is fixed by its kind"),
             ({"lambda": 1}, "MetricHead has no parameter 'lambda'; it has C, batch_size, dim"),
@@ -139,11 +136,11 @@ class TestKinds:
             ({"dim": 0}, "The 'dim' parameter of MetricHead must be an int in the range .* Got 0 instead"),
         ],
     )
-    def test_say_what_is_wrong(self, params, told):
-        with pytest.raises(InputError, match=told):
+    def test_invalid_parameters_are_refused(self, params, message):
+        with pytest.raises(InputError, match=message):
             build(HeadSpec("t", "triplet", params), 0)
 
-    def test_too_little_data_is_one_line_with_the_name_of_the_head(self):
+    def test_an_error_about_the_data_is_one_line_with_the_name_of_the_head(self):
         X, y = blobs([2, 2])
         with pytest.raises(InputError, match="head 'mine': MetricHead needs a class of two pictures"):
             fit_head(HeadSpec("mine", "triplet"), Task(X, y, ["a", "b"]), Split(*[np.array([0, 2])] * 3, np.arange(4)))
@@ -151,7 +148,7 @@ class TestKinds:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("loss", "then"), [("supcon", "linear"), ("triplet", "knn")])
-def test_it_is_a_scikit_learn_estimator(loss, then):
+def test_it_passes_scikit_learns_estimator_checks(loss, then):
     from sklearn.utils.estimator_checks import check_estimator
 
     with warnings.catch_warnings():

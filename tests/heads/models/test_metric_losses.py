@@ -10,23 +10,23 @@ from winnow.heads.models.metric_losses import draw_batch, semi_hard_triplets, su
 EAST, NORTH, WEST = [1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]
 
 
-def unit(n, d, seed=0):
+def unit_vectors(n, d, seed=0):
     z = np.random.default_rng(seed).normal(size=(n, d))
     return z / np.linalg.norm(z, axis=1, keepdims=True)
 
 
-def slope(loss, z, step=1e-6):
+def numerical_gradient(loss, z, step=1e-6):
     """The gradient of a function of z by central differences."""
-    found = np.zeros_like(z)
-    for place in np.ndindex(z.shape):
-        moved = np.zeros_like(z)
-        moved[place] = step
-        found[place] = (loss(z + moved) - loss(z - moved)) / (2 * step)
-    return found
+    gradient = np.zeros_like(z)
+    for index in np.ndindex(z.shape):
+        change = np.zeros_like(z)
+        change[index] = step
+        gradient[index] = (loss(z + change) - loss(z - change)) / (2 * step)
+    return gradient
 
 
 def contrastive_in_loops(z, codes, t):
-    """Equation 2 of Khosla et al. as it stands there."""
+    """Equation 2 of Khosla et al., term by term."""
     losses = []
     for i in range(len(z)):
         others = [a for a in range(len(z)) if a != i]
@@ -66,7 +66,7 @@ def test_triplets_by_hand():
     assert semi_hard_triplets(np.array([EAST, EAST, NORTH]), np.array([0, 0, 1]), 0.2)[0] == 0
 
 
-def test_of_negatives_that_are_farther_the_nearest_is_taken_else_the_farthest():
+def test_the_nearest_farther_negative_is_taken_else_the_farthest():
     # anchor EAST, positive NORTH (2): negatives at 4 (farther) and 0 (nearer): 4 is taken. From NORTH: both are at 2,
     # none is farther, so 2.
     z = np.array([EAST, NORTH, WEST, EAST])
@@ -79,8 +79,8 @@ def test_of_negatives_that_are_farther_the_nearest_is_taken_else_the_farthest():
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_they_are_what_the_papers_write(seed):
-    z = unit(8, 3, seed)
+def test_the_losses_are_those_of_the_papers(seed):
+    z = unit_vectors(8, 3, seed)
     assert supervised_contrastive(z, CODES, 0.3)[0] == pytest.approx(contrastive_in_loops(z, CODES, 0.3))
     assert semi_hard_triplets(z, CODES, 0.3)[0] == pytest.approx(triplets_in_loops(z, CODES, 0.3))
 
@@ -89,15 +89,15 @@ def test_they_are_what_the_papers_write(seed):
     ("loss", "setting"), [(supervised_contrastive, 0.1), (supervised_contrastive, 1.0), (semi_hard_triplets, 0.5)]
 )
 def test_gradients_are_those_of_finite_differences(loss, setting):
-    z = unit(8, 3)
+    z = unit_vectors(8, 3)
     _, gradient = loss(z, CODES, setting)
-    np.testing.assert_allclose(gradient, slope(lambda z: loss(z, CODES, setting)[0], z), atol=1e-6)
+    np.testing.assert_allclose(gradient, numerical_gradient(lambda z: loss(z, CODES, setting)[0], z), atol=1e-6)
 
 
 @pytest.mark.parametrize("loss", [supervised_contrastive, semi_hard_triplets])
 @pytest.mark.parametrize("codes", [[0, 1, 2], [0, 0, 0]])
-def test_a_batch_without_pairs_or_negatives_gives_numbers(loss, codes):
-    value, gradient = loss(unit(3, 2), np.array(codes), 0.5)
+def test_a_batch_without_pairs_or_negatives_has_a_finite_loss(loss, codes):
+    value, gradient = loss(unit_vectors(3, 2), np.array(codes), 0.5)
     assert np.isfinite(value)
     assert np.isfinite(gradient).all()
     if codes == [0, 1, 2]:
@@ -105,25 +105,25 @@ def test_a_batch_without_pairs_or_negatives_gives_numbers(loss, codes):
         assert not gradient.any()
 
 
-def test_the_precision_stays_that_of_the_vectors():
-    z = unit(8, 3).astype(np.float32)
+def test_the_gradient_has_the_dtype_of_the_vectors():
+    z = unit_vectors(8, 3).astype(np.float32)
     for loss in (supervised_contrastive, semi_hard_triplets):
         assert loss(z, CODES, 0.5)[1].dtype == np.float32
 
 
 class TestBatch:
-    def drawn(self, counts, size, per_class):
+    def counts_of(self, counts, size, per_class):
         codes = np.repeat(np.arange(len(counts)), counts)
         members = [np.flatnonzero(codes == c) for c in range(len(counts))]
         rows = draw_batch(members, size, per_class, np.random.default_rng(0))
         assert len(set(rows.tolist())) == len(rows)
         return np.bincount(codes[rows], minlength=len(counts)).tolist()
 
-    def test_few_classes_share_it(self):
-        assert self.drawn([100, 100, 100, 100], 32, 4) == [8, 8, 8, 8]
+    def test_few_classes_share_the_batch(self):
+        assert self.counts_of([100, 100, 100, 100], 32, 4) == [8, 8, 8, 8]
 
-    def test_of_many_classes_some_are_drawn(self):
-        assert sorted(self.drawn([10] * 20, 32, 4)) == [0] * 12 + [4] * 8
+    def test_of_many_classes_some_are_sampled(self):
+        assert sorted(self.counts_of([10] * 20, 32, 4)) == [0] * 12 + [4] * 8
 
-    def test_a_small_class_gives_all_it_has(self):
-        assert self.drawn([1, 3, 100], 30, 4) == [1, 3, 10]
+    def test_a_small_class_contributes_all_of_its_rows(self):
+        assert self.counts_of([1, 3, 100], 30, 4) == [1, 3, 10]

@@ -8,21 +8,21 @@ import pytest
 from winnow.heads.models.schedules import SCHEDULES, learning_rate, momentum, reductions
 
 
-def settings(**given):
+def settings(**params):
     defaults = {"lr": 1.0, "momentum": 0.9, "epochs": 10, "schedule": "constant", "warmup": 0, "factor": 0.1}
-    return SimpleNamespace(**{**defaults, "step_size": None, "momentum_end": None, **given})
+    return SimpleNamespace(**{**defaults, "step_size": None, "momentum_end": None, **params})
 
 
-def rates(t, **given):
-    return learning_rate(np.array(t, dtype=float), settings(**given)).tolist()
+def rates(t, **params):
+    return learning_rate(np.array(t, dtype=float), settings(**params)).tolist()
 
 
-def momenta(t, **given):
-    return momentum(np.array(t, dtype=float), settings(**given)).tolist()
+def momenta(t, **params):
+    return momentum(np.array(t, dtype=float), settings(**params)).tolist()
 
 
 @pytest.mark.parametrize(
-    ("given", "expected"),
+    ("params", "expected"),
     [
         ({"schedule": "constant"}, [0.5, 0.5, 0.5, 0.5]),
         ({"schedule": "step", "step_size": 5}, [0.5, 0.5, 0.05, 0.05]),
@@ -34,18 +34,18 @@ def momenta(t, **given):
         ({"schedule": "constant", "warmup": 5}, [0, 0.25, 0.5, 0.5]),
     ],
 )
-def test_the_learning_rate_by_hand(given, expected):
-    assert rates([0, 2.5, 5, 7.5], lr=0.5, **given) == pytest.approx(expected)
+def test_the_learning_rate_by_hand(params, expected):
+    assert rates([0, 2.5, 5, 7.5], lr=0.5, **params) == pytest.approx(expected)
 
 
-def test_one_cycle_rises_for_three_tenths_by_itself():
+def test_one_cycle_rises_for_three_tenths_by_default():
     assert rates([0, 1.5, 3, 6.5, 10], schedule="one-cycle") == pytest.approx([0.04, 0.52, 1, 0.5, 0])
     assert momenta([0, 1.5, 3, 6.5, 10], schedule="one-cycle") == pytest.approx([0.9, 0.85, 0.8, 0.85, 0.9])
     assert momenta([0, 3, 10], schedule="one-cycle", momentum_end=0.2) == pytest.approx([0.9, 0.2, 0.9])
     assert momenta([0, 3], schedule="one-cycle", momentum=0.0) == [0, 0]
 
 
-def test_momentum_decays_as_demon_does():
+def test_momentum_decays_as_in_demon():
     """Chen et al., section 3: b_t = b (1 - t / T) / ((1 - b) + b (1 - t / T))."""
     t = np.array([0, 2.5, 5, 9.9])
     left = 1 - t / 10
@@ -61,7 +61,7 @@ def test_momentum_decays_as_demon_does():
     [
         ([], 1, 0),
         ([3, 2, 1], 1, 0),
-        ([3, 3], 1, 1),  # equal is no better
+        ([3, 3], 1, 1),  # equal is not better
         ([1, 2, 2, 0.5, 2, 2, 2, 2], 2, 3),
         ([1, 2, 2, 0.5, 2, 2, 2], 3, 1),
         ([1, 2, 2, 2, 1.5, 1.2, 1.1], 3, 2),  # the lowest so far counts, also from before a reduction
@@ -81,23 +81,23 @@ def test_a_plateau_is_counted_after_the_warm_up():
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
 @pytest.mark.parametrize("warmup", [0, 3])
-def test_no_rate_is_negative_or_above_the_one_given(schedule, warmup):
+def test_rates_are_between_0_and_lr(schedule, warmup):
     t = np.arange(700) / 70
-    found = learning_rate(t, settings(schedule=schedule, warmup=warmup, lr=0.3))
-    assert found.dtype == np.float64
-    assert found.min() >= 0
-    assert found.max() <= 0.3
-    assert found.max() == pytest.approx(0.3, rel=0.02)
+    lr = learning_rate(t, settings(schedule=schedule, warmup=warmup, lr=0.3))
+    assert lr.dtype == np.float64
+    assert lr.min() >= 0
+    assert lr.max() <= 0.3
+    assert lr.max() == pytest.approx(0.3, rel=0.02)
 
 
 @pytest.mark.slow
 class TestAsKeras:
-    STEPS = 7  # an epoch
+    STEPS = 7  # per epoch
 
-    def ours(self, **given):
-        return rates(np.arange(10 * self.STEPS) / self.STEPS, lr=0.2, **given)
+    def rates(self, **params):
+        return rates(np.arange(10 * self.STEPS) / self.STEPS, lr=0.2, **params)
 
-    def theirs(self, schedule):
+    def keras_rates(self, schedule):
         return [float(schedule(step)) for step in range(10 * self.STEPS)]
 
     @pytest.fixture
@@ -107,19 +107,19 @@ class TestAsKeras:
         return import_keras("this test")[0]
 
     def test_cosine_with_a_warm_up(self, keras):
-        theirs = keras.optimizers.schedules.CosineDecay(
+        schedule = keras.optimizers.schedules.CosineDecay(
             0.0, 8 * self.STEPS, warmup_target=0.2, warmup_steps=2 * self.STEPS
         )
-        assert self.ours(schedule="cosine", warmup=2) == pytest.approx(self.theirs(theirs), abs=1e-7)
+        assert self.rates(schedule="cosine", warmup=2) == pytest.approx(self.keras_rates(schedule), abs=1e-7)
 
     def test_exponential(self, keras):
-        theirs = keras.optimizers.schedules.ExponentialDecay(0.2, 4 * self.STEPS, 0.3)
-        assert self.ours(schedule="exponential", factor=0.3, step_size=4) == pytest.approx(self.theirs(theirs))
+        schedule = keras.optimizers.schedules.ExponentialDecay(0.2, 4 * self.STEPS, 0.3)
+        assert self.rates(schedule="exponential", factor=0.3, step_size=4) == pytest.approx(self.keras_rates(schedule))
 
     def test_step(self, keras):
         ends = [3 * self.STEPS - 1, 6 * self.STEPS - 1, 9 * self.STEPS - 1]  # Keras: the last step with a value
-        theirs = keras.optimizers.schedules.PiecewiseConstantDecay(ends, [0.2, 0.1, 0.05, 0.025])
-        assert self.ours(schedule="step", factor=0.5, step_size=3) == pytest.approx(self.theirs(theirs))
+        schedule = keras.optimizers.schedules.PiecewiseConstantDecay(ends, [0.2, 0.1, 0.05, 0.025])
+        assert self.rates(schedule="step", factor=0.5, step_size=3) == pytest.approx(self.keras_rates(schedule))
 
     def test_plateau(self, keras):
         scores = np.random.default_rng(0).normal(size=60).round(1).tolist()
@@ -132,6 +132,6 @@ class TestAsKeras:
         at = settings(lr=0.2, schedule="plateau", factor=0.5, step_size=3, epochs=60)
         for epoch, score in enumerate(scores):
             callback.on_epoch_end(epoch, {"val_loss": score})
-            ours = learning_rate(np.array([epoch + 1.0]), at, scores[: epoch + 1])[0]
-            assert ours == pytest.approx(float(optimizer.learning_rate), rel=1e-5)
-        assert ours < 0.01
+            lr = learning_rate(np.array([epoch + 1.0]), at, scores[: epoch + 1])[0]
+            assert lr == pytest.approx(float(optimizer.learning_rate), rel=1e-5)
+        assert lr < 0.01
