@@ -13,21 +13,11 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from support.command_line import winnow, winnow_json
+from support.command_line import winnow, winnow_error, winnow_json
 from support.pictures import HUES, paint, paint_hues, write_colours
 
 from winnow.deploy.inference.model import load
 from winnow.embed.images import resize_to_square
-
-
-def refused(*words: object) -> str:
-    """The one error line of a command that fails."""
-    done = winnow(*words)
-    assert done.exit_code == 1, done.output
-    assert isinstance(done.exception, SystemExit)
-    lines = [line for line in done.stderr.splitlines() if line.startswith("Error:")]
-    assert len(lines) == 1
-    return lines[0]
 
 
 @pytest.fixture(scope="module")
@@ -190,60 +180,61 @@ class TestNotWritten:
             return model
 
         monkeypatch.setattr(source, "fuse", wrong)
-        message = refused("export", run, "-o", "model.onnx")
+        message = winnow_error("export", run, "-o", "model.onnx")
         assert "differs from Python" in message
         assert ".jpg" in message
         assert not Path("model.onnx").exists()
 
     def test_among_the_pictures(self, run: Path, hues: Path) -> None:
-        assert "only read" in refused("export", run, "-o", hues / "model.onnx")
+        assert "only read" in winnow_error("export", run, "-o", hues / "model.onnx")
         assert not (hues / "model.onnx").exists()
 
     def test_under_another_kind_of_name(self, run: Path) -> None:
-        assert "does not end in .onnx" in refused("export", run, "-o", "model.bin")
+        assert "does not end in .onnx" in winnow_error("export", run, "-o", "model.bin")
 
     @pytest.mark.slow
     def test_of_a_comparison(self, hues: Path, colours: Path) -> None:
         words = ("--heads", "centroid,dummy", "--repeats", 2, "--jobs", 1)
         run = winnow_json("compare", hues, "--backbone", colours, *words)["run"]
-        assert "run `winnow train --head centroid` and export that run" in refused("export", run, "-o", "model.onnx")
+        message = winnow_error("export", run, "-o", "model.onnx")
+        assert "run `winnow train --head centroid` and export that run" in message
 
     def test_of_a_folder_that_is_no_run(self, run: Path, tmp_path: Path) -> None:
-        assert "is no run folder: name a folder below" in refused("export", tmp_path, "-o", "model.onnx")
-        assert "is no run folder" in refused("export", "nowhere", "-o", "model.onnx")
+        assert "is no run folder: name a folder below" in winnow_error("export", tmp_path, "-o", "model.onnx")
+        assert "is no run folder" in winnow_error("export", "nowhere", "-o", "model.onnx")
 
     def test_when_it_is_not_clear_which_run_is_meant(self, run: Path) -> None:
         shutil.copytree("hues.winnow", "other.winnow")
         expected = (
             "it is not clear which run is meant: name its folder in NAME.winnow/runs, or its workspace with --work"
         )
-        assert expected in refused("export", "nowhere")
-        assert expected in refused("export")
+        assert expected in winnow_error("export", "nowhere")
+        assert expected in winnow_error("export")
 
     def test_of_a_damaged_run(self, run: Path) -> None:
         head = run / "head.onnx"
         head.write_bytes(head.read_bytes()[:200])
-        assert "is damaged" in refused("export", run, "-o", "model.onnx")
+        assert "is damaged" in winnow_error("export", run, "-o", "model.onnx")
         (run / "run.json").write_text("{")
-        assert "is damaged" in refused("export", run, "-o", "model.onnx")
+        assert "is damaged" in winnow_error("export", run, "-o", "model.onnx")
 
     def test_of_a_run_of_an_earlier_version(self, run: Path) -> None:
         document = json.loads((run / "run.json").read_text())
         del document["embedding"]
         (run / "run.json").write_text(json.dumps(document))
-        assert "an earlier version" in refused("export", run, "-o", "model.onnx")
+        assert "an earlier version" in winnow_error("export", run, "-o", "model.onnx")
 
     def test_without_the_pictures(self, run: Path, hues: Path) -> None:
         shutil.rmtree(hues)
-        assert str(hues) in refused("export", run, "-o", "model.onnx")
+        assert str(hues) in winnow_error("export", run, "-o", "model.onnx")
 
     def test_without_the_vectors(self, run: Path) -> None:
         shutil.rmtree(run.parents[1] / "embeddings")
-        assert "run `winnow embed` first" in refused("export", run, "-o", "model.onnx")
+        assert "run `winnow embed` first" in winnow_error("export", run, "-o", "model.onnx")
 
     def test_without_the_backbone(self, run: Path, colours: Path) -> None:
         colours.unlink()
-        assert "no such file" in refused("export", run, "-o", "model.onnx")
+        assert "no such file" in winnow_error("export", run, "-o", "model.onnx")
 
     def test_with_another_backbone_than_that_of_the_run(self, run: Path, colours: Path) -> None:
         model = onnx.load(colours)
@@ -253,7 +244,7 @@ class TestNotWritten:
         swap = onnx.helper.make_node("Gather", ["mean", "order"], ["embedding"], axis=1)
         model.graph.node.insert(list(model.graph.node).index(mean) + 1, swap)
         onnx.save(model, colours)
-        message = refused("export", run, "-o", "model.onnx", "--input", "any")
+        message = winnow_error("export", run, "-o", "model.onnx", "--input", "any")
         assert re.search(r"\d of 9 test pictures get another label than in the run, as .*\.jpg", message)
         assert not Path("model.onnx").exists()
 
@@ -261,27 +252,27 @@ class TestNotWritten:
     def test_with_the_head_of_another_run(self, run: Path, hues: Path, colours: Path) -> None:
         other = Path(winnow_json("train", hues, "--backbone", colours, "--head", "centroid")["run"])
         shutil.copy(other / "head.onnx", run / "head.onnx")
-        assert "head.onnx is not that of this run" in refused("export", run, "-o", "model.onnx")
+        assert "head.onnx is not that of this run" in winnow_error("export", run, "-o", "model.onnx")
 
     def test_when_most_pictures_are_gone(self, run: Path, hues: Path) -> None:
         for row in read_predictions(run, "val")[:5]:
             paint(hues / row["path"], (9, 9, 9), 7)
-        message = refused("export", run, "-o", "model.onnx", "--input", "any")
+        message = winnow_error("export", run, "-o", "model.onnx", "--input", "any")
         assert "5 of 9 val pictures are gone from" in message
 
     def test_for_a_share_out_of_range(self, run: Path) -> None:
-        assert "from 0 to 0.5, not nan" in refused("export", run, "-o", "model.onnx", "--unfamiliar", "nan")
+        assert "from 0 to 0.5, not nan" in winnow_error("export", run, "-o", "model.onnx", "--unfamiliar", "nan")
 
     def test_without_its_card(self, run: Path) -> None:
         for name in ("model.md", "model.new.md"):
             Path(name).mkdir()
-        assert "model.new.md: Is a directory" in refused("export", run, "-o", "model.onnx")
+        assert "model.new.md: Is a directory" in winnow_error("export", run, "-o", "model.onnx")
         assert not Path("model.onnx").exists()
         assert [path for path in Path().iterdir() if path.name.startswith(".")] == []
 
     def test_in_a_folder_that_is_a_file(self, run: Path) -> None:
         Path("taken").write_text("")
-        assert "taken" in refused("export", run, "-o", "taken/model.onnx")
+        assert "taken" in winnow_error("export", run, "-o", "taken/model.onnx")
 
 
 def test_pictures_that_changed_since_are_left_out(run: Path, hues: Path) -> None:
@@ -307,7 +298,7 @@ def test_a_card_that_a_person_changed_is_kept(run: Path) -> None:
 def test_a_run_elsewhere_needs_its_workspace_named(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WINNOW_IMAGES", "/nowhere")  # the run says which pictures
     copied = shutil.copytree(run, "elsewhere")
-    assert "is not a workspace" in refused("export", copied, "-o", "model.onnx")
+    assert "is not a workspace" in winnow_error("export", copied, "-o", "model.onnx")
     winnow_json("export", copied, "-o", "model.onnx", "--workspace", run.parents[1])
     assert Path("model.onnx").is_file()
 
