@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -12,10 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner
+from support.command_line import winnow_json
 from support.project import PROJECT, Photographs, absent
-
-from winnow import cli
 
 README = PROJECT / "README.md"
 DEPLOYMENT = PROJECT / "docs" / "deployment.md"
@@ -26,12 +23,6 @@ PRINTED = re.compile(r"^(?P<label>\S+) (?P<probability>[01]\.\d+)(?P<unfamiliar>
 pytestmark = pytest.mark.slow
 
 
-def winnow(*words: object) -> Any:
-    done = CliRunner().invoke(cli.main, [*map(str, words), "--json"])
-    assert done.exit_code == 0, done.output
-    return json.loads(done.stdout)
-
-
 @pytest.fixture(scope="session")
 def models(photographs: Photographs, keras_home: Path, session_cache: Path, tmp_path_factory: Any) -> Path:
     """A folder with model.onnx and any.onnx, trained on the photographs."""
@@ -40,9 +31,9 @@ def models(photographs: Photographs, keras_home: Path, session_cache: Path, tmp_
         patch.setenv("WINNOW_CACHE", str(session_cache))
         patch.setenv("KERAS_HOME", str(keras_home))
         words = (photographs.workspace.images, "--workspace", photographs.workspace.folder)
-        run = winnow("train", *words, "--head", "logistic")["run"]
-        winnow("export", run, "-o", folder / "model.onnx")
-        winnow("export", run, "-o", folder / "any.onnx", "--input", "any")
+        run = winnow_json("train", *words, "--head", "logistic")["run"]
+        winnow_json("export", run, "-o", folder / "model.onnx")
+        winnow_json("export", run, "-o", folder / "any.onnx", "--input", "any")
     return folder
 
 
@@ -94,7 +85,7 @@ def test_python_without_winnow(models: Path, flowers: Path, bare: Path, tmp_path
         [bare, "-W", "error", "use.py"], cwd=tmp_path, env=environment, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
-    (expected,) = winnow("predict", models / model, picture)["predictions"]
+    (expected,) = winnow_json("predict", models / model, picture)["predictions"]
     check(done.stdout, expected, within=0.001)
 
 
@@ -111,5 +102,5 @@ def test_javascript(models: Path, flowers: Path, tmp_path: Path) -> None:
     (tmp_path / "use.mjs").write_text(code)
     done = subprocess.run([node, "use.mjs"], cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
-    (expected,) = winnow("predict", models / "any.onnx", picture)["predictions"]
+    (expected,) = winnow_json("predict", models / "any.onnx", picture)["predictions"]
     check(done.stdout, expected, within=0.02)  # another JPEG decoder

@@ -10,6 +10,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from support.command_line import winnow
 from support.project import PACKAGE, PROJECT
 
 from winnow import cli
@@ -95,8 +96,6 @@ def test_the_grid_can_be_read(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_the_embedder_and_the_stored_vectors_are_used_as_shown(flowers: Path, imagenet: Path) -> None:
-    from click.testing import CliRunner
-
     for number, label in ((1, "daisy"), (2, "roses")):
         Path(f"photos/{label}").mkdir(parents=True)
         source = next((flowers / label).iterdir())
@@ -105,7 +104,7 @@ def test_the_embedder_and_the_stored_vectors_are_used_as_shown(flowers: Path, im
     names: dict = {}
     exec(compile(embedder, "python.md", "exec"), names)
     assert names["model"].predict(["photos/roses/2.jpg"]).tolist() == ["roses"]
-    done = CliRunner().invoke(cli.main, ["embed", "photos"])
+    done = winnow("embed", "photos")
     assert done.exit_code == 0, done.output
     exec(compile(vectors, "python.md", "exec"), names)
     assert names["vectors"].shape == (2, 1280)
