@@ -6,17 +6,12 @@ import json
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
+from support.command_line import winnow
 
-from winnow import cli
 from winnow.commands.deprecated import replace_old_spellings
 
 OPTIONS = ("--augment", "--tta", "--head", "--heads", "--size")
 NOTE = "note: {} is now {}; the old name goes with the next release"
-
-
-def winnow(*words: object) -> Result:
-    return CliRunner().invoke(cli.main, list(map(str, words)))
 
 
 @pytest.mark.parametrize(
