@@ -36,8 +36,9 @@ class NearestMean(HeadClassifier):
 
     def predict_proba(self, X: np.ndarray) -> np.ndarray:
         """(n, D) float -> (n, C) float64 probabilities."""
+        X = normalized_input(self, X)
         weights, bias = self.weights()
-        return softmax(normalized_input(self, X) @ weights + bias, axis=1)
+        return softmax(X @ weights + bias, axis=1)
 
     def weights(self) -> tuple[np.ndarray, np.ndarray]:
         """W float64 (D, C) and b (C,) of the logits x W + b; |x|^2 is the same for all classes and cancels."""
