@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.command_line import winnow
@@ -94,20 +96,41 @@ def test_the_grid_can_be_read(tmp_path: Path) -> None:
         assert names == [table["name"] for table in tomllib.loads(text)["head"]]
 
 
+def copy_photographs(flowers: Path, per_class: int) -> None:
+    """Write photos/daisy/1.jpg, photos/roses/2.jpg and so on into the current folder."""
+    numbers = itertools.count(1)
+    for label in ("daisy", "roses"):
+        Path(f"photos/{label}").mkdir(parents=True)
+        for source in sorted((flowers / label).iterdir())[:per_class]:
+            Path(f"photos/{label}/{next(numbers)}.jpg").write_bytes(source.read_bytes())
+
+
+def run_python_block(containing: str, names: dict[str, Any]) -> dict[str, Any]:
+    """Run the block of docs/python.md that contains a text, with these names; the names after it."""
+    (block,) = (block for block in blocks(PROJECT / "docs" / "python.md", "python") if containing in block)
+    exec(compile(block, "python.md", "exec"), names)
+    return names
+
+
 @pytest.mark.slow
 def test_the_embedder_and_the_stored_vectors_are_used_as_shown(flowers: Path, imagenet: Path) -> None:
-    for number, label in ((1, "daisy"), (2, "roses")):
-        Path(f"photos/{label}").mkdir(parents=True)
-        source = next((flowers / label).iterdir())
-        Path(f"photos/{label}/{number}.jpg").write_bytes(source.read_bytes())
-    embedder, vectors = blocks(PROJECT / "docs" / "python.md", "python")
-    names: dict = {}
-    exec(compile(embedder, "python.md", "exec"), names)
-    assert names["model"].predict(["photos/roses/2.jpg"]).tolist() == ["roses"]
+    copy_photographs(flowers, per_class=1)
+    model = run_python_block("make_pipeline", {})["model"]
+    assert model.predict(["photos/roses/2.jpg"]).tolist() == ["roses"]
     done = winnow("embed", "photos")
     assert done.exit_code == 0, done.output
-    exec(compile(vectors, "python.md", "exec"), names)
-    assert names["vectors"].shape == (2, 1280)
+    assert run_python_block("lance.dataset", {})["vectors"].shape == (2, 1280)
+
+
+@pytest.mark.slow
+def test_the_workflow_is_used_as_shown(flowers: Path, imagenet: Path) -> None:
+    copy_photographs(flowers, per_class=20)
+    names = run_python_block("export_run", {})
+    assert names["folder"].embedding.dimension == 1280
+    assert names["best"].kind in ("lda", "logistic")
+    assert names["best"].weighted_f1.mean > 0.7
+    assert names["report"].model.is_file()
+    assert names["report"].parity.labels_differ == 0
 
 
 def test_every_problem_code_is_explained() -> None:
