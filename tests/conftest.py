@@ -1,4 +1,4 @@
-"""What tests share: the photographs and weights beside the project, small drawn pictures, one exported backbone."""
+"""Fixtures of all tests: the photographs and weights beside the project, drawn pictures, exported backbones."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def keras_home() -> Path:
 
 @pytest.fixture
 def imagenet(keras_home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """ImageNet weights for this test, without a network."""
+    """Make the ImageNet weights available to this test, without a download."""
     monkeypatch.setenv("KERAS_HOME", str(keras_home))
     return keras_home
 
@@ -46,7 +46,7 @@ def session_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch, session_cache: Path, tmp_path: Path) -> None:
-    """No test sees the user's settings, caches or weights, or writes into the project."""
+    """Hide the user's settings, caches and weights from every test, and run it in a temporary folder."""
     for name in ("WINNOW_IMAGES", "WINNOW_WORKSPACE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("WINNOW_CACHE", str(session_cache))
@@ -56,7 +56,7 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, session_cache: Path, tmp_
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Two classes of six soft pictures, `photos/red/0.jpg` …, no two alike."""
+    """Two classes of six different pictures in soft colours, `photos/red/0.jpg` …"""
     from PIL import Image
 
     root = tmp_path / "photos"
@@ -81,9 +81,9 @@ def colours(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def exported(session_cache: Path) -> Callable[..., Any]:
-    """A function that exports the backbone of a recipe, once a session; eight drawn pictures are compared with Keras.
+    """A function that exports the backbone of a recipe, once a session, and compares it with Keras on eight pictures.
 
-    What asks for it is slow: TensorFlow is imported.
+    Tests that use it are slow, because it imports TensorFlow.
     """
     from winnow.embed.backbone import load_or_export
     from winnow.embed.images import resize_to_square
@@ -101,7 +101,7 @@ def exported(session_cache: Path) -> Callable[..., Any]:
 
 @pytest.fixture(scope="session")
 def photographs(flowers: Path, keras_home: Path, session_cache: Path, tmp_path_factory: Any) -> Photographs:
-    """Scanned and embedded once a session, with ImageNet weights."""
+    """The flower photographs, scanned and embedded with ImageNet weights once a session."""
     from winnow.curate import manifest
     from winnow.curate.workspace import find_workspace
     from winnow.embed.config import EmbeddingConfig
@@ -116,21 +116,20 @@ def photographs(flowers: Path, keras_home: Path, session_cache: Path, tmp_path_f
     table = manifest.read(workspace)
     ids, labels = (table[name].to_pylist() for name in ("id", "label"))
     with (SHARED / "flower_noise_half.csv").open(newline="") as stream:
-        said = {row["path"]: row["verdict"] for row in csv.DictReader(stream)}
-    known = np.array([said.get(path, "doubtful") for path in table["path"].to_pylist()])
+        verdicts = {row["path"]: row["verdict"] for row in csv.DictReader(stream)}
     return Photographs(
-        workspace,
-        table,
-        ids,
-        store.read(ids),
-        store.read(ids, "bottleneck"),
-        np.unique(labels, return_inverse=True)[1],
-        known,
+        workspace=workspace,
+        table=table,
+        ids=ids,
+        pooled=store.read(ids),
+        bottleneck=store.read(ids, "bottleneck"),
+        labels=np.unique(labels, return_inverse=True)[1],
+        noise=np.array([verdicts.get(path, "doubtful") for path in table["path"].to_pylist()]),
     )
 
 
 def pytest_configure() -> None:
-    """Property tests try the same examples everywhere, and a busy machine fails none of them."""
+    """Let property tests try the same examples everywhere, without a time limit."""
     from hypothesis import settings
 
     settings.register_profile("winnow", derandomize=True, deadline=None)

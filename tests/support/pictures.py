@@ -1,4 +1,4 @@
-"""Pictures that tests draw, and a backbone made by hand that tells their colours apart."""
+"""Pictures that tests draw, and a hand-built backbone whose vectors are their mean colours."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ HUES = {"red": (220, 60, 50), "green": (60, 200, 70), "blue": (50, 70, 210)}
 
 
 def paint(file: Path, hue: tuple[int, int, int], seed: int) -> None:
-    """A picture of one hue in soft patches, no two alike."""
+    """Write a picture of one hue (red, green, blue) in soft patches; every seed gives another one."""
     from PIL import Image
 
     rng = np.random.default_rng(seed)
@@ -30,7 +30,7 @@ def paint(file: Path, hue: tuple[int, int, int], seed: int) -> None:
 
 
 def paint_hues(folder: Path) -> Path:
-    """Sixty pictures, twenty a class, that the colour backbone tells apart; always the same."""
+    """Write sixty pictures, twenty of each class, that the backbone of `write_colours` separates; always the same."""
     for index, (label, hue) in enumerate(HUES.items()):
         for number in range(20):
             paint(folder / label / f"{number:02d}.jpg", hue, 100 * index + number)
@@ -38,8 +38,11 @@ def paint_hues(folder: Path) -> Path:
 
 
 def write_colours(file: Path) -> Path:
-    """A backbone file made by hand, for pictures of 96 x 96: its embedding is the mean colour, red, green and blue from
-    0 to 1, its bottleneck the mean of red and green."""
+    """Write a backbone for pictures of 96 x 96 without a network.
+
+    Its embedding is the mean colour: red, green and blue from 0 to 1; its bottleneck is the mean of red and of green.
+    Returns: file.
+    """
     import onnx
     from onnx import TensorProto, helper
 
@@ -63,8 +66,8 @@ def write_colours(file: Path) -> Path:
     ]
     graph = helper.make_graph(nodes, "colours", [image], outputs, numbers)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    said = {"graph": Recipe(size=96).graph_options(), "weights": "c" * 64, "weights_name": "imagenet", "parity": 0.0}
-    said |= {"dimension": [3], "bottleneck": 2}
-    helper.set_model_props(model, {"winnow_backbone": json.dumps(said)})
+    metadata = {"graph": Recipe(size=96).graph_options(), "weights": "c" * 64, "weights_name": "imagenet"}
+    metadata |= {"parity": 0.0, "dimension": [3], "bottleneck": 2}
+    helper.set_model_props(model, {"winnow_backbone": json.dumps(metadata)})
     onnx.save(model, file)
     return file

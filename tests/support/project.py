@@ -3,33 +3,42 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from winnow.curate.workspace import Workspace
+
 PROJECT = Path(__file__).resolve().parents[2]
 PACKAGE = str(PROJECT / "commands" / "from_checkout")  # for PYTHONPATH: makes the checkout the package `winnow`
-
-
 SHARED = PROJECT.parent / "shared"
 
 
-def absent(what: str) -> None:
-    """Skip a test for want of something, with the reason; where CI says that everything is there, fail."""
+def absent(reason: str) -> None:
+    """Skip a test because data or a tool is missing; under CI=true, where nothing may be missing, fail."""
     if os.environ.get("CI") == "true":
-        pytest.fail(f"{what} (CI=true: this must be there)")
-    pytest.skip(what)
+        pytest.fail(f"{reason} (CI=true: this must be there)")
+    pytest.skip(reason)
 
 
-class Photographs(NamedTuple):
-    """The flower photographs as Winnow sees them, in the order of paths, and what is publicly known of their noise."""
+@dataclass(frozen=True)
+class Photographs:
+    """The N flower photographs, scanned and embedded, in the order of paths.
 
-    workspace: Any
-    table: Any  # the manifest
+    table: the manifest. pooled: float32 (N, 1280). bottleneck: float32 (N, 320). labels: int64 (N,), indexes of the
+    sorted names. noise: str (N,), the public verdicts: ok, off_topic, mislabelled; doubtful where there is none.
+    """
+
+    workspace: Workspace
+    table: pa.Table
     ids: list[str]
     pooled: np.ndarray
     bottleneck: np.ndarray
-    labels: np.ndarray  # int64 (N,), indexes of the sorted names
-    known: np.ndarray  # (N,) of ok, off_topic, mislabelled; "doubtful" where nobody can tell, or it is not public
+    labels: np.ndarray
+    noise: np.ndarray

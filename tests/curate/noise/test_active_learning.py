@@ -196,13 +196,13 @@ def test_the_interval_contains_the_number_that_is_left(share):
 @pytest.mark.slow
 def test_25_reviewed_photographs_hold_nearly_all_off_topic_ones(photographs: Photographs):
     """14 or 15 of the 16 known ones, in batches of ten of which two are probes."""
-    _, _, ids, pooled, bottleneck, labels, known = photographs
-    rows, groups = np.flatnonzero(known != "doubtful"), np.arange(len(ids))
+    ids, pooled, bottleneck, labels = photographs.ids, photographs.pooled, photographs.bottleneck, photographs.labels
+    rows, groups = np.flatnonzero(photographs.noise != "doubtful"), np.arange(len(ids))
     prior = score = score_off_topic(pooled, bottleneck, labels, groups)
     verdicts, reviewed = np.full(len(ids), -1, dtype=np.int8), []
     while len(reviewed) < 50:
         batch = rows[next_batch([ids[row] for row in rows], score[rows], verdicts[rows])]
-        verdicts[batch] = known[batch] == "off_topic"
+        verdicts[batch] = photographs.noise[batch] == "off_topic"
         reviewed += verdicts[batch].tolist()
         score = rerank(pooled, bottleneck, prior, verdicts, groups)
     assert sum(reviewed[:25]) >= 14

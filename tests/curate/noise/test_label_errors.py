@@ -80,7 +80,7 @@ def test_flipped_labels_of_the_photographs_rank_high(photographs: Photographs):
     """AUROC 0.99 and average precision 0.92."""
     from sklearn.metrics import average_precision_score, roc_auc_score
 
-    *_, pooled, bottleneck, labels, _ = photographs
+    pooled, bottleneck, labels = photographs.pooled, photographs.bottleneck, photographs.labels
     rng = np.random.default_rng(0)
     wrong = rng.choice(len(labels), 100, replace=False)
     flipped = labels.copy()

@@ -90,7 +90,6 @@ def test_the_natural_noise_of_the_photographs_ranks_high(photographs: Photograph
     """Average precision 0.82 on the half with public verdicts."""
     from sklearn.metrics import average_precision_score
 
-    *_, pooled, bottleneck, labels, known = photographs
-    is_known = known != "doubtful"
-    score = score_off_topic(pooled, bottleneck, labels, np.arange(len(labels)))
-    assert average_precision_score(known[is_known] == "off_topic", score[is_known]) >= 0.75
+    labels, is_known = photographs.labels, photographs.noise != "doubtful"
+    score = score_off_topic(photographs.pooled, photographs.bottleneck, labels, np.arange(len(labels)))
+    assert average_precision_score(photographs.noise[is_known] == "off_topic", score[is_known]) >= 0.75
