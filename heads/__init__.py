@@ -1,1 +1,1 @@
-"""Arrays and labels to trained, compared and exported classification heads."""
+"""Classification heads on feature vectors: models, fits on splits, comparison and hyperparameter search."""

@@ -1,1 +1,1 @@
-"""Fits heads on splits, measures and compares them."""
+"""Fits heads on splits, scores and compares them, and searches their parameters."""

@@ -95,9 +95,9 @@ def confusion(y: np.ndarray, predicted: np.ndarray, n_classes: int) -> np.ndarra
 def metrics(y: np.ndarray, proba: np.ndarray) -> dict[str, float]:
     """Weighted F1, macro F1, accuracy, log loss (nats) and ECE of (N, C) probabilities against (N,) class indexes.
 
-    All but the log loss are 0–1. F1 of class c is 2 TP / (2 TP + FP + FN); weighted: mean by the class's count in y;
-    macro: plain mean over the classes that occur in y or in the predictions. The prediction is the largest
-    probability, the first of equal ones. ECE: see `ece`.
+    All but the log loss are 0–1. F1 of class c is 2 TP / (2 TP + FP + FN); weighted: mean weighted by the class's count in y;
+    macro: plain mean over the classes that occur in y or in the predictions. The prediction is the class with the
+    largest probability, the first of equals. ECE: see `ece`.
     """
     matrix = confusion(y, proba.argmax(axis=1), proba.shape[1])
     per_class = _per_class(matrix)
@@ -114,7 +114,7 @@ def metrics(y: np.ndarray, proba: np.ndarray) -> dict[str, float]:
 def log_loss(y: np.ndarray, proba: np.ndarray, class_weight: np.ndarray | None = None) -> float:
     """Mean of -ln p(true class) in nats, p not below float32's epsilon; proba (N, C), y (N,) class indexes.
 
-    class_weight: (C,), what a row of a class counts in the mean; None: 1.
+    class_weight: (C,), weight of a row of each class in the mean; None: 1.
     """
     losses = -np.log(np.maximum(proba[np.arange(len(y)), y], _EPS), dtype=np.float64)
     return float(losses.mean() if class_weight is None else np.average(losses, weights=class_weight[y]))
@@ -223,9 +223,9 @@ def paired(a: np.ndarray, b: np.ndarray, n_train: float, n_test: float, confiden
 
 
 def bootstrap_f1(y: np.ndarray, proba: np.ndarray, resamples: int = 2000, seed: int = 0) -> np.ndarray:
-    """(R,) float64 weighted F1 of R test sets drawn from the N pictures with replacement (Efron, 1979).
+    """(R,) float64 weighted F1 of R test sets sampled from the N images with replacement (Efron, 1979).
 
-    The same N and seed draw the same pictures, so that two heads' results can be subtracted.
+    The same N and seed sample the same images, so that the results of two heads can be subtracted.
     """
     predicted, n_classes = proba.argmax(axis=1), proba.shape[1]
     rng = np.random.default_rng(seed)

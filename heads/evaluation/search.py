@@ -117,9 +117,9 @@ def nested_search(
 
     Neither test nor val takes part in a search, so test scores are unbiased and val can still choose among kinds.
 
-    Parameters: `heads`, as `search_spaces.candidates` returns them, the default first; `splits` of pictures, which are
-    the first rows of the task; `as_rows` turns these, or others of the same pictures, into splits of all rows of the
-    task; `options`, as of `compare`: only fits on whole splits are stored, not the many of a search; on_message(text):
+    Parameters: `heads`, as `search_spaces.candidates` returns them, the default first; `splits` of images, which are
+    the first rows of the task; `as_rows` turns these, or others of the same images, into splits of all rows of the
+    task; `options`, as in `compare`: only fits on whole splits are stored, not the many of a search; on_message(text):
     called once with the number of fits; on_fit(done, total): called after each fit.
     Raises: InputError for a train part that cannot be divided.
     """
