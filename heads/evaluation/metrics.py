@@ -95,8 +95,8 @@ def confusion(y: np.ndarray, predicted: np.ndarray, n_classes: int) -> np.ndarra
 def metrics(y: np.ndarray, proba: np.ndarray) -> dict[str, float]:
     """Weighted F1, macro F1, accuracy, log loss (nats) and ECE of (N, C) probabilities against (N,) class indexes.
 
-    All but the log loss are in 0–1. F1 of class c is 2 TP / (2 TP + FP + FN); weighted: the mean weighted by the class's
-    count in y; macro: the plain mean over the classes that occur in y or in the predictions. The prediction is the
+    All but the log loss are in 0–1. F1 of class c is 2 TP / (2 TP + FP + FN); weighted: the mean weighted by the class
+    counts in y; macro: the plain mean over the classes that occur in y or in the predictions. The prediction is the
     class with the largest probability, the first of equals. ECE: see `ece`.
     """
     matrix = confusion(y, proba.argmax(axis=1), proba.shape[1])
