@@ -9,7 +9,7 @@ import pytest
 from support.fits import CLASSES, data
 
 from winnow.common.errors import InputError
-from winnow.heads.evaluation.fit import FitOptions, HeadSpec, Split, Task, build, fit_estimator, fit_head
+from winnow.heads.evaluation.fit import FitOptions, HeadSpec, Split, Task, _predict, build, fit_estimator, fit_head
 from winnow.heads.evaluation.metrics import confusion, ece, metrics
 from winnow.heads.kinds import HEADS
 from winnow.heads.models.baselines import BASELINES
@@ -173,3 +173,20 @@ class TestDense:
         _, fit = fit_head(head, Task(X * 1e3, y, CLASSES), split)
         assert fit.history is None
         assert fit.best_epoch is None
+
+
+class TestPredict:
+    @pytest.mark.parametrize(("numbers_at_once", "batch_sizes"), [(2**25, [4]), (3, [3, 1]), (0, [1, 1, 1, 1])])
+    def test_probabilities_of_several_rows_are_averaged_in_batches(self, monkeypatch, numbers_at_once, batch_sizes):
+        class RecordingHead:
+            classes_, sizes = np.array([0, 1]), []
+
+            def predict_proba(self, X):
+                self.sizes.append(len(X))
+                return np.column_stack([X[:, 0], 1 - X[:, 0]])
+
+        monkeypatch.setattr("winnow.heads.evaluation.fit.PREDICTED_AT_ONCE", numbers_at_once)
+        X, head = np.array([[0.0], [0.2], [1.0], [0.6]]), RecordingHead()
+        probabilities = _predict(head, X, np.array([[0, 2], [1, 3]]), 3)
+        np.testing.assert_allclose(probabilities, [[0.5, 0.5, 0], [0.4, 0.6, 0]], atol=1e-6)
+        assert head.sizes == batch_sizes
