@@ -30,8 +30,8 @@ def models(photographs: Photographs, keras_home: Path, session_cache: Path, tmp_
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("WINNOW_CACHE", str(session_cache))
         patch.setenv("KERAS_HOME", str(keras_home))
-        words = (photographs.workspace.images, "--workspace", photographs.workspace.folder)
-        run = winnow_json("train", *words, "--head", "logistic")["run"]
+        arguments = (photographs.workspace.images, "--workspace", photographs.workspace.folder)
+        run = winnow_json("train", *arguments, "--head", "logistic")["run"]
         winnow_json("export", run, "-o", folder / "model.onnx")
         winnow_json("export", run, "-o", folder / "any.onnx", "--input", "any")
     return folder
@@ -64,9 +64,9 @@ def bare(tmp_path: Path) -> Path:
     folder = tmp_path / "bare"
     if not uv.exists():
         absent("uv is not in the environment: `make` installs it")
-    for words in (["venv", "--quiet", "--python", sys.executable, folder], ["pip", "install", "--quiet", *pins]):
+    for arguments in (["venv", "--quiet", "--python", sys.executable, folder], ["pip", "install", "--quiet", *pins]):
         done = subprocess.run(
-            [uv, *words], env=os.environ | {"VIRTUAL_ENV": str(folder)}, capture_output=True, text=True
+            [uv, *arguments], env=os.environ | {"VIRTUAL_ENV": str(folder)}, capture_output=True, text=True
         )
         if done.returncode:
             absent(f"no package can be installed: {done.stderr.strip()[-200:]}")

@@ -28,13 +28,14 @@ def blocks(page: Path, language: str) -> list[str]:
 
 
 def typed_commands(page: Path) -> list[list[str]]:
-    """The words after `winnow` in blocks of shell lines and in the text."""
+    """The arguments of every `winnow` command in blocks of shell lines and in the text."""
     lines = [line for name in ("sh", "console") for block in blocks(page, name) for line in block.splitlines()]
     typed = [re.sub(r"^\$ |\s+#.*$", "", line) for line in lines]
     text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
     typed += re.findall(r"`(winnow [^`]*)`", text)
-    words = [line.split()[1:] for line in typed if line.startswith("winnow ")]
-    return [line for line in words if line[0].islower()]  # `winnow COMMAND --help` names no command
+    commands = [line.split()[1:] for line in typed if line.startswith("winnow ")]
+    # `winnow COMMAND --help` and `winnow --help` name no command.
+    return [arguments for arguments in commands if arguments[0][0].islower()]
 
 
 def headings(page: Path) -> set[str]:
@@ -52,11 +53,12 @@ def test_help_texts_are_those_of_the_commands() -> None:
 
 @by_page
 def test_every_command_line_names_commands_and_options_that_exist(page: Path) -> None:
-    for name, *words in typed_commands(page):
+    for name, *arguments in typed_commands(page):
         assert name in cli.main.commands, name
         known = {option for parameter in cli.main.commands[name].params for option in parameter.opts}
         known |= {option for parameter in cli.main.commands[name].params for option in parameter.secondary_opts}
-        assert {word.split("=")[0] for word in words if word.startswith("--")} <= known | {"--help"}, (name, words)
+        options = {argument.split("=")[0] for argument in arguments if argument.startswith("--")}
+        assert options <= known | {"--help"}, (name, arguments)
 
 
 def test_command_lines_are_recognised() -> None:

@@ -52,10 +52,10 @@ def test_float16_weights_halve_the_file_and_keep_the_vectors():
     assert weights["w1/half"] == TensorProto.FLOAT16
     assert weights["b1"] == TensorProto.FLOAT  # small ones stay float32
     assert smaller.ByteSize() < 0.65 * model.ByteSize()
-    for mine, other in zip(run(model, pictures(8)), run(smaller, pictures(8)), strict=True):
-        assert mine.dtype == other.dtype == np.float32
-        np.testing.assert_allclose(other, mine, rtol=2e-2, atol=1e-2)
-        assert cosine(mine, other).min() > 0.9999
+    for expected, actual in zip(run(model, pictures(8)), run(smaller, pictures(8)), strict=True):
+        assert expected.dtype == actual.dtype == np.float32
+        np.testing.assert_allclose(actual, expected, rtol=2e-2, atol=1e-2)
+        assert cosine(expected, actual).min() > 0.9999
     assert [prop.key for prop in smaller.metadata_props] == ["winnow_backbone"]
     assert model.SerializeToString() == a_network().SerializeToString()
 
@@ -71,9 +71,9 @@ def test_weights_beyond_float16_stay_float32():
 
 def test_int8_is_close_on_pictures_that_it_was_not_calibrated_on(quantised):
     unseen = pictures(20, seed=1)
-    for mine, other in zip(run(a_network(), unseen), run(quantised, unseen), strict=True):
-        assert cosine(mine, other).min() > 0.99
-        assert np.abs(mine - other).max() > 0  # otherwise nothing was quantised
+    for fp32, int8 in zip(run(a_network(), unseen), run(quantised, unseen), strict=True):
+        assert cosine(fp32, int8).min() > 0.99
+        assert np.abs(fp32 - int8).max() > 0  # otherwise nothing was quantised
 
 
 def test_an_int8_file_has_the_inputs_outputs_and_metadata_of_the_original(quantised):
