@@ -39,10 +39,10 @@ def copy(tmp_path: Path) -> Path:
     return root
 
 
-def run(*words: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
+def run(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
     inherited = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     return subprocess.run(
-        [sys.executable, *words], env=inherited | environment, capture_output=True, text=True, check=False
+        [sys.executable, *arguments], env=inherited | environment, capture_output=True, text=True, check=False
     )
 
 
@@ -68,8 +68,8 @@ def test_a_folder_before_it_on_the_path_does_not_hide_it(copy: Path) -> None:
 @pytest.mark.slow
 def test_its_worker_processes_run_its_own_code(copy: Path, hues: Path, colours: Path, tmp_path: Path) -> None:
     marks = tmp_path / "marks"
-    words = ["--backbone", colours, "--heads", "centroid,lda", "--repeats", "4", "--jobs", "2", "--json"]
-    done = run(copy / "cli.py", "compare", hues, *words, MARKS=str(marks))
+    arguments = ["--backbone", colours, "--heads", "centroid,lda", "--repeats", "4", "--jobs", "2", "--json"]
+    done = run(copy / "cli.py", "compare", hues, *arguments, MARKS=str(marks))
     assert done.returncode == 0, done.stderr
     assert len(json.loads(done.stdout)["heads"]) == 2
     assert len(set(marks.read_text().split())) > 1  # the command itself, and its workers

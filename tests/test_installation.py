@@ -16,10 +16,10 @@ from support.project import PROJECT
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
 
 
-def run(*words: object, **settings: object) -> str:
+def run(*arguments: object, **settings: object) -> str:
     """Standard output of a command that must succeed."""
     settings = {"env": ENVIRONMENT} | settings
-    done = subprocess.run([*map(str, words)], capture_output=True, text=True, check=False, **settings)
+    done = subprocess.run([*map(str, arguments)], capture_output=True, text=True, check=False, **settings)
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
     return done.stdout
 
@@ -86,16 +86,16 @@ def test_the_type_check_finds_a_planted_error(checkout: Path) -> None:
 
 @pytest.mark.long
 def test_the_demo_runs_where_the_wheel_is_installed(wheel: Path, tmp_path: Path) -> None:
-    environment, place = tmp_path / "environment", tmp_path / "place"
-    place.mkdir()
+    environment, outside = tmp_path / "environment", tmp_path / "outside"
+    outside.mkdir()
     run(sys.executable, "-m", "venv", environment)
     python = environment / "bin" / "python"
     install = [python, "-m", "pip", "install", "-q", "--disable-pip-version-check"]
     run(*install, f"{wheel}[train]", "-c", PROJECT / "requirements.txt")
     variables = ENVIRONMENT | {"WINNOW_CACHE": str(tmp_path / "cache"), "KERAS_HOME": str(tmp_path / "keras")}
-    words = ["demo", "--per-class", "8", "--repeats", "2", "--json"]
-    document = json.loads(run(environment / "bin" / "winnow", *words, cwd=place, env=variables))
+    arguments = ["demo", "--per-class", "8", "--repeats", "2", "--json"]
+    document = json.loads(run(environment / "bin" / "winnow", *arguments, cwd=outside, env=variables))
     assert document["scan"]["images"] >= 40
     assert Path(document["export"]["model"]).is_file()
-    where = run(python, "-c", "import winnow; print(winnow.__file__)", cwd=place).strip()
+    where = run(python, "-c", "import winnow; print(winnow.__file__)", cwd=outside).strip()
     assert Path(where).is_relative_to(environment)

@@ -30,14 +30,14 @@ YELLOW = (250, 250, 20)
 BETWEEN = (135, 64, 130)  # slightly redder than blue
 
 
-def process(*words: str | Path, **settings: Any) -> subprocess.Popen[str]:
+def process(*arguments: str | Path, **settings: Any) -> subprocess.Popen[str]:
     # A shell that runs the tests in the background lets new processes ignore Ctrl-C: restore its handler.
     code = (
         "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\nfrom winnow.cli import main; main()"
     )
     settings["env"] = os.environ | {"PYTHONPATH": PACKAGE}
     piped = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen([sys.executable, "-c", code, *words], **piped | settings)
+    return subprocess.Popen([sys.executable, "-c", code, *arguments], **piped | settings)
 
 
 @pytest.fixture
@@ -215,7 +215,7 @@ class TestPaths:
 
 class TestUsage:
     @pytest.mark.parametrize(
-        ("words", "message"),
+        ("arguments", "message"),
         [
             (["--json", "--csv"], "--json, --jsonl and --csv exclude each other"),
             (["--below", "0.9"], "--below goes with --review or --into"),
@@ -223,8 +223,8 @@ class TestUsage:
             (["--top", "0"], "0 is not in the range x>=1"),
         ],
     )
-    def test_that_makes_no_sense_is_refused(self, model: Path, mixed: Path, words: list[str], message: str) -> None:
-        done = winnow("predict", model, "mixed", *words)
+    def test_that_makes_no_sense_is_refused(self, model: Path, mixed: Path, arguments: list[str], message: str) -> None:
+        done = winnow("predict", model, "mixed", *arguments)
         assert done.exit_code == 2
         assert message in done.stderr
 
@@ -324,10 +324,10 @@ class TestUncertain:
         assert "uncertain is not empty: name a new folder" in done.stderr
 
     @pytest.mark.parametrize(
-        "words", [["--sort-into", "new"], ["--sort-into", "new/red"], ["--sort-into", "new.winnow"]]
+        "arguments", [["--sort-into", "new"], ["--sort-into", "new/red"], ["--sort-into", "new.winnow"]]
     )
-    def test_are_apart_from_what_is_sorted(self, model: Path, mixed: Path, words: list[str]) -> None:
-        done = winnow("predict", model, "mixed", "--into", "new", *words)
+    def test_are_apart_from_what_is_sorted(self, model: Path, mixed: Path, arguments: list[str]) -> None:
+        done = winnow("predict", model, "mixed", "--into", "new", *arguments)
         assert (done.exit_code, done.stdout) == (1, "")
         assert "would lie in one another: give --sort-into and --into folders apart" in done.stderr
         assert not list(Path().glob("new*"))
@@ -424,8 +424,8 @@ class TestEnds:
 class TestEvaluate:
     def test_shows_the_scores_though_nothing_can_be_written(self, model: Path, hues: Path) -> None:
         Path("page.html").mkdir()
-        for words in (["--csv", hues / "red/00.jpg/rows.csv"], ["--report", "one", "--csv", "./one"]):
-            done = winnow("evaluate", model, hues, *words)
+        for arguments in (["--csv", hues / "red/00.jpg/rows.csv"], ["--report", "one", "--csv", "./one"]):
+            done = winnow("evaluate", model, hues, *arguments)
             assert (done.exit_code, done.stdout) == (1, "")  # before the work
         Path("rows.csv").symlink_to("/dev/full")
         done = winnow("evaluate", model, hues, "--csv", "rows.csv", "--json")

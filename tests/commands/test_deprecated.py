@@ -56,8 +56,8 @@ def test_views_are_embedded_as_augmentations(hues: Path, colours: Path) -> None:
 
 @pytest.mark.slow
 def test_a_head_is_trained_with_the_old_names(hues: Path, colours: Path) -> None:
-    words = ("--backbone", colours, "--head", "centroid", "--views", "2", "--test-views", "mirror", "--json")
-    done = winnow("train", hues, *words)
+    arguments = ("--backbone", colours, "--head", "centroid", "--views", "2", "--test-views", "mirror", "--json")
+    done = winnow("train", hues, *arguments)
     assert done.exit_code == 0, done.stderr
     run = json.loads((Path(json.loads(done.stdout)["run"]) / "run.json").read_text())
     assert (run["embedding"]["augment"], run["embedding"]["tta"]) == (2, "flip")

@@ -20,7 +20,7 @@ def test_backends_are_those_of_the_code() -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "expected"),
+    ("arguments", "expected"),
     [
         ([], EmbeddingConfig()),
         (["--size", "96", "--alpha", "0.35"], EmbeddingConfig(Recipe(size=96, alpha=0.35))),
@@ -28,7 +28,7 @@ def test_backends_are_those_of_the_code() -> None:
         (["--augment", "4", "--tta", "mean"], EmbeddingConfig(augment=4, tta="mean")),
     ],
 )
-def test_the_command_receives_one_configuration(words: list[str], expected: EmbeddingConfig) -> None:
+def test_the_command_receives_one_configuration(arguments: list[str], expected: EmbeddingConfig) -> None:
     received: list[EmbeddingConfig] = []
 
     @click.command()
@@ -36,13 +36,13 @@ def test_the_command_receives_one_configuration(words: list[str], expected: Embe
     def learn(config: EmbeddingConfig) -> None:
         received.append(config)
 
-    done = CliRunner().invoke(learn, words)
+    done = CliRunner().invoke(learn, arguments)
     assert done.exit_code == 0, done.output
     assert received == [expected]
 
 
-@pytest.mark.parametrize(("words", "answer"), [([], False), (["--yes"], True)])
-def test_yes_stores_much_without_asking(words: list[str], answer: bool) -> None:
+@pytest.mark.parametrize(("arguments", "answer"), [([], False), (["--yes"], True)])
+def test_yes_stores_much_without_asking(arguments: list[str], answer: bool) -> None:
     received: list[Any] = []
 
     @click.command()
@@ -50,5 +50,5 @@ def test_yes_stores_much_without_asking(words: list[str], answer: bool) -> None:
     def store(config: EmbeddingConfig) -> None:
         received.append(config.confirm_storage("Store 6 GB?"))
 
-    CliRunner().invoke(store, words)
+    CliRunner().invoke(store, arguments)
     assert received == [answer]  # nobody can be asked here

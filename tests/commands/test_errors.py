@@ -16,20 +16,20 @@ from support.command_line import winnow
 from support.project import PACKAGE
 
 
-def process(*words: str | Path, **settings) -> subprocess.Popen:
+def process(*arguments: str | Path, **settings) -> subprocess.Popen:
     # Ctrl-C is heeded also where the tests run in the background, which lets new processes ignore it.
     code = (
         "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\nfrom winnow.cli import main; main()"
     )
-    command = [sys.executable, "-c", code, *words]
+    command = [sys.executable, "-c", code, *arguments]
     settings["env"] = os.environ | {"PYTHONPATH": PACKAGE}
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **settings)
 
 
 def test_of_usage_exit_with_2(folder: Path) -> None:
-    for words in (["scan", "--nope"], ["embed", folder, "--size", "50"], ["train", folder, "--head", "x"], ["no"]):
-        done = winnow(*words)
-        assert done.exit_code == 2, words
+    for arguments in (["scan", "--nope"], ["embed", folder, "--size", "50"], ["train", folder, "--head", "x"], ["no"]):
+        done = winnow(*arguments)
+        assert done.exit_code == 2, arguments
         assert done.stdout == ""
 
 
@@ -85,8 +85,8 @@ def test_an_error_is_the_fact_then_what_to_do(folder: Path) -> None:
         ("undo", folder): f"{Path('photos.winnow').resolve()} is no workspace: "
         "run `winnow undo` in the folder where `winnow scan` was run, or use --workspace",
     }
-    for words, line in expected.items():
-        done = winnow(*words)
+    for arguments, line in expected.items():
+        done = winnow(*arguments)
         assert (done.exit_code, done.stderr.splitlines()[-1]) == (1, f"Error: {line}")
 
 

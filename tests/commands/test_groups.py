@@ -21,8 +21,8 @@ WITHOUT_DEFAULT = {"--backbone", "--grid", "--group-by", "--set", "--from", "--r
 WITHOUT_DEFAULT |= {"--report", "--sort-into", "--into"}
 
 
-def help_of(*words: str, width: int = 80) -> str:
-    return CliRunner().invoke(cli.main, [*words, "--help"], terminal_width=width, max_content_width=width).output
+def help_of(*arguments: str, width: int = 80) -> str:
+    return CliRunner().invoke(cli.main, [*arguments, "--help"], terminal_width=width, max_content_width=width).output
 
 
 def test_commands_are_listed_in_groups() -> None:

@@ -32,7 +32,7 @@ def test_a_default_is_shown_with_the_heads_that_have_it() -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "expected"),
+    ("arguments", "expected"),
     [
         ([], {}),
         (["--lr", "0.1", "--no-nesterov"], {"lr": 0.1, "nesterov": False}),
@@ -42,7 +42,7 @@ def test_a_default_is_shown_with_the_heads_that_have_it() -> None:
         (["--lr", "0.1", "--set", "lr=0.2"], {"lr": 0.2}),
     ],
 )
-def test_parameters_are_those_that_were_typed(words: list[str], expected: dict[str, Any]) -> None:
+def test_parameters_are_those_that_were_typed(arguments: list[str], expected: dict[str, Any]) -> None:
     received: list[dict[str, Any]] = []
 
     @command()
@@ -50,21 +50,21 @@ def test_parameters_are_those_that_were_typed(words: list[str], expected: dict[s
     def fit(params: dict[str, Any]) -> None:
         received.append(params)
 
-    done = CliRunner().invoke(fit, words)
+    done = CliRunner().invoke(fit, arguments)
     assert done.exit_code == 0, done.output
     assert received == [expected]
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("arguments", "message"),
     [(["--hidden", "many"], "takes numbers of units"), (["--set", "C"], "'C' is not NAME=VALUE, as C=0.1")],
 )
-def test_what_cannot_be_read_is_explained(words: list[str], message: str) -> None:
+def test_what_cannot_be_read_is_explained(arguments: list[str], message: str) -> None:
     @command()
     @head_options.params
     def fit(params: dict[str, Any]) -> None:
         raise AssertionError
 
-    done = CliRunner().invoke(fit, words)
+    done = CliRunner().invoke(fit, arguments)
     assert done.exit_code == 2
     assert message in done.stderr

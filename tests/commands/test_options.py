@@ -15,9 +15,9 @@ def test_the_line_for_another_command_has_what_was_typed_and_it_takes() -> None:
     @options.repeats
     @embedding_and_tta
     def this(**_: object) -> None:
-        words = ["--head", "finetune"]
-        click.echo(options.retype(heads.train, words, without=("layer", "augment")))
+        arguments = ["--head", "finetune"]
+        click.echo(options.retype(heads.train, arguments, without=("layer", "augment")))
 
-    words = ["-photos", "--workspace", "a b", "--size", "288", "--augment", "4", "--layer", "x", "--repeats", "3"]
-    result = CliRunner().invoke(this, ["--json", *words[1:], "--", words[0]])
+    arguments = ["-photos", "--workspace", "a b", "--size", "288", "--augment", "4", "--layer", "x", "--repeats", "3"]
+    result = CliRunner().invoke(this, ["--json", *arguments[1:], "--", arguments[0]])
     assert result.output == "winnow train ./-photos --workspace 'a b' --size 288 --head finetune\n"
