@@ -41,7 +41,9 @@ REMEDIES: dict[str, str] = {
     "two-classes": "put the pictures of each class in a folder of its own, or use --labels FILE.csv",
     "verdicts": "the verdicts did that; `winnow undo` takes back the last ones, --as-found ignores them all",
     # curate: verdicts
+    "correct": "correct that and do it again",
     "not-a-folder": "name the pictures in a folder, not the folder",
+    "permissions": "check its permissions",
     "picture-paths": "paths are those of files, or as `winnow score` prints them",
     "relabel": "name a class, as in --relabel roses",
     "repair": "repair the file and run `winnow scan`",
@@ -73,6 +75,7 @@ REMEDIES: dict[str, str] = {
     "name-pictures": "name pictures, or a folder that holds some",
     "name-run": "name a folder below NAME.winnow/runs that `winnow run` or `winnow train` wrote",
     "omit-precision": "leave --precision out",
+    "onnx-file": "name it FILE.onnx",
     "other-pictures": "name other pictures",
     "replace-model": "copy it again, or write it again with `winnow export RUN`",
     "train-again": "run `winnow train` again, with the same options",
@@ -88,6 +91,7 @@ REMEDIES: dict[str, str] = {
     "fp-or-onnx": "use --backend onnx, or --precision fp32",
     "large": "--yes stores them; fewer --augment, or a smaller --size, take less",
     "network": "give --{name} instead",
+    "room-or-workspace": "make room there, or use --workspace to put it elsewhere",
     "unfreeze": "give --unfreeze N, 1 to 16 blocks, instead of --layer",
     # commands
     "another-file": "correct that or name another file",

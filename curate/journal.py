@@ -96,7 +96,7 @@ class Journal:
         except FileNotFoundError:
             return []
         except OSError as error:
-            raise InputError(f"{self.file} cannot be read: {error.strerror}") from None
+            raise InputError(f"{self.file} cannot be read: {error.strerror}", remedy="permissions") from None
         parsed = [_parse(text) for text in whole]
         damaged = [n for n, line in enumerate(parsed, start=1) if line is None and whole[n - 1].strip()]
         if damaged:
@@ -137,7 +137,8 @@ class Journal:
         except OSError as error:
             is_full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
             raise InputError(
-                f"{self.file}: {error.strerror or error}; nothing was recorded", remedy="disk-full" if is_full else None
+                f"{self.file}: {error.strerror or error}; nothing was recorded",
+                remedy="disk-full" if is_full else "correct",
             ) from None
 
     def _repair(self, stream: int) -> None:

@@ -105,7 +105,7 @@ def find_workspace(images: Path | None, folder: Path | None = None) -> Workspace
     images = images.expanduser()
     if not images.is_dir():
         what = "is a file, not a folder of pictures" if images.exists() else "does not exist"
-        raise InputError(f"{images} {what}")
+        raise InputError(f"{images} {what}", remedy="name-images")
     images = images.resolve()
     is_named = folder is not None
     name = _UNFIT.sub("_", to_text(images.name)) or "root"

@@ -295,7 +295,7 @@ def _set_metadata(model: Any, metadata: dict[str, Any]) -> None:
 def _check_target(out: Path, workspace: Workspace) -> None:
     """Raises: InputError for a file that must not or cannot be written, before the work."""
     if out.suffix.lower() != ".onnx":
-        raise InputError(f"{out} does not end in .onnx")
+        raise InputError(f"{out} does not end in .onnx", remedy="onnx-file")
     if out.resolve().is_relative_to(workspace.images.resolve()):
         raise InputError(f"{out} would lie inside the pictures, which are only read", remedy="another-file")
     with _os_errors_of(out):

@@ -50,7 +50,7 @@ def new_folder(runs: Path, name: str, now: datetime) -> Path:
             except FileExistsError:
                 continue
     except OSError as error:
-        raise InputError(f"{runs}: {error.strerror}", remedy="workspace") from None
+        raise InputError(f"{runs}: {error.strerror}", remedy="room-or-workspace") from None
     raise InputError(f"{runs}: a thousand runs began in this second: wait for one")
 
 

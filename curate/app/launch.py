@@ -147,7 +147,7 @@ def _join_other(folder: Path, browser: bool, on_message: OnMessage) -> ReviewRes
     try:
         address = (folder / "address").read_text()
     except FileNotFoundError:
-        raise InputError(f"another review with {folder} is starting and has no address yet") from None
+        raise InputError(f"another review with {folder} is starting and has no address yet", remedy="wait") from None
     on_message(f"Open already: {address}   (Ctrl-C where it was started ends it)")
     if browser:
         _open_browser(address)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import re
+import string
+from collections.abc import Iterator
 
 import pytest
 from support.project import PROJECT
@@ -45,3 +47,37 @@ def test_remedies_are_sorted_in_each_group() -> None:
     for group in groups:
         names = re.findall(r'^    "([\w-]+)":', group, re.MULTILINE)
         assert names == sorted(names)
+
+
+def remedies_raised() -> Iterator[tuple[str, str, set[str]]]:
+    """Where a remedy is named, its name, and the details passed with it; a variable may hold any of its function."""
+    for file in (file for name in PACKAGES for file in sorted((PROJECT / name).rglob("*.py"))):
+        tree = ast.parse(file.read_text(encoding="utf-8"))
+        functions = [node for node in ast.walk(tree) if isinstance(node, (ast.FunctionDef, ast.Module))]
+        scopes = {call: function for function in functions for call in ast.walk(function) if isinstance(call, ast.Call)}
+        for call, scope in scopes.items():
+            passed = {keyword.arg: keyword.value for keyword in call.keywords}
+            raised = ast.unparse(call.func).endswith(("InputError", "WeightsMissing"))
+            value = passed.get("remedy", call.args[1] if raised and len(call.args) > 1 else None)
+            for node in () if value is None else ast.walk(scope if isinstance(value, ast.Name) else value):
+                if isinstance(node, ast.Constant) and node.value in REMEDIES:
+                    details = {name for name in passed if name is not None} - {"remedy"}
+                    yield f"{file.relative_to(PROJECT)}:{call.lineno}", node.value, details
+
+
+def test_a_remedy_gets_the_details_that_its_text_refers_to() -> None:
+    wrong = []
+    for where, name, details in remedies_raised():
+        fields = {field for _, field, _, _ in string.Formatter().parse(REMEDIES[name]) if field is not None}
+        if not fields <= details:
+            wrong.append(f"{where}: {name} needs {sorted(fields - details)}")
+    assert wrong == []
+    assert len(list(remedies_raised())) > 100
+
+
+@pytest.mark.parametrize("name", REMEDIES)
+def test_details_with_braces_do_not_harm_a_remedy(name: str) -> None:
+    fields = [field for _, field, _, _ in string.Formatter().parse(REMEDIES[name]) if field is not None]
+    text = with_remedy(InputError("{fact}", remedy=name, **dict.fromkeys(fields, "{braces}")))
+    assert text.startswith("{fact}: ")
+    assert text.count("{braces}") == len(fields)

@@ -400,15 +400,15 @@ def test_many_damaged_lines_are_reported_in_one_message(journal, messages):
 
 def test_a_file_that_cannot_be_read_or_written_is_an_error_of_one_line(journal):
     journal.file.mkdir(parents=True)
-    with input_error(r"journal\.jsonl cannot be read: Is a directory$"):
+    with input_error(r"journal\.jsonl cannot be read: Is a directory$", "permissions"):
         journal.lines()
-    with input_error(r"journal\.jsonl: Is a directory; nothing was recorded$"):
+    with input_error(r"journal\.jsonl: Is a directory; nothing was recorded$", "correct"):
         journal.record(drop("a"))
 
 
 def test_a_lock_that_cannot_be_created_is_an_error_of_one_line(journal):
     (journal.file.parent / ".journal.lock").mkdir(parents=True)
-    with input_error("nothing was recorded$"):
+    with input_error("nothing was recorded$", "correct"):
         journal.record(drop("a"))
 
 

@@ -93,7 +93,7 @@ def test_links_to_one_folder_share_a_workspace(photos, tmp_path):
 )
 def test_images_must_be_a_folder(tmp_path, name, message):
     (tmp_path / "file").write_text("x")
-    with input_error(f"{name} {message}$"):
+    with input_error(f"{name} {message}$", "name-images"):
         find_workspace(tmp_path / name)
 
 

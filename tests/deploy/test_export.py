@@ -190,7 +190,7 @@ class TestNotWritten:
         assert not (hues / "model.onnx").exists()
 
     def test_under_another_kind_of_name(self, run: Path) -> None:
-        assert "does not end in .onnx" in winnow_error("export", run, "-o", "model.bin")
+        assert "does not end in .onnx: name it FILE.onnx" in winnow_error("export", run, "-o", "model.bin")
 
     @pytest.mark.slow
     def test_of_a_comparison(self, hues: Path, colours: Path) -> None:
