@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 )
 @options.workers
 def scan(images: Path | None, workspace: Path | None, as_json: bool, labels: str | None, workers: int | None) -> None:
-    """Read every image once, and list what is broken or there twice.
+    """Read every image once, and list the broken and the duplicate files.
 
     Each file is decoded completely. A second scan reads only files that are new or changed.
     """
@@ -188,7 +188,7 @@ def prune(
 def undo(images: Path | None, workspace: Path | None, as_json: bool, last: int) -> None:
     """Take back the last click or command that recorded verdicts.
 
-    The verdicts that held before it hold again.
+    The previous verdicts are restored.
     """
     from winnow.curate.journal import Journal
 

@@ -136,7 +136,7 @@ class PredictOutput:
         return UNCERTAIN_BELOW if self.below is None else self.below
 
     def uncertain_folder(self, file: Path) -> Path | None:
-        """The folder for uncertain images, named after the model if the user named none; None if nobody wants one."""
+        """The folder for uncertain images, by default named after the model; None if images are not collected."""
         if self.into is None and self.review:
             return Path(f"{file.stem}-uncertain-{datetime.now():%Y%m%d-%H%M%S}")
         return self.into
@@ -351,11 +351,11 @@ def _collect(
 
 def _review(workspace: Workspace, output: PredictOutput, port: int | None, browser: bool) -> None:
     """Open the App on the collected images, or print the command that does. Copies are materialised as copies."""
+    from winnow.curate.app.launch import ReviewOptions
     from winnow.workflow import scoring
 
     if not output.review:
         return console.print_next("review", workspace.images, workspace.folder)
-    how: dict[str, Any] = {"port": port, "browser": browser, "accept": False, "ask": console.ask}
-    scoring.review(workspace, progress.reporter(), **how)
+    scoring.review(workspace, progress.reporter(), ReviewOptions(port, browser, accept=False, ask=console.ask))
     words = ["winnow", "materialize", str(workspace.images), "labelled", "--workspace", str(workspace.folder)]
     return console.message(f"Next: {shlex.join(words + ['--copy'] * output.copy)}")

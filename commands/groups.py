@@ -13,7 +13,7 @@ from winnow.commands.errors import one_line_errors
 
 SECTIONS = ("Data", "Head", "Training", "Embedding", "Splits", "Review", "Output")  # of options, in this order
 MOST_UNSECTIONED = 10  # options of a command that are listed without sections
-WHOLE = 1000  # characters: click cuts no first sentence of a command's help
+WHOLE = 1000  # characters; large, so that click does not truncate the first sentence of a command's help
 
 
 class CommandGroups(click.Group):

@@ -20,7 +20,7 @@ LABEL_RULES = ("folder", "parent")  # --labels takes these or a file
 
 
 def option(section: str, *names: str, **settings: Any) -> Decorator:
-    """click's option in a section of the help; it shows its default. `settings` may have those of `Option`."""
+    """A click option that is listed in a section of the help. `settings` are passed to `groups.Option`."""
     if isinstance(settings.get("type"), click.types.IntParamType):
         settings.setdefault("metavar", "N")
     elif isinstance(settings.get("type"), click.types.FloatParamType):

@@ -78,7 +78,7 @@ def print_cleaning(effect: CleaningEffect) -> None:
         parts = (head.as_found, head.as_decided)
         scores = [f"{value:.3f}" for part in parts for value in (part.before, part.after)]
         rows.append((head.name, *scores[:2], points[0], f"{points[1]} to {points[2]}", *scores[2:]))
-    columns: list[str | Column] = ["trained on", "as found", "as decided", "points", "95% interval"]
+    columns: list[str | Column] = ["head", "F1 as found", "F1 as decided", "points", "95% interval"]
     columns += [Column("test decided: found", 110), Column("decided", 110)]
     print_table(columns, rows, title="Weighted F1 on the test pictures as found, trained before and after the verdicts")
     click.echo(effect.describe())

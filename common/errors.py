@@ -1,4 +1,4 @@
-"""The one exception whose message is written for the user."""
+"""The exception for problems that the user can correct."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ def open_table(path: Path) -> lance.LanceDataset | None:
 def write_table(path: Path, table: pa.Table, mode: str = "overwrite") -> None:
     """Commit rows to the Lance dataset at a path, which need not exist. Parameters: `mode`, "append" or "overwrite".
 
-    What was overwritten stays for `KEPT`, for those who are just reading it. Raises: InputError (disk).
+    Replaced files are kept for `RETENTION`, for processes that are still reading them. Raises: InputError (disk).
     """
     import lance
 

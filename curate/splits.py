@@ -135,8 +135,8 @@ def _assign_remaining(
 ) -> np.ndarray:
     """Assign pictures that have no split in `assigned` but one in `wanted` ("" where there is none).
 
-    A picture with a duplicate in `assigned` joins it when that is the split it wants, or one that was taken from it.
-    The others get what they want, and the splits that are `missing` are taken from those that want train.
+    A picture with a duplicate in `assigned` gets the split of the duplicate if that is its own in `wanted` or one of
+    `missing`. The others keep theirs in `wanted`, and the splits in `missing` are taken from those that have train.
     """
     split_by_group = {group: split for group, split in zip(groups.tolist(), assigned.tolist(), strict=True) if split}
     of_duplicate = np.array([split_by_group.get(group, "") for group in groups.tolist()], dtype="<U5")

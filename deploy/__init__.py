@@ -1,1 +1,1 @@
-"""From a trained head to one ONNX file, and what that file says of other pictures."""
+"""From a trained head to one ONNX file, and prediction and evaluation with that file."""

@@ -140,12 +140,12 @@ class _PythonPipeline:
 
     def predict(self, picture: SourcePicture, tta: str) -> Predictions:
         """Predict one picture with a test-time augmentation of `embed.config.TTA`."""
-        views = [picture.square]
+        squares = [picture.square]
         if tta == "flip":
-            views.append(picture.square[:, :, ::-1])
+            squares.append(picture.square[:, :, ::-1])
         elif tta == "mean":
-            views += [view[None] for view in picture.augmented]
-        vectors = [self._backbone.run(["embedding"], {"image": np.ascontiguousarray(view)})[0] for view in views]
+            squares += [square[None] for square in picture.augmented]
+        vectors = [self._backbone.run(["embedding"], {"image": np.ascontiguousarray(square)})[0] for square in squares]
         if tta != "mean" and vectors[0].ndim == 2:  # maps are not averaged: as in training, the probabilities are
             return self._apply_head(np.mean(vectors, axis=0))
         probabilities = np.mean([self._apply_head(vector).probabilities for vector in vectors], axis=0)
@@ -181,8 +181,8 @@ def _compare(source: Source, model: Any) -> Comparison:
         expected = baseline if file_tta == run_tta else python.predict(picture, file_tta)
         return baseline, expected, Predictions(label, probabilities), familiarity
 
-    views = range(1, source.trained.embedding.rows_per_image) if run_tta == "mean" else ()
-    rows = _apply_to_split(source, "test", predict, "Comparing", views)
+    augmentations = range(1, source.trained.embedding.rows_per_image) if run_tta == "mean" else ()
+    rows = _apply_to_split(source, "test", predict, "Comparing", augmentations)
     baseline, expected, file, familiarity = zip(*rows.values(), strict=True)
     ids = list(rows)
     return Comparison(
@@ -203,17 +203,17 @@ def _concatenate(parts: Sequence[Predictions]) -> Predictions:
 
 
 def _apply_to_split(
-    source: Source, split: str, function: Callable[[SourcePicture], Any], title: str, views: Sequence[int] = ()
+    source: Source, split: str, function: Callable[[SourcePicture], Any], title: str, augmentations: Sequence[int] = ()
 ) -> dict[str, Any]:
     """Map id to `function(picture)` for the pictures of a split that are still there; the missing ones are reported.
 
-    Parameters: `title`, of the progress; `views`, augmented views to load besides the plain one.
+    Parameters: `title`, of the progress; `augmentations`, numbers of those to load besides the plain picture.
     Raises: InputError when more than half of the pictures are gone.
     """
     ids, workers, results = source.ids_of(split), processors(), dict[str, Any]()
 
     def load_and_apply(id: str) -> Any:
-        picture = source.load_picture(id, views)
+        picture = source.load_picture(id, augmentations)
         return None if picture is None else function(picture)
 
     with source.reporter.progress(title) as on_progress:

@@ -31,7 +31,7 @@ MAX_COMPARED = 2_000  # val pictures that familiarity is calibrated on, and test
 MAX_TRAIN_VECTORS = 20_000  # training vectors that the OOD score is fitted on
 MAX_TRAIN_MAPS = 2_000  # the same where vectors are maps
 CALIBRATION_PICTURES = 100  # training pictures that int8 is calibrated on
-MAX_UNFAMILIAR = 0.5  # largest share of pictures of known classes that the threshold may turn away
+MAX_UNFAMILIAR = 0.5  # largest share of pictures of known classes that the threshold may reject
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class SourcePicture:
 
     square : uint8 (1, S, S, 3), as it is embedded.
     model_input : as the file takes it: the square, or uint8 (H, W, 3) with any input size.
-    augmented : uint8 (V - 1, S, S, 3), the augmented views that the run was evaluated on; empty unless asked for.
+    augmented : uint8 (A, S, S, 3), the augmentations that the run was evaluated on; empty unless asked for.
     """
 
     square: np.ndarray
@@ -179,15 +179,17 @@ class Source:
             any_size=self.options.any_size,
         )
 
-    def load_picture(self, id: str, views: Sequence[int] = ()) -> SourcePicture | None:
-        """Decode a picture, with augmented views on request; None when its file is gone, changed or unreadable."""
+    def load_picture(self, id: str, augmentations: Sequence[int] = ()) -> SourcePicture | None:
+        """Decode a picture, with augmentations on request; None when its file is gone, changed or unreadable."""
         recipe = self.backbone.recipe
         try:
             data = images.read_bytes(self.files[id])
             if hashlib.sha256(data).hexdigest() != id:
                 return None
             square = images.decode_square(data, recipe.size, recipe.resize)[None]
-            augmented = read_augmented_squares(self.files[id], recipe, id, views) if views else square[:0]
+            augmented = (
+                read_augmented_squares(self.files[id], recipe, id, augmentations) if augmentations else square[:0]
+            )
             model_input = images.decode(data)[0] if self.options.any_size else square
             return SourcePicture(square, model_input, augmented)
         except (KeyError, PictureError):

@@ -106,8 +106,8 @@ def read_bytes(path: Path) -> bytes:
         if not path.is_file():  # reading a pipe would block for ever; a dangling link has no target
             if not os.path.lexists(path):
                 raise PictureError("unreadable", "no such file: check the path")
-            reason = "a link to nothing" if path.is_symlink() else "not a regular file"
-            raise PictureError("unreadable", f"{reason}: remove it or mend what it points to")
+            reason = "a broken symbolic link" if path.is_symlink() else "not a regular file"
+            raise PictureError("unreadable", f"{reason}: remove it or fix its target")
         if path.stat().st_size > MAX_BYTES:
             raise PictureError("too_large", f"over {MAX_BYTES >> 30} GiB: make it smaller")
         return path.read_bytes()

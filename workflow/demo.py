@@ -14,7 +14,7 @@ from winnow.workflow.pipeline import PipelineResult, run
 
 
 def run_demo(workspace: Workspace, reporter: Reporter, *, repeats: int = 10, seed: int = 0) -> PipelineResult:
-    """`run` on drawn pictures; without ImageNet weights the backbone is untrained, which is said loudly."""
+    """`run` on drawn pictures; without ImageNet weights the backbone is untrained, with a prominent warning."""
     dataset = DatasetOptions(seed=seed, repeats=repeats)
     try:
         return run(workspace, EmbeddingConfig(), reporter, dataset=dataset)

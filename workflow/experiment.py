@@ -48,7 +48,7 @@ class Experiment:
     """A dataset with its features and splits. N images.
 
     folder: the manifest and the table of vectors. near_duplicates: id -> group of near-duplicates. scores: rows of
-    `scores.lance`, of now or of the last scoring; empty before the first. notes: what the user should know of the data.
+    `scores.lance`, just computed or those of the last scoring; empty before the first. notes: warnings about the data.
     """
 
     workspace: Workspace

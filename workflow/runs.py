@@ -169,7 +169,7 @@ class Outcome:
 class RunRecord:
     """Everything that `metrics.json` holds and the report shows; `workflow.report.document` describes the JSON.
 
-    figures: head name -> what the report draws of its fit on the first split. seconds: by stage.
+    shown_fits: head name -> what the report draws of its fit on the first split. seconds: by stage.
     """
 
     title: str
@@ -180,7 +180,7 @@ class RunRecord:
     data: DatasetSummary
     vectors: VectorsSummary
     outcome: Outcome
-    figures: dict[str, dict[str, Any]]
+    shown_fits: dict[str, dict[str, Any]]
     curation: dict[str, Any] | None
     most_wrong: list[WrongPrediction]
     seconds: dict[str, float]
@@ -191,7 +191,7 @@ class RunRecord:
         document = {name: getattr(self, name) for name in ("title", "command", "created", "kind", "version")}
         document |= {"data": asdict(self.data), "vectors": asdict(self.vectors)}
         document["heads"] = [
-            head.to_json() | {"chosen": head is scores[0], "shown": self.figures[head.name]} for head in scores
+            head.to_json() | {"chosen": head is scores[0], "shown": self.shown_fits[head.name]} for head in scores
         ]
         document |= {
             "curation": self.curation,
@@ -232,10 +232,10 @@ class Run:
 
 
 def write_run(experiment: Experiment, name: str, outcome: Outcome, reporter: Reporter, timer: StageTimer) -> Run:
-    """Write a run folder, whole or not at all.
+    """Write a run folder; it is removed again if writing fails.
 
     Parameters: `name`, the kind of run, or the kind and a head, as "train-lda".
-    Raises: InputError when the disk refuses.
+    Raises: InputError when a file cannot be written.
     """
     now = datetime.now(UTC)
     folder = new_folder(experiment.workspace.runs, name, now)
@@ -256,7 +256,7 @@ def write_run(experiment: Experiment, name: str, outcome: Outcome, reporter: Rep
     return Run(record, folder, report, model)
 
 
-def _figures(fit: Fit, classes: Sequence[str]) -> dict[str, Any]:
+def _shown_fit(fit: Fit, classes: Sequence[str]) -> dict[str, Any]:
     """What the report draws of one fit: matrices on train and test, scores by class, curves over the epochs."""
     from winnow.heads.evaluation.metrics import classification_report
 
@@ -284,7 +284,7 @@ def _record(experiment: Experiment, kind: str, outcome: Outcome, command: str, t
         data=_dataset_summary(experiment),
         vectors=_vectors_summary(experiment),
         outcome=outcome,
-        figures={head.name: _figures(outcome.fits[head.name], dataset.classes) for head in outcome.scores},
+        shown_fits={head.name: _shown_fit(outcome.fits[head.name], dataset.classes) for head in outcome.scores},
         curation=curation,
         most_wrong=most_wrong(dataset.classes, [dataset.paths[row] for row in test], dataset.y[test], probabilities),
         seconds=timer.seconds,

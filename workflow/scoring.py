@@ -69,7 +69,7 @@ def prune(workspace: Workspace, reporter: Reporter, rules: PruneRules, *, record
     areas = manifest.read_areas(workspace)
     if areas and (rules.duplicates or rules.off_topic_above is not None):
         table = score(workspace, score_table.embedding_config(workspace), reporter).table
-    else:  # what the scan knows is enough
+    else:  # the manifest is enough: no vectors are needed
         table = score_table.unscored(workspace, reporter.message)
     journal = Journal(workspace.folder, on_message=reporter.message)
     drops = plan_drops(table, rules, current_verdicts(journal.lines()), areas)

@@ -115,7 +115,7 @@ def _is_stream(file: Path) -> bool:
 
 
 def write_page(evaluation: Evaluation, file: Path, thumbnails: Thumbnails | None = None) -> None:
-    """Write one self-contained HTML page, whole or not at all. Raises: InputError when the disk refuses.
+    """Write one self-contained HTML page, whole or not at all. Raises: InputError when it cannot be written.
 
     Parameters: `thumbnails`, maps a path of `most_wrong` to a small JPEG, or None when it is gone (None: from the
     folder of the evaluation).

@@ -69,7 +69,7 @@ class PullResult:
     """What `pull` did.
 
     recorded : verdict -> how many were recorded.
-    unconfirmed : verdicts that nobody could confirm; they are kept for the next review.
+    unconfirmed : verdicts that no terminal could confirm; they are kept for the next review.
     """
 
     recorded: dict[str, int] = field(default_factory=dict)

@@ -34,7 +34,10 @@ def set_colours(dataset: Any) -> None:
 
 
 def save_views(dataset: Any) -> None:
-    """Save the views and workspaces of the App; views of the same names are replaced, the user's own stay."""
+    """Save views and panel layouts, which FiftyOne calls workspaces.
+
+    Those of the same names are replaced; the user's own stay.
+    """
     import fiftyone as fo
     from fiftyone import ViewField as F
 

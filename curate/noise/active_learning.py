@@ -22,7 +22,8 @@ WORTHWHILE = 0.5  # off-topic pictures that must be expected in a batch that is 
 # The ranking inverts a matrix of all training pictures: these bounds keep it within 4,000 x 4,000, about two seconds.
 MAX_DECIDED, MAX_UNDECIDED = 3000, 1000
 # Verdict code -> training target, and noise variance of that target. A dropped picture is a precise observation,
-# because off-topic pictures come in kinds; a kept one says little beyond itself; an undecided one is probably on topic.
+# because off-topic pictures come in kinds; a kept one is weak evidence about similar ones; an undecided one is probably
+# on topic.
 TARGETS = {OFF_TOPIC: 1.0, ON_TOPIC: -1.0, UNDECIDED: 0.0}
 NOISE_VARIANCE = {OFF_TOPIC: 1 / 3, ON_TOPIC: 3.0, UNDECIDED: 50.0}
 GAIN = 15.0  # logits by which the posterior mean 1 moves the prior

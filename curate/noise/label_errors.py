@@ -17,7 +17,7 @@ SHRINKAGE = 0.5  # of the covariance within classes, to a multiple of the identi
 NEIGHBOURS = 20  # nearest neighbours that vote
 VOTERS = 16384  # pictures that neighbours are chosen from, at most
 CALIBRATION = 20000  # pictures that the temperature is fitted on, at most
-CENTRE_SAMPLE = 10000  # pictures whose mean is subtracted to keep rounding errors small, at least as many
+CENTRE_SAMPLE = 10000  # at least this many pictures give the mean that is subtracted, to reduce rounding errors
 UNKNOWN = -1e9  # log prior of a class that no other fold holds
 
 

@@ -184,7 +184,7 @@ class MetricHead(TransformerMixin, HeadClassifier):
 
 
 def forward(layers: Layers, X: np.ndarray) -> list[np.ndarray]:
-    """X (B, D), the output of each layer before its ReLU, the last one (B, d), and that with rows of length 1."""
+    """Return [X (B, D), the output of each layer before its ReLU, the last output (B, d) scaled to unit length]."""
     outputs = [X]
     for weights, bias in layers:
         X = (np.maximum(X, 0) if len(outputs) > 1 else X) @ weights + bias

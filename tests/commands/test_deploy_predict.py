@@ -11,6 +11,7 @@ import sys
 import time
 from itertools import islice
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -22,9 +23,12 @@ from support.project import PACKAGE
 
 from winnow.common.errors import InputError
 from winnow.curate import manifest
+from winnow.curate.app import launch
+from winnow.curate.app.launch import ReviewOptions, ReviewResult
 from winnow.curate.export.collect import read_predictions
 from winnow.curate.workspace import find_workspace
 from winnow.deploy.inference import predict as prediction
+from winnow.workflow import scoring
 
 YELLOW = (250, 250, 20)
 BETWEEN = (135, 64, 130)  # slightly redder than blue
@@ -298,20 +302,23 @@ class TestUncertain:
 
     def test_are_opened_in_the_app(self, model: Path, mixed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """The App itself is opened on such a folder in the tests of `curate.export.collect`."""
-        from winnow.workflow import scoring
-
         opened = {}
 
-        def review(workspace: Any, reporter: Any, **how: Any) -> dict[str, Any]:
-            opened.update(how, images=workspace.images)
-            return {}
+        def open_review(workspace: Any, store: Path, options: ReviewOptions, on_message: Any) -> ReviewResult:
+            opened.update(images=workspace.images, options=options, store=store)
+            return ReviewResult("")
 
-        monkeypatch.setattr(scoring, "review", review)
+        def score(workspace: Any, config: Any, reporter: Any) -> Any:
+            return SimpleNamespace(store="vectors.lance")
+
+        monkeypatch.setattr(launch, "open_review", open_review)  # the App is opened in tests of `curate.export.collect`
+        monkeypatch.setattr(scoring, "score", score)
         done = winnow("predict", model, "mixed", "--review", "--port", 5999, "--no-browser")
         assert done.exit_code == 0, done.output
         (folder,) = Path().glob("model-uncertain-*[0-9]")
         assert opened["images"] == folder.resolve()
-        assert (opened["port"], opened["browser"], opened["accept"]) == (5999, False, False)
+        options = opened["options"]
+        assert (options.port, options.browser, options.accept) == (5999, False, False)
         expected = f"Next: winnow materialize {folder.resolve()} labelled --workspace {folder.resolve()}.winnow"
         assert done.stderr.splitlines()[-1] == expected
         assert (folder / "red" / "c.jpg").is_symlink()

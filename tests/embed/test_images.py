@@ -419,7 +419,7 @@ def test_a_file_that_is_not_regular_is_unreadable_at_once(tmp_path):
         assert caught.value.code == "unreadable"
         reasons[name] = str(caught.value).split(":")[0]
     assert reasons["pipe.jpg"] == reasons["."] == "not a regular file"
-    assert reasons["dangling.jpg"] == reasons["round.jpg"] == "a link to nothing"
+    assert reasons["dangling.jpg"] == reasons["round.jpg"] == "a broken symbolic link"
     assert reasons["absent.jpg"] == "no such file"
 
 

@@ -138,7 +138,7 @@ def test_a_missing_picture_is_reported_and_others_can_be_added(one, tmp_path, co
     writer = ImageFolderWriter(tmp_path / "out", copy)
     (tmp_path / "dangling.jpg").symlink_to("nowhere")
     os.mkfifo(tmp_path / "pipe.jpg")
-    reasons = {"gone.jpg": "no such file", "dangling.jpg": "a link to nothing", "pipe.jpg": "not a regular file"}
+    reasons = {"gone.jpg": "no such file", "dangling.jpg": "a broken symbolic link", "pipe.jpg": "not a regular file"}
     for name, reason in (reasons | {"in": "not a regular file", "nul\0.jpg": "no such file"}).items():
         with pytest.raises(PictureError, match=reason):
             writer.add(tmp_path / name, "x")
