@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 from PIL import Image
-from support.command_line import winnow, winnow_json
+from support.command_line import start_winnow, winnow, winnow_json
 from support.models import write_model
 from support.pictures import HUES, paint
 from support.project import PACKAGE
@@ -32,16 +32,6 @@ from winnow.workflow import scoring
 
 YELLOW = (250, 250, 20)
 BETWEEN = (135, 64, 130)  # slightly redder than blue
-
-
-def process(*arguments: str | Path, **settings: Any) -> subprocess.Popen[str]:
-    # A shell that runs the tests in the background lets new processes ignore Ctrl-C: restore its handler.
-    code = (
-        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\nfrom winnow.cli import main; main()"
-    )
-    settings["env"] = os.environ | {"PYTHONPATH": PACKAGE}
-    piped = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen([sys.executable, "-c", code, *arguments], **piped | settings)
 
 
 @pytest.fixture
@@ -380,7 +370,7 @@ class TestEnds:
     @pytest.mark.parametrize("form", ["--csv", "--jsonl", "--top=2"])
     def test_quietly_when_the_reader_closes_the_pipe(self, model: Path, many: Path, form: str) -> None:
         with many.open() as paths:
-            run = process("predict", str(model), "-", form, stdin=paths)
+            run = start_winnow("predict", str(model), "-", form, stdin=paths)
         assert run.stdout is not None
         assert run.stderr is not None
         assert run.stdout.readline()
@@ -409,7 +399,7 @@ class TestEnds:
     @pytest.mark.parametrize("form", ["--csv", "--jsonl", "--json", "--top=2"])
     def test_at_ctrl_c_with_whole_lines(self, model: Path, many: Path, form: str) -> None:
         with many.open() as paths, Path("out").open("wb") as out:
-            run = process("predict", str(model), "-", form, "--sort-into", "sorted", stdin=paths, stdout=out)
+            run = start_winnow("predict", str(model), "-", form, "--sort-into", "sorted", stdin=paths, stdout=out)
         while not Path("sorted/red/a.jpg").is_symlink():
             time.sleep(0.05)
             assert run.poll() is None
@@ -442,7 +432,7 @@ class TestEvaluate:
 
     @pytest.mark.slow
     def test_writes_into_a_pipe(self, model: Path, hues: Path) -> None:
-        run = process("evaluate", str(model), str(hues), "--csv", "/dev/stdout")
+        run = start_winnow("evaluate", str(model), str(hues), "--csv", "/dev/stdout")
         assert run.stdout is not None
         assert run.stderr is not None
         lines = run.stdout.read().splitlines()

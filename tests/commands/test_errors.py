@@ -4,26 +4,12 @@ from __future__ import annotations
 
 import errno
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
-from support.command_line import winnow
-from support.project import PACKAGE
-
-
-def process(*arguments: str | Path, **settings) -> subprocess.Popen:
-    # Ctrl-C is heeded also where the tests run in the background, which lets new processes ignore it.
-    code = (
-        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\nfrom winnow.cli import main; main()"
-    )
-    command = [sys.executable, "-c", code, *arguments]
-    settings["env"] = os.environ | {"PYTHONPATH": PACKAGE}
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **settings)
+from support.command_line import start_winnow, winnow
 
 
 def test_of_usage_exit_with_2(folder: Path) -> None:
@@ -64,7 +50,7 @@ def test_an_interrupted_command_says_so_and_goes_on_the_next_time(tmp_path: Path
     from winnow.curate.demo.dataset import draw_dataset
 
     draw_dataset(tmp_path / "photos", per_class=100, size=(900, 900))
-    running = process("scan", "photos", cwd=tmp_path)
+    running = start_winnow("scan", "photos", cwd=tmp_path)
     while not (tmp_path / "photos.winnow" / ".lock").exists():
         time.sleep(0.01)
     time.sleep(0.2)

@@ -1,11 +1,15 @@
-"""Commands as a person types them, run in this process."""
+"""Commands as a person types them, run in this process or in one of their own."""
 
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from typing import Any
 
 from click.testing import CliRunner, Result
+from support.project import PACKAGE
 
 from winnow import cli
 
@@ -30,3 +34,14 @@ def winnow_error(*arguments: object, exit_code: int = 1) -> str:
     lines = [line for line in result.stderr.splitlines() if line.startswith("Error:")]
     assert len(lines) == 1
     return lines[0]
+
+
+def start_winnow(*arguments: object, **settings: Any) -> subprocess.Popen[str]:
+    """Start a command in a new process. Parameters: `settings`, of `Popen`; the standard streams are text in pipes."""
+    # A shell that runs the tests in the background lets new processes ignore Ctrl-C: restore its handler.
+    code = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\nfrom winnow.cli import main; main()"
+    )
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    settings = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | settings
+    return subprocess.Popen(command, env=os.environ | {"PYTHONPATH": PACKAGE}, text=True, **settings)

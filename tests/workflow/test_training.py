@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from support.command_line import winnow, winnow_error, winnow_json
 from support.pictures import HUES
+from support.runs import read_predictions
 
 from winnow.curate.workspace import find_workspace
 from winnow.embed.backbone import load_backbone
@@ -23,11 +24,6 @@ from winnow.workflow import runs, tasks
 from winnow.workflow.experiment import Experiment
 
 SMALL_NETWORK = ("--weights", "random", "--alpha", 0.35, "--size", 96)
-
-
-def read_predictions(run: Path, split: str) -> list[dict[str, str]]:
-    with (run / "predictions.csv").open(newline="") as stream:
-        return [row for row in csv.DictReader(stream) if row["split"] == split]
 
 
 class TestCompare:
