@@ -30,13 +30,6 @@ from winnow.curate.workspace import Workspace, find_workspace
 
 
 @pytest.fixture
-def workspace(folder) -> Workspace:
-    """The two classes of six of `folder`, scanned."""
-    scan(find_workspace(folder))
-    return find_workspace(folder)
-
-
-@pytest.fixture
 def messages() -> list[str]:
     return []
 

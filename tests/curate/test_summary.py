@@ -2,23 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pyarrow as pa
-import pytest
 
 from winnow.curate import manifest
 from winnow.curate.journal import Decision, Journal
 from winnow.curate.noise import score_table
 from winnow.curate.summary import summarize_curation
-from winnow.curate.workspace import Workspace, find_workspace
-
-
-@pytest.fixture
-def workspace(folder: Path) -> Workspace:
-    workspace = find_workspace(folder)
-    manifest.scan(workspace)
-    return workspace
+from winnow.curate.workspace import Workspace
 
 
 def decide(workspace: Workspace, path: str, verdict: str, **more: str) -> None:

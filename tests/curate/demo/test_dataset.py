@@ -10,16 +10,12 @@ import numpy as np
 import pytest
 from PIL import Image
 from support.errors import input_error
+from support.files import read_files
 
 from winnow.curate.demo.dataset import DrawnFile, _plan, draw_dataset, truth_path
 
 SMALL = (64, 48)
 CLASSES = ["daisy", "dandelion", "roses", "sunflowers", "tulips"]
-
-
-def contents(folder):
-    """Map path to bytes of every file."""
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 @pytest.fixture(scope="module")
@@ -35,11 +31,11 @@ def with_noise(rows, noise):
 def test_the_same_seed_draws_the_same_bytes_and_another_seed_others(drawn, tmp_path):
     folder, rows = drawn
     assert draw_dataset(tmp_path / "again", per_class=6, size=SMALL) == rows
-    assert contents(tmp_path / "again") == contents(folder)
+    assert read_files(tmp_path / "again") == read_files(folder)
     assert truth_path(tmp_path / "again").read_bytes() == truth_path(folder).read_bytes()
     draw_dataset(tmp_path / "other", per_class=6, seed=1, size=SMALL)
-    assert not set(contents(tmp_path / "other").values()) & {
-        data for data in contents(folder).values() if len(data) > 99
+    assert not set(read_files(tmp_path / "other").values()) & {
+        data for data in read_files(folder).values() if len(data) > 99
     }
 
 
@@ -50,7 +46,7 @@ def test_the_truth_table_is_beside_the_folder_and_names_each_file_once(drawn):
         table = csv.DictReader(file)
         assert [DrawnFile(**row) for row in table] == rows
         assert table.fieldnames == ["path", "label", "noise", "what", "duplicate_of"]
-    assert [row.path for row in rows] == sorted(contents(folder))
+    assert [row.path for row in rows] == sorted(read_files(folder))
     assert all(row.path.startswith(row.label + "/") for row in rows)
 
 
@@ -127,7 +123,7 @@ def test_a_folder_that_is_not_empty_is_refused_and_left_alone(tmp_path):
         draw_dataset(tmp_path)
     with input_error("exists and is not an empty folder$", "new-folder"):
         draw_dataset(tmp_path / "mine.txt")
-    assert contents(tmp_path) == {"mine.txt": b"keep"}
+    assert read_files(tmp_path) == {"mine.txt": b"keep"}
 
 
 def test_too_few_pictures_for_all_noise_are_refused(tmp_path):

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from support.errors import input_error
+from support.files import read_files
 from support.review_app import EVIL, App, open_app, open_samples, shorten, wait_until
 
 from winnow.curate import manifest
@@ -33,10 +34,6 @@ def uncertain(hues: Path) -> list[UncertainPicture]:
     return [UncertainPicture(hues / folder / f"{name}.jpg", *prediction) for folder, name, *prediction in rows]
 
 
-def files_below(out: Path) -> list[str]:
-    return sorted(path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file())
-
-
 def score(workspace: Workspace, backbone: Path) -> tuple[Workspace, Path]:
     store, _ = embed(workspace, EmbeddingConfig(backbone=backbone), lambda done, total: None, print)
     score_table.score(workspace, store.path)
@@ -49,7 +46,7 @@ def test_they_become_a_scanned_folder_with_stored_predictions(uncertain, tmp_pat
     workspace = collect(uncertain, Path("uncertain"), copy, on_progress=lambda *done: progress.append(done))
     assert workspace == find_workspace(tmp_path / "uncertain")
     assert workspace.folder == tmp_path / "uncertain.winnow"
-    assert files_below(tmp_path / "uncertain") == ["green/02.jpg", "red/00.jpg", "red/01.jpg"]
+    assert sorted(read_files(tmp_path / "uncertain")) == ["green/02.jpg", "red/00.jpg", "red/01.jpg"]
     assert {path.is_symlink() for path in workspace.images.rglob("*.jpg")} == {not copy}
     table = manifest.read(workspace)
     assert table["label"].to_pylist() == ["green", "red", "red"]
@@ -69,7 +66,7 @@ def test_materialize_writes_the_collected_folder_as_decided(uncertain, tmp_path)
     decide(workspace, ["red/01.jpg"], "relabel", label="green")
     decide(workspace, ["green/02.jpg"], "drop")
     materialize(workspace, tmp_path / "labelled")
-    assert files_below(tmp_path / "labelled") == ["README.md", "green/01.jpg", "red/00.jpg"]
+    assert sorted(read_files(tmp_path / "labelled")) == ["README.md", "green/01.jpg", "red/00.jpg"]
     assert (tmp_path / "labelled/green/01.jpg").readlink() == uncertain[1].file  # the collected folder may be removed
 
 
@@ -82,7 +79,7 @@ def test_labels_that_are_not_folder_names_copies_and_unknown_probabilities(uncer
         UncertainPicture(again, "a/b", 0.5, 0.5),
     ]
     workspace = collect(odd, tmp_path / "out", False)
-    assert files_below(tmp_path / "out") == ["_b_花_/01.jpg", "a_b/00.jpg", "a_b/again.jpg"]
+    assert sorted(read_files(tmp_path / "out")) == ["_b_花_/01.jpg", "a_b/00.jpg", "a_b/again.jpg"]
     assert sorted((row["predicted"], row["probability"]) for row in read_predictions(workspace).values()) == [
         ("<b>花\n", None),
         ("a/b", 0.5),
@@ -106,7 +103,7 @@ def test_vanished_pictures_are_reported_and_left_out(uncertain, tmp_path):
     collect(uncertain, tmp_path / "out", True, messages.append)
     vanished = f"{uncertain[0].file}: no such file: check the path"
     assert messages == [f"left out: 1 picture that cannot be read any more, for example {vanished}"]
-    assert files_below(tmp_path / "out") == ["green/02.jpg", "red/01.jpg"]
+    assert sorted(read_files(tmp_path / "out")) == ["green/02.jpg", "red/01.jpg"]
     with input_error(f"^none of the uncertain pictures can be read any more, for example {vanished}$"):
         collect(uncertain[:1], tmp_path / "more", True)
     assert not (tmp_path / "more").exists()
@@ -142,7 +139,7 @@ def test_files_that_another_process_creates_meanwhile_stay(uncertain, tmp_path, 
 
     with pytest.raises(KeyboardInterrupt):
         collect(uncertain, tmp_path / "out", False, on_progress=filled)
-    assert files_below(tmp_path / "out") == ["of others.txt"]
+    assert sorted(read_files(tmp_path / "out")) == ["of others.txt"]
     create = collecting._create_folder
     monkeypatch.setattr(collecting, "_create_folder", lambda folder: folder.mkdir() or create(folder))
     with input_error(r"new\.winnow is being created by another command$", "another-folder"):
@@ -214,7 +211,7 @@ def test_the_app_sorts_them_by_prediction_and_verdicts_give_a_labelled_folder(
         ("relabel", "blue", "green/02.jpg"),
     ]
     materialize(workspace, tmp_path / "labelled")
-    written = files_below(tmp_path / "labelled")
+    written = sorted(read_files(tmp_path / "labelled"))
     assert len(written) == 4
     assert {"README.md", "blue/02.jpg", "red/00.jpg"} < set(written)
 

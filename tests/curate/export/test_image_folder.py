@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from support.errors import input_error
+from support.files import read_files
 
 from winnow.curate.export.image_folder import UNFAMILIAR, ImageFolderWriter
 from winnow.embed.images import PictureError
@@ -20,18 +21,13 @@ def one(tmp_path: Path) -> Path:
     return tmp_path / "in/one.jpg"
 
 
-def files_below(out: Path) -> dict[str, bytes]:
-    """Map path to content of every file below a folder, links followed."""
-    return {path.relative_to(out).as_posix(): path.read_bytes() for path in out.rglob("*") if path.is_file()}
-
-
 @pytest.mark.parametrize("copy", [False, True])
 def test_pictures_are_in_folders_by_label_and_unfamiliar_ones_in_their_own(one, tmp_path, monkeypatch, copy):
     monkeypatch.chdir(one.parent)
     writer = ImageFolderWriter(Path("../deep/out"), copy, [Path("one.jpg"), Path("no*such")])
     assert writer.add(Path("one.jpg"), "roses") == tmp_path / "deep/out/roses/one.jpg"
     assert writer.add(Path("one.jpg"), None) == tmp_path / "deep/out/_unfamiliar/one.jpg"
-    assert files_below(tmp_path / "deep/out") == {"roses/one.jpg": b"one", "_unfamiliar/one.jpg": b"one"}
+    assert read_files(tmp_path / "deep/out") == {"roses/one.jpg": b"one", "_unfamiliar/one.jpg": b"one"}
     added = tmp_path / "deep/out/roses/one.jpg"
     assert added.is_symlink() == (not copy)
     if not copy:
@@ -66,7 +62,7 @@ def test_only_added_pictures_are_removed(one, tmp_path, existed):
     added = [writer.add(one, label).relative_to(tmp_path / "out").as_posix() for label in ("x", "y")]
     (tmp_path / "out/x/other.txt").write_bytes(b"of others")
     writer.remove(added)
-    assert files_below(tmp_path / "out") == {"x/other.txt": b"of others"}
+    assert read_files(tmp_path / "out") == {"x/other.txt": b"of others"}
     (tmp_path / "out/x/other.txt").unlink()
     writer.remove(added)
     assert (tmp_path / "out").exists() is existed
@@ -163,7 +159,7 @@ def test_out_must_be_new_or_empty(one, tmp_path):
         ImageFolderWriter(one / "out", False)
     (tmp_path / "empty").mkdir()
     ImageFolderWriter(tmp_path / "empty", False).add(one, "x")
-    assert files_below(tmp_path / "empty") == {"x/one.jpg": b"one"}
+    assert read_files(tmp_path / "empty") == {"x/one.jpg": b"one"}
 
 
 def test_where_links_are_not_possible_it_fails_before_the_work(one, tmp_path, monkeypatch):
@@ -173,7 +169,7 @@ def test_where_links_are_not_possible_it_fails_before_the_work(one, tmp_path, mo
     monkeypatch.setattr(os, "symlink", refuse)
     with input_error("this system or this user cannot create links there$", "copy"):
         ImageFolderWriter(tmp_path / "out", False)
-    assert files_below(tmp_path / "out") == {}
+    assert read_files(tmp_path / "out") == {}
     assert ImageFolderWriter(tmp_path / "out", True).add(one, "x").read_bytes() == b"one"
 
 
@@ -195,7 +191,7 @@ def test_on_a_full_disk_added_pictures_stay_and_none_is_truncated(one, small):
     message = f"^{small}/out: No space left on device; the pictures written so far stay$"
     with input_error(message, "room-or-folder"):
         writer.add(one.parent / "large.jpg", "x")
-    assert files_below(small) == {"out/x/one.jpg": b"one"}
+    assert read_files(small) == {"out/x/one.jpg": b"one"}
 
 
 def test_a_read_only_disk_is_refused(one, small):

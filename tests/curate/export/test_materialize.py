@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from support.errors import input_error
+from support.files import read_files
 from support.project import PACKAGE
 
 from winnow.curate import dataset
@@ -20,20 +21,8 @@ from winnow.curate.manifest import read, scan
 from winnow.curate.workspace import Workspace, find_workspace
 
 
-@pytest.fixture
-def workspace(folder) -> Workspace:
-    """The two classes of six of `folder`, scanned."""
-    scan(find_workspace(folder))
-    return find_workspace(folder)
-
-
-def files(out: Path) -> dict[str, bytes]:
-    """Map path to content of every file below a folder, links followed."""
-    return {path.relative_to(out).as_posix(): path.read_bytes() for path in out.rglob("*") if path.is_file()}
-
-
 def pictures(out: Path) -> list[str]:
-    return sorted(path for path in files(out) if path != "README.md")
+    return sorted(path for path in read_files(out) if path != "README.md")
 
 
 ALL = [f"{label}/{number}.jpg" for label in ("blue", "red") for number in range(6)]
@@ -43,9 +32,9 @@ ALL = [f"{label}/{number}.jpg" for label in ("blue", "red") for number in range(
 def test_without_verdicts_it_equals_the_folder(workspace, folder, tmp_path, copy):
     result = materialize(workspace, Path("out"), copy=copy)
     out = tmp_path / "out"
-    written = files(out)
+    written = read_files(out)
     assert written.pop("README.md").startswith(b"# photos, as decided\n\n12 pictures, ")
-    assert written == files(folder)
+    assert written == read_files(folder)
     assert result.to_json() == {
         "written": 12,
         "labels": {"blue": 6, "red": 6},
@@ -125,7 +114,9 @@ def test_names_that_clash_get_a_piece_of_the_id(folder, tmp_path):
         assert pictures(out) == sorted(
             [*unchanged, *(f"{label}/1-{ids[f'{label}/more/1.jpg'][:8]}.jpg" for label in ("red", "blue"))]
         )
-        assert {content for path, content in files(out).items() if path != "README.md"} == set(files(folder).values())
+        assert {content for path, content in read_files(out).items() if path != "README.md"} == set(
+            read_files(folder).values()
+        )
 
 
 def test_long_names_that_clash_stay_short_enough(folder, tmp_path):
@@ -148,7 +139,7 @@ def test_names_with_bytes_that_are_not_utf8_stay_as_they_are(folder, tmp_path):
     scan(find_workspace(folder))
     for copy in (False, True):
         materialize(find_workspace(folder), tmp_path / f"out{copy}", copy=copy)
-        assert files(tmp_path / f"out{copy}").keys() - {"README.md"} == files(folder).keys()
+        assert read_files(tmp_path / f"out{copy}").keys() - {"README.md"} == read_files(folder).keys()
     assert "r%E9d/caf%E9.jpg" not in (tmp_path / "outTrue/README.md").read_text()
     assert "| r%E9d | 6 | 6 |" in (tmp_path / "outTrue/README.md").read_text()
 
@@ -208,7 +199,7 @@ def test_a_picture_called_readme_does_not_replace_the_readme(folder, tmp_path):
     scan(find_workspace(folder))
     materialize(find_workspace(folder), tmp_path / "out", copy=True)
     assert (tmp_path / "out/README.md").read_text().startswith("# photos")
-    assert len(files(tmp_path / "out")) == 13
+    assert len(read_files(tmp_path / "out")) == 13
 
 
 def test_splits_that_the_folders_give_are_kept(folder, tmp_path):
