@@ -210,7 +210,7 @@ def _apply_to_split(
     Parameters: `title`, of the progress; `augmentations`, numbers of those to load besides the plain picture.
     Raises: InputError when more than half of the pictures are gone.
     """
-    ids, workers, results = source.ids_of(split), processors(), dict[str, Any]()
+    ids, workers, results = source.sample_ids(split), processors(), dict[str, Any]()
 
     def load_and_apply(id: str) -> Any:
         picture = source.load_picture(id, augmentations)
@@ -298,7 +298,7 @@ def _check_target(out: Path, workspace: Workspace) -> None:
         raise InputError(f"{out} does not end in .onnx", remedy="onnx-file")
     if out.resolve().is_relative_to(workspace.images.resolve()):
         raise InputError(f"{out} would lie inside the pictures, which are only read", remedy="another-file")
-    with _os_errors_of(out):
+    with _wrap_os_errors(out):
         if out.is_dir():
             raise InputError(f"{out} is a folder", remedy="another-file")
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -314,19 +314,19 @@ def _write(out: Path, model: Any, card_content: dict[str, Any], reporter: Report
     from winnow.deploy.model_card import is_untouched, render_card
 
     card = out.with_suffix(".md")
-    with _os_errors_of(out):
+    with _wrap_os_errors(out):
         if card.exists() and not (card.is_file() and is_untouched(card)):
             reporter.message(f"note: {card} was edited and is kept; the new card is {out.stem}.new.md")
             card = out.with_name(f"{out.stem}.new.md")
         with atomic_write(out) as stream:
             stream.write(model.SerializeToString())
-            with _os_errors_of(card), atomic_write(card) as text:
+            with _wrap_os_errors(card), atomic_write(card) as text:
                 text.write(render_card(card_content).encode())
     return card
 
 
 @contextmanager
-def _os_errors_of(file: Path) -> Iterator[None]:
+def _wrap_os_errors(file: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:

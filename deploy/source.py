@@ -131,7 +131,7 @@ class Source:
         options = replace(options, tta=options.tta or run_tta)
         return cls(trained, workspace, backbone, files, options, reporter)
 
-    def ids_of(self, split: str, limit: int = MAX_COMPARED) -> list[str]:
+    def sample_ids(self, split: str, limit: int = MAX_COMPARED) -> list[str]:
         """At most `limit` ids of a split: ids are hashes, so the first ones in order are a random sample."""
         return sorted(self.trained.splits[split])[:limit]
 
@@ -147,7 +147,7 @@ class Source:
 
         table = self.workspace.embeddings / f"{self.backbone.key}.lance"
         is_map = len(self.backbone.dimension) > 1
-        ids = self.ids_of("train", MAX_TRAIN_MAPS if is_map else MAX_TRAIN_VECTORS)
+        ids = self.sample_ids("train", MAX_TRAIN_MAPS if is_map else MAX_TRAIN_VECTORS)
         vectors, bottleneck = (read_vectors(table, ids, column) for column in ("vector", "bottleneck"))
         pooled = vectors.reshape(len(ids), -1, self.backbone.dimension[-1]).mean(axis=1)
         return fit_ood_model(pooled, bottleneck, self.class_indexes("train", ids))
@@ -199,7 +199,7 @@ class Source:
         """Training pictures as they are embedded, uint8 (n, S, S, 3), n at most `limit`, without unreadable ones."""
         size, workers = self.backbone.recipe.size, processors()
         squares = [np.empty((0, size, size, 3), dtype=np.uint8)]
-        for _, future in map_ahead(self.load_picture, self.ids_of("train", limit), workers, window=2 * workers):
+        for _, future in map_ahead(self.load_picture, self.sample_ids("train", limit), workers, window=2 * workers):
             if picture := future.result():
                 squares.append(picture.square)
         return np.concatenate(squares)

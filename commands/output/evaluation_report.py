@@ -74,7 +74,7 @@ def print_evaluation(evaluation: Evaluation) -> None:
 def describe_remarks(evaluation: Evaluation) -> list[str]:
     """Sentences about familiarity, unknown classes, absent classes, and what was left out."""
     scores, unknown = evaluation.scores, evaluation.unknown
-    familiar, count = scores.metrics_of_familiar, scores.unfamiliar
+    familiar, count = scores.familiar_metrics, scores.unfamiliar
     without = f"; weighted F1 without them {familiar['weighted_f1']:.3f}" if count and familiar else ""
     share = count / scores.pictures
     remarks = [f"Unfamiliar (below {evaluation.threshold:g}): {count:,} of {scores.pictures:,}, {share:.1%}{without}"]

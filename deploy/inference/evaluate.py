@@ -86,7 +86,7 @@ class Scores:
     classification_report : of `heads.evaluation.metrics.classification_report`.
     most_wrong : of `heads.evaluation.metrics.most_wrong`.
     unfamiliar : pictures below the threshold of familiarity.
-    metrics_of_familiar : of the other pictures; None when there is none.
+    familiar_metrics : of the other pictures; None when there is none.
     """
 
     pictures: int
@@ -98,7 +98,7 @@ class Scores:
     classification_report: dict[str, Any]
     most_wrong: list[WrongPrediction]
     unfamiliar: int
-    metrics_of_familiar: dict[str, float] | None
+    familiar_metrics: dict[str, float] | None
 
 
 @dataclass(frozen=True)
@@ -171,7 +171,7 @@ class Evaluation:
             "familiarity": {
                 "threshold": self.threshold,
                 "unfamiliar": scores.unfamiliar,
-                "rest": scores.metrics_of_familiar,
+                "rest": scores.familiar_metrics,
             },
             "most_wrong": [wrong.to_json() for wrong in scores.most_wrong],
             "unknown": self.unknown.to_json(),
@@ -356,7 +356,7 @@ def _score(names: list[str], rows: list[LabelledPrediction]) -> Scores:
         classification_report=classification_report(matrix, classes),
         most_wrong=most_wrong(names, [row.prediction.path for row in rows], y, proba),
         unfamiliar=int((~familiar).sum()),
-        metrics_of_familiar=metrics(y[familiar], proba[familiar]) if familiar.any() else None,
+        familiar_metrics=metrics(y[familiar], proba[familiar]) if familiar.any() else None,
     )
 
 

@@ -78,10 +78,10 @@ class Model:
                 raise self._output_error()
             return label, probabilities, familiarity
 
-        self._check_labels_of(run)
+        self._check_session_labels(run)
         return run
 
-    def _check_labels_of(self, run: Session) -> None:
+    def _check_session_labels(self, run: Session) -> None:
         """Run two pictures, in one batch where possible. Raises: InputError when a label is not the most probable."""
         size = self.recipe.size
         pixels = np.random.default_rng(0).integers(0, 256, (2, size, size, 3), dtype=np.uint8)

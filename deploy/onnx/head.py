@@ -114,7 +114,7 @@ def save_head(
         with atomic_write(file) as stream:
             stream.write(model.SerializeToString())
     except OSError as error:
-        raise InputError(f"{file}: {error.strerror}; make room there") from None
+        raise InputError(f"{file}: {error.strerror}", remedy="disk-full") from None
     return parity
 
 

@@ -118,7 +118,7 @@ def test_a_table_whose_network_is_gone_takes_no_vectors_of_another_network(works
     model = onnx.load(away)
     model.doc_string = "calibrated on other pictures"
     onnx.save(model, file)
-    with pytest.raises(InputError, match="was made by another int8 network, calibrated on other pictures: move it"):
+    with pytest.raises(InputError, match="was computed by another int8 network, calibrated on other pictures: move it"):
         embed_network(workspace, network)
     away.replace(file)
     assert embed_network(workspace, network)[1].reused == 60

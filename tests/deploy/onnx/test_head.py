@@ -185,7 +185,7 @@ class TestSaveHead:
         estimator, X = fitted("centroid")
         file = tmp_path / "head.onnx"
         file.mkdir()  # no file can be moved over a folder
-        with pytest.raises(InputError, match="head.onnx: Is a directory; make room there"):
+        with pytest.raises(InputError, match="head.onnx: Is a directory"):
             save_head(file, estimator, HeadSpec("c", "centroid"), CLASSES, X)
         assert list(tmp_path.iterdir()) == [file]
 
