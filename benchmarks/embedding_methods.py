@@ -27,7 +27,7 @@ from winnow.embed.config import EmbeddingConfig
 from winnow.embed.pipeline import TableWriter, batched, embed_to_table, read_square
 from winnow.embed.recipe import Recipe
 from winnow.embed.store import Store
-from winnow.workflow.features import resolve_backbone
+from winnow.workflow.embedding import resolve_backbone
 
 Round = Callable[[], float]  # runs a method once on all photographs, and returns the seconds
 LISTENER = reporter("embed")

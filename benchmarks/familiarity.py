@@ -29,7 +29,7 @@ from winnow.curate.workspace import Workspace
 from winnow.deploy import novelty
 from winnow.embed.images import decode, read_bytes
 from winnow.heads.models import baselines
-from winnow.workflow import features
+from winnow.workflow import embedding
 
 SEEDS = range(20, 25)  # of splits; methods and settings were chosen on other splits and other drawn pictures
 DRAWN = 200  # pictures of each kind
@@ -126,7 +126,7 @@ def embed_folder(images: Path, folder: Path) -> Photographs:
     """Embed a folder: the stored vectors (float16 precision) of its pictures, exact copies once."""
     workspace = Workspace(folder, images.resolve())
     manifest.scan(workspace, on_message=on_message)
-    store, _ = features.embed(workspace, features.EmbeddingConfig(), lambda done, total: None, on_message)
+    store, _ = embedding.embed(workspace, embedding.EmbeddingConfig(), lambda done, total: None, on_message)
     table = manifest.read(workspace)
     labels = {id: label for id, label in zip(*(table[name].to_pylist() for name in ("id", "label")), strict=True) if id}
     ids = sorted(labels)

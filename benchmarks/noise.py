@@ -20,7 +20,7 @@ from winnow.curate.noise import duplicates
 from winnow.curate.workspace import Workspace
 from winnow.embed.config import EmbeddingConfig
 from winnow.embed.images import decode
-from winnow.workflow.features import embed
+from winnow.workflow.embedding import embed
 
 SEEDS = range(10, 15)  # thresholds of `curate` were chosen with seeds below 10
 COPIED = 100  # photographs per seed that are copied as each kind of near-duplicate

@@ -35,7 +35,7 @@ REPORTER = reporter("parity")
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("photographs", type=Path)
-    parser.add_argument("--heads", default=",".join(HEADS), help="names of kinds, comma-separated")
+    parser.add_argument("--heads", default=",".join(kind for kind in HEADS if kind != "finetune"), help="kinds")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         workspace = find_workspace(arguments.photographs, Path(folder) / "parity.winnow")

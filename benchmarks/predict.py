@@ -26,8 +26,8 @@ from winnow.embed.backends import create_onnx_session
 from winnow.embed.config import EmbeddingConfig
 from winnow.embed.store import Store
 from winnow.workflow import training
+from winnow.workflow.embedding import resolve_backbone
 from winnow.workflow.export import export_run
-from winnow.workflow.features import resolve_backbone
 
 ROUNDS = 7
 

@@ -13,7 +13,7 @@ from winnow.commands.groups import command
 from winnow.embed.config import EmbeddingConfig
 
 if TYPE_CHECKING:
-    from winnow.workflow.features import EmbedResult
+    from winnow.workflow.embedding import EmbedResult
     from winnow.workflow.int8 import Int8Effect
 
 
@@ -27,10 +27,10 @@ def embed(images: Path | None, workspace: Path | None, as_json: bool, config: Em
     Vectors that are stored are used again. The first time, MobileNetV2 is exported to ONNX and compared with Keras,
     which needs TensorFlow; after that, the exported file is taken from the cache.
     """
-    from winnow.workflow import features
+    from winnow.workflow import embedding
 
     located = console.open_workspace(images, workspace)
-    folder = features.scan_and_embed(located, config, progress.reporter())
+    folder = embedding.scan_and_embed(located, config, progress.reporter())
     if as_json:
         console.print_json(folder.embedding.to_json() | {"scan": folder.scan.to_json()})
     else:

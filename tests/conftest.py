@@ -105,7 +105,7 @@ def photographs(flowers: Path, keras_home: Path, session_cache: Path, tmp_path_f
     from winnow.curate import manifest
     from winnow.curate.workspace import find_workspace
     from winnow.embed.config import EmbeddingConfig
-    from winnow.workflow.features import embed
+    from winnow.workflow.embedding import embed
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("WINNOW_CACHE", str(session_cache))

@@ -16,7 +16,8 @@ from winnow.curate.noise import score_table
 from winnow.curate.splits import SPLITS
 from winnow.curate.workspace import Workspace
 from winnow.embed.config import EmbeddingConfig
-from winnow.workflow.features import EmbeddedFolder, Features, embed_scanned, read_features
+from winnow.workflow.embedding import EmbeddedFolder, embed_scanned
+from winnow.workflow.features import Features, read_features
 from winnow.workflow.scoring import embed_and_score, embed_timed
 from winnow.workflow.stage_timer import StageTimer
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from winnow.common.progress import Reporter
 from winnow.curate import manifest
 from winnow.curate.workspace import open_workspace
-from winnow.workflow import features
+from winnow.workflow import embedding
 
 if TYPE_CHECKING:
     from winnow.deploy.export import ExportReport
@@ -39,6 +39,6 @@ def export_run(
     home = open_workspace(workspace or run.resolve().parent.parent)
     files = manifest.files_by_id(home)
     if backbone is None:
-        backbone = features.resolve_backbone(home, trained.embedding, files, reporter.message)
+        backbone = embedding.resolve_backbone(home, trained.embedding, files, reporter.message)
     source = Source.of(trained, home, backbone, files, options, reporter)
     return export(source, out or run / f"model{options.suffix}.onnx")

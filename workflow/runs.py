@@ -137,7 +137,7 @@ class DatasetSummary:
 
 @dataclass(frozen=True)
 class VectorsSummary:
-    """The vectors that the heads were trained on; see `features.EmbedResult`."""
+    """The vectors that the heads were trained on; see `embedding.EmbedResult`."""
 
     recipe: str
     key: str

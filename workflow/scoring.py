@@ -14,7 +14,7 @@ from winnow.curate.noise import score_summary, score_table
 from winnow.curate.noise.score_summary import ScoreSummary
 from winnow.curate.workspace import Workspace
 from winnow.embed.config import EmbeddingConfig
-from winnow.workflow.features import EmbeddedFolder, scan_and_embed
+from winnow.workflow.embedding import EmbeddedFolder, scan_and_embed
 from winnow.workflow.stage_timer import StageTimer
 
 if TYPE_CHECKING:

@@ -253,7 +253,7 @@ def test_drawn_rooms_streets_signs_and_charts_are_separated_from_photographs(pho
     from winnow.curate.demo.drawings import SCENES, draw_picture
     from winnow.curate.workspace import find_workspace
     from winnow.embed.config import EmbeddingConfig
-    from winnow.workflow.features import embed
+    from winnow.workflow.embedding import embed
 
     rng = np.random.default_rng(0)
     (tmp_path / "drawn" / "scenes").mkdir(parents=True)

@@ -25,7 +25,7 @@ from winnow.curate.journal import Journal, Line, current_verdicts
 from winnow.curate.noise import score_table
 from winnow.curate.workspace import Workspace, find_workspace
 from winnow.embed.config import EmbeddingConfig
-from winnow.workflow.features import embed
+from winnow.workflow.embedding import embed
 
 CHROMIUM = "/usr/bin/chromium"
 

@@ -20,7 +20,7 @@ from winnow.embed.config import EmbeddingConfig
 from winnow.embed.recipe import Recipe
 from winnow.embed.store import Store
 from winnow.workflow import int8
-from winnow.workflow.features import EmbedResult, embed
+from winnow.workflow.embedding import EmbedResult, embed
 
 
 @pytest.fixture

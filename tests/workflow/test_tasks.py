@@ -17,8 +17,8 @@ from winnow.embed.config import EmbeddingConfig
 from winnow.embed.recipe import Recipe
 from winnow.heads.evaluation.fit import Grid, HeadSpec, Split
 from winnow.workflow import features, tasks
+from winnow.workflow.embedding import EmbeddedFolder
 from winnow.workflow.experiment import Experiment
-from winnow.workflow.features import EmbeddedFolder
 from winnow.workflow.stage_timer import StageTimer
 
 

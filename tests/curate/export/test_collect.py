@@ -24,7 +24,7 @@ from winnow.curate.journal import Journal, current_verdicts
 from winnow.curate.noise import score_table
 from winnow.curate.workspace import Workspace, find_workspace
 from winnow.embed.config import EmbeddingConfig
-from winnow.workflow.features import embed
+from winnow.workflow.embedding import embed
 
 
 @pytest.fixture

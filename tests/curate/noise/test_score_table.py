@@ -15,7 +15,7 @@ from winnow.curate.journal import Decision, Journal
 from winnow.curate.noise import score_table
 from winnow.curate.workspace import Workspace, find_workspace
 from winnow.embed.config import EmbeddingConfig
-from winnow.workflow.features import embed
+from winnow.workflow.embedding import embed
 
 
 def rows_of(table: pa.Table) -> dict[str, dict[str, Any]]:
