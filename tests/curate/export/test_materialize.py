@@ -114,9 +114,8 @@ def test_names_that_clash_get_a_piece_of_the_id(folder, tmp_path):
         assert pictures(out) == sorted(
             [*unchanged, *(f"{label}/1-{ids[f'{label}/more/1.jpg'][:8]}.jpg" for label in ("red", "blue"))]
         )
-        assert {content for path, content in read_files(out).items() if path != "README.md"} == set(
-            read_files(folder).values()
-        )
+        contents = {content for path, content in read_files(out).items() if path != "README.md"}
+        assert contents == set(read_files(folder).values())
 
 
 def test_long_names_that_clash_stay_short_enough(folder, tmp_path):
