@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import re
 import shutil
@@ -15,6 +14,7 @@ import onnxruntime
 import pytest
 from support.command_line import winnow, winnow_error, winnow_json
 from support.pictures import HUES, paint, paint_hues, write_colours
+from support.runs import read_predictions
 
 from winnow.deploy.inference.model import load
 from winnow.embed.images import resize_to_square
@@ -38,11 +38,6 @@ def run(trained: Path, hues: Path, colours: Path) -> Path:
     for file in (Path("hues.winnow/workspace.json"), folder / "run.json"):
         file.write_text(file.read_text().replace(str(trained), str(hues.parent)))
     return folder.resolve()
-
-
-def read_predictions(run: Path, split: str) -> list[dict[str, str]]:
-    with (run / "predictions.csv").open(newline="") as stream:
-        return [row for row in csv.DictReader(stream) if row["split"] == split]
 
 
 def pixels(file: Path) -> np.ndarray:
@@ -128,21 +123,21 @@ def test_the_metadata_count_pruned_pictures(hues: Path, colours: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "words",
+    "options",
     [("--input", "any"), ("--precision", "fp16"), ("--tta", "flip")],
 )
-def test_what_options_change_is_measured_and_stored(run: Path, hues: Path, words: tuple[str, str]) -> None:
-    done = winnow("export", run, "-o", "model.onnx", *words)
+def test_what_options_change_is_measured_and_stored(run: Path, hues: Path, options: tuple[str, str]) -> None:
+    done = winnow("export", run, "-o", "model.onnx", *options)
     assert done.exit_code == 0, done.output
     assert "Weighted F1" in done.output
     model = load(Path("model.onnx"))
-    assert model.metadata[words[0].removeprefix("--").replace("-", "_")] == words[1]
+    assert model.metadata[options[0].removeprefix("--").replace("-", "_")] == options[1]
     parity = model.metadata["parity"]
     assert parity["largest_difference"] < 0.02
     assert abs(parity["weighted_f1"]["change"]) <= parity["weighted_f1"]["high"] - parity["weighted_f1"]["low"] + 0.1
     row = read_predictions(run, "test")[0]
     square = resize_to_square(pixels(hues / row["path"]), 96)
-    image = pixels(hues / row["path"]) if words[1] == "any" else square[None]
+    image = pixels(hues / row["path"]) if options[1] == "any" else square[None]
     label = onnxruntime.InferenceSession("model.onnx").run(["label"], {"image": image})[0]
     assert label.tolist() == [row["predicted"]]
 
@@ -194,8 +189,8 @@ class TestNotWritten:
 
     @pytest.mark.slow
     def test_of_a_comparison(self, hues: Path, colours: Path) -> None:
-        words = ("--heads", "centroid,dummy", "--repeats", 2, "--jobs", 1)
-        run = winnow_json("compare", hues, "--backbone", colours, *words)["run"]
+        options = ("--heads", "centroid,dummy", "--repeats", 2, "--jobs", 1)
+        run = winnow_json("compare", hues, "--backbone", colours, *options)["run"]
         message = winnow_error("export", run, "-o", "model.onnx")
         assert "run `winnow train --head centroid` and export that run" in message
 

@@ -130,7 +130,7 @@ class TestAugmentation:
         assert parity["largest_from_run"] < 0.01  # between Python with all augmentations and the stored predictions
         f1 = json.loads((run / "metrics.json").read_text())["heads"][0]["weighted_f1"]["mean"]
         assert parity["weighted_f1"]["ordinary"] == pytest.approx(f1)
-        assert "before it became this file" in Path(report["card"]).read_text()
+        assert "before the export it had" in Path(report["card"]).read_text()
 
 
 class TestFineTuning:
@@ -191,7 +191,7 @@ class TestTune:
         assert metrics["kind"] == "tune"
         assert metrics["search"]["difference"] == document["difference"]
         report = Path(document["report"]).read_text()
-        assert '<h2 id="search">Search</h2>' in report
+        assert '<h2 id="search">Hyperparameter search</h2>' in report
         assert "Tuned " in report
         assert winnow_json(*arguments)["chosen_on_each_split"] == choices
 
