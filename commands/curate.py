@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 )
 @options.workers
 def scan(images: Path | None, workspace: Path | None, as_json: bool, labels: str | None, workers: int | None) -> None:
-    """Read every image once, and list the broken and the duplicate files.
+    """Read every image once, and list broken and duplicate files.
 
     Each file is decoded completely. A second scan reads only files that are new or changed.
     """

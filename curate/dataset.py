@@ -240,7 +240,8 @@ def _select_usable(labels: Sequence[str | None], groups: np.ndarray, division: _
     if division.is_given:
         if lost := counts.total() - len(rows):
             why = f"without a given split, with a copy in another split, or of a class with fewer than {LEAST_TRAIN}"
-            warnings.append(f"left out: {lost} pictures {why} training pictures")
+            noun = "picture" if lost == 1 else "pictures"
+            warnings.append(f"left out: {lost} {noun} {why} training pictures")
         return _Usable(rows, {}, warnings)
     if undersized:
         warnings.append(f"left out, fewer than {splits.LEAST_GROUPS} different pictures: {_list_counts(undersized)}")

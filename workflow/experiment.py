@@ -94,7 +94,8 @@ def prepare(
     dataset = _read_dataset(workspace, folder, options, near_duplicates, reporter)
     notes = [*folder.scan.warnings, *dataset.warnings]
     if failed := folder.embedding.failed_files:
-        notes.append(f"left out, {len(failed)} pictures that could not be embedded, as {failed[0].path}")
+        noun = "picture" if len(failed) == 1 else "pictures"
+        notes.append(f"without {len(failed)} {noun} that could not be embedded, as {failed[0].path}")
     for note in notes:
         reporter.message(f"note: {note}")
     return Experiment(

@@ -89,7 +89,7 @@ def test_copies_under_as_many_labels_are_left_out(photos):
     data = scan_and_read(photos)
     assert "a/0.png" not in data.paths
     assert len(data.ids) == 11
-    assert data.warnings == ["left out: 1 pictures with copies under different labels, for example a/0.png"]
+    assert data.warnings == ["left out: 1 picture with copies under different labels, for example a/0.png"]
 
 
 def test_an_unlabelled_copy_does_not_count_for_the_majority(photos):
@@ -104,7 +104,7 @@ def test_pictures_without_a_label_and_broken_ones_are_left_out(photos):
     (photos / "a/broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     data = scan_and_read(photos)
     assert len(data.ids) == 12
-    assert data.warnings == ["left out: 1 pictures without a label"]
+    assert data.warnings == ["left out: 1 picture without a label"]
 
 
 def test_the_same_pixels_and_the_same_perceptual_hash_are_one_group(photos):
@@ -233,7 +233,7 @@ def test_a_duplicate_in_two_splits_is_left_out_of_train(tmp_path):
     assert data.split_counts() == {"train": {"a": 4, "b": 4}, "val": {"a": 2, "b": 2}, "test": {"a": 2, "b": 2}}
     assert "train/b/near.bmp" not in data.paths
     assert data.warnings == [
-        "left out: 1 pictures without a given split, with a copy in another split, or of a class with fewer than 2 "
+        "left out: 1 picture without a given split, with a copy in another split, or of a class with fewer than 2 "
         "training pictures"
     ]
 
@@ -243,7 +243,7 @@ def test_a_class_that_is_only_in_test_is_left_out(tmp_path):
     draw(photos / "test" / "c" / "0.png", 77)
     data = scan_and_read(photos)
     assert data.classes == ["a", "b"]
-    assert "left out: 1 pictures" in data.warnings[0]
+    assert "left out: 1 picture" in data.warnings[0]
 
 
 def test_pictures_without_a_split_among_given_ones_are_left_out(tmp_path):
@@ -254,7 +254,7 @@ def test_pictures_without_a_split_among_given_ones_are_left_out(tmp_path):
     table.write_text("path,label,split\n" + "\n".join(lines))
     data = scan_and_read(photos, rule=str(table))
     assert data.split_counts()["train"] == {"a": 3, "b": 4}
-    assert "left out: 1 pictures without a given split" in data.warnings[0]
+    assert "left out: 1 picture without a given split" in data.warnings[0]
 
 
 def test_nothing_but_duplicates_in_train_is_an_error_not_a_crash(tmp_path):
@@ -376,7 +376,7 @@ def test_copies_under_several_labels_come_in_when_they_are_relabelled(photos):
     assert len(data.ids) == 12
     assert (data.relabelled, data.warnings) == (1, [])
     kept = decided(photos, {"b/copy.png": journal_line("keep")})
-    assert kept.warnings == ["left out: 1 pictures with copies under different labels, for example a/0.png"]
+    assert kept.warnings == ["left out: 1 picture with copies under different labels, for example a/0.png"]
     assert decided(photos, {"b/copy.png": journal_line("drop")}).warnings == []
 
 
@@ -392,7 +392,7 @@ def test_pictures_without_a_label_come_in_when_they_are_relabelled(photos):
     data = decided(
         photos, {f"stray{number:02d}.png": journal_line("relabel", "ab"[number % 2]) for number in range(39)}
     )
-    assert data.warnings == ["left out: 1 pictures without a label"]
+    assert data.warnings == ["left out: 1 picture without a label"]
     assert by_path(data) | by_path(scan_and_read(photos)) == by_path(data)
     assigned = Counter(split for path, (_, split) in by_path(data).items() if path.startswith("stray"))
     assert assigned["train"] in (27, 28)

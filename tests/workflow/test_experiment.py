@@ -108,4 +108,4 @@ def test_pictures_that_cannot_be_embedded_are_left_out_with_a_note(
     messages: list[str] = []
     experiment = prepare_folder(hues, colours, messages)
     assert len(experiment.dataset.ids) == 59
-    assert f"note: left out, 1 pictures that could not be embedded, as {hues / 'red' / '00.jpg'}" in messages
+    assert f"note: without 1 picture that could not be embedded, as {hues / 'red' / '00.jpg'}" in messages
