@@ -240,8 +240,7 @@ def _select_usable(labels: Sequence[str | None], groups: np.ndarray, division: _
     if division.is_given:
         if lost := counts.total() - len(rows):
             why = f"without a given split, with a copy in another split, or of a class with fewer than {LEAST_TRAIN}"
-            noun = "picture" if lost == 1 else "pictures"
-            warnings.append(f"left out: {lost} {noun} {why} training pictures")
+            warnings.append(f"left out: {_count_pictures(lost)} {why} training pictures")
         return _Usable(rows, {}, warnings)
     if undersized:
         warnings.append(f"left out, fewer than {splits.LEAST_GROUPS} different pictures: {_list_counts(undersized)}")
@@ -264,10 +263,11 @@ def _unlabelled_warnings(
     warnings = []
     if conflicts:
         warnings.append(
-            f"left out: {len(conflicts)} pictures with copies under different labels, for example {conflicts[0]}"
+            f"left out: {_count_pictures(len(conflicts))} with copies under different labels, for example "
+            f"{conflicts[0]}"
         )
     if count := len(unlabelled) - len(conflicts):
-        warnings.append(f"left out: {count} pictures without a label")
+        warnings.append(f"left out: {_count_pictures(count)} without a label")
     remaining = set(as_decided)
     emptied = Counter(
         picture.label for picture in pictures if picture.label is not None and picture.label not in remaining
@@ -275,6 +275,10 @@ def _unlabelled_warnings(
     if emptied:
         warnings.append(f"left out, all pictures dropped or relabelled: {_list_counts(dict(sorted(emptied.items())))}")
     return warnings
+
+
+def _count_pictures(count: int) -> str:
+    return "1 picture" if count == 1 else f"{count} pictures"
 
 
 def _list_counts(counts: Mapping[str, int]) -> str:
