@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +15,8 @@ def atomic_write(file: Path) -> Iterator[BinaryIO]:
     Missing parent folders are created and the file gets the mode of an ordinary new file. Any number of processes may
     write the same file at once; the last one to finish wins.
     """
+    import uuid  # here, because `winnow --help` loads this module
+
     file.parent.mkdir(parents=True, exist_ok=True)
     part = file.with_name(f".{uuid.uuid4().hex}.part")
     try:

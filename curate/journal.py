@@ -6,7 +6,6 @@ import errno
 import json
 import math
 import os
-import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
@@ -194,6 +193,8 @@ def _undo_fields(lines: Sequence[Line], last: int) -> list[dict[str, Any]]:
 
 def _stamp(who: str | None) -> dict[str, Any]:
     """Fields shared by all lines of a batch; created under the lock, so that names of batches sort like their lines."""
+    import uuid  # here, because `winnow --help` loads this module
+
     now = datetime.now(UTC)
     return {
         "when": now.isoformat(timespec="milliseconds"),
