@@ -117,9 +117,9 @@ class RunDocument(TypedDict):
     data: DataSection
     vectors: VectorsSection
     heads: list[HeadRow]  # the chosen one first
-    curation: NotRequired[dict[str, Any] | None]  # `curate.summary.summary`; None when verdicts are not applied
-    cleaning: NotRequired[dict[str, Any] | None]  # `heads.evaluation.cleaning_effect.summary`
-    learning_curve: NotRequired[dict[str, Any] | None]  # `heads.evaluation.learning_curve.summary`
-    search: NotRequired[dict[str, Any] | None]  # `heads.evaluation.search.summary`
+    curation: NotRequired[dict[str, Any] | None]  # `curate.summary.summarize_curation`; None when verdicts are not applied
+    cleaning: NotRequired[dict[str, Any] | None]  # `heads.evaluation.cleaning_effect.CleaningEffect`
+    learning_curve: NotRequired[dict[str, Any] | None]  # `heads.evaluation.learning_curve.LearningCurve`
+    search: NotRequired[dict[str, Any] | None]  # `heads.evaluation.search.SearchResult`
     most_wrong: list[MisclassifiedPicture]  # the lowest probability of the own label first
     seconds: dict[str, float]  # of each stage
