@@ -117,7 +117,7 @@ class RunDocument(TypedDict):
     data: DataSection
     vectors: VectorsSection
     heads: list[HeadRow]  # the chosen one first
-    curation: NotRequired[dict[str, Any] | None]  # `curate.summary.summarize_curation`; None when verdicts are not applied
+    curation: NotRequired[dict[str, Any] | None]  # `curate.summary.summarize_curation`; None without the verdicts
     cleaning: NotRequired[dict[str, Any] | None]  # `heads.evaluation.cleaning_effect.CleaningEffect`
     learning_curve: NotRequired[dict[str, Any] | None]  # `heads.evaluation.learning_curve.LearningCurve`
     search: NotRequired[dict[str, Any] | None]  # `heads.evaluation.search.SearchResult`
