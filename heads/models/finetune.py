@@ -175,10 +175,11 @@ class FineTunedHead(HeadClassifier):
         model.compile(sgd, loss, metrics=["accuracy"], jit_compile=False)
         self.history_: dict[str, list[float]] = {"loss": [], "accuracy": [], "lr": []}
         for epoch in range(self.epochs):
-            model.reset_metrics()
+            batches = []  # of one size; Keras resets its own means before each
             for k in range(epoch * steps, (epoch + 1) * steps):
                 rows = np.sort(order[k * size : (k + 1) * size])
-                means = model.train_on_batch(self._maps(X[rows]), targets[codes[rows]], return_dict=True)
+                batches.append(model.train_on_batch(self._maps(X[rows]), targets[codes[rows]], return_dict=True))
+            means = {name: np.mean([batch[name] for batch in batches]) for name in ("loss", "accuracy")}
             if not all(np.isfinite(weights).all() for weights in (means["loss"], *model.get_weights())):
                 raise ValueError(f"training diverged in epoch {epoch + 1}: a smaller lr than {self.lr:g} helps")
             for name, value in (means | {"lr": schedule(k)}).items():

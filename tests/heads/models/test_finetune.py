@@ -113,14 +113,19 @@ def test_an_epoch_has_as_many_rows_as_there_are_images(two_classes, monkeypatch)
     import keras
 
     X, y, groups = two_classes
-    sizes, train_on_batch = [], keras.Model.train_on_batch
-    monkeypatch.setattr(
-        keras.Model,
-        "train_on_batch",
-        lambda model, maps, *rest, **how: sizes.append(len(maps)) or train_on_batch(model, maps, *rest, **how),
-    )
-    head(unfreeze=2, epochs=3, batch_size=8).fit(X, y, groups=groups)
+    sizes, batches, train_on_batch = [], [], keras.Model.train_on_batch
+
+    def recorded(model, maps, *arguments, **options):
+        sizes.append(len(maps))
+        batches.append(train_on_batch(model, maps, *arguments, **options))
+        return batches[-1]
+
+    monkeypatch.setattr(keras.Model, "train_on_batch", recorded)
+    history = head(unfreeze=2, epochs=3, batch_size=8).fit(X, y, groups=groups).history_
     assert sizes == [8] * 9  # three batches of eight are 24 images
+    for name in ("loss", "accuracy"):  # means over all batches of an epoch
+        means = np.reshape([batch[name] for batch in batches], (3, 3)).mean(axis=1)
+        assert history[name] == pytest.approx(means, rel=1e-6)
 
 
 def test_all_rows_are_used_before_one_is_used_again():
