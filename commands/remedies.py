@@ -36,6 +36,7 @@ REMEDIES: dict[str, str] = {
     # curate: labels, groups and splits
     "empty-split": "add some, or leave the division into splits to Winnow",
     "group-by": "--group-by takes a CSV file or a regular expression",
+    "group-pattern": "--group-by needs an expression that matches a part of the paths",
     "labels": "--labels takes folder, parent or a CSV file",
     "save-csv": "save it again",
     "two-classes": "put the pictures of each class in a folder of its own, or use --labels FILE.csv",

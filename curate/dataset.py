@@ -316,5 +316,5 @@ def _read_group_by(group_by: str, paths: Sequence[str], images: Path) -> list[st
     matches = [pattern.search(path) for path in paths]
     if not any(matches):
         example = f", for example {paths[0]}" if paths else ""
-        raise InputError(f"{group_by!r} matches none of the {len(paths)} paths{example}", remedy="group-by")
+        raise InputError(f"{group_by!r} matches none of the {len(paths)} paths{example}", remedy="group-pattern")
     return [match and (match[1] if pattern.groups else match[0]) for match in matches]

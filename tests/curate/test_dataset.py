@@ -176,15 +176,15 @@ def test_groups_by_a_csv_stay_in_one_split(photos, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("group_by", "message"),
+    ("group_by", "message", "remedy"),
     [
-        ("(", r"'\(' is not a regular expression: "),
-        ("nothing", "'nothing' matches none of the 12 paths, for example a/0.png$"),
-        ("none.csv", r"none\.csv: no such file$"),
+        ("(", r"'\(' is not a regular expression: ", "group-by"),
+        ("nothing", "'nothing' matches none of the 12 paths, for example a/0.png$", "group-pattern"),
+        ("none.csv", r"none\.csv: no such file$", "group-by"),
     ],
 )
-def test_a_group_rule_that_cannot_be_used_is_refused(photos, group_by, message):
-    with input_error(message, "group-by"):
+def test_a_group_rule_that_cannot_be_used_is_refused(photos, group_by, message, remedy):
+    with input_error(message, remedy):
         scan_and_read(photos, group_by=group_by)
 
 
